@@ -1,0 +1,73 @@
+"""`timesformer test`: measure a classifier on a split of a data set."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def test(
+    weights: Annotated[str, typer.Argument(help="Weights, or the folder of a run.", metavar="WEIGHTS")],
+    data: Annotated[Path, typer.Option(help="Folder of the data set.", metavar="DATA")],
+    split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
+    clips: Annotated[int | None, typer.Option(help="Temporal clips; the weights' own number if not given.")] = None,
+    crops: Annotated[int | None, typer.Option(help="Spatial crops, 1 or 3; the weights' own if not given.")] = None,
+    sampling: Annotated[
+        str | None, typer.Option(help="span, segments or cover; the weights' own if not given.")
+    ] = None,
+    workers: Annotated[int | None, typer.Option(help="Processes that decode; one a core if not given.")] = None,
+    max_bad_share: Annotated[float, typer.Option(help="Share of unreadable videos over which the test stops.")] = 0.05,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    out: Annotated[Path | None, typer.Option(help="Scores of every video: *.parquet or *.pkl.", metavar="FILE")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Top-1, top-5 and mean class accuracy; the score of a video is the mean softmax of its views."""
+    import json
+
+    from rich.console import Console
+    from rich.progress import Progress
+
+    from timesformer.config import Data, Preprocessing, make
+    from timesformer.data.dataset import Batch
+    from timesformer.data.manifest import read_manifest
+    from timesformer.evaluation import test as evaluation
+    from timesformer.inference.predictor import find_device
+    from timesformer.weights import Classifier, open_weights
+
+    if out is not None:
+        evaluation.check_score_file(out)
+    manifest = read_manifest(data, split)
+    settings = make(Data, {"workers": workers, "max_bad_share": max_bad_share}, "test")
+    given = open_weights(weights)
+    protocol = given.preprocessing.model_dump()
+    changes = {"test_clips": clips, "test_crops": crops}
+    protocol |= {name: value for name, value in changes.items() if value is not None}
+    if sampling is not None:
+        protocol["sampling"] |= {"method": sampling}
+    classifier = Classifier(given.model.to(find_device(device)), make(Preprocessing, protocol, "test"), given.labels)
+
+    errors = Console(stderr=True)
+    with Progress(console=errors, transient=True) as progress:
+        task = progress.add_task("videos", total=len(manifest.videos))
+
+        def on_batch(batch: Batch) -> None:
+            progress.advance(task, len(batch.rows_B) + len(batch.problems))
+            for problem in batch.problems:
+                errors.print(f"left out: {problem.reason}", markup=False, highlight=False, soft_wrap=True)
+
+        result = evaluation.test(classifier, manifest, settings, on_batch)
+    if out is not None:
+        evaluation.write_scores(result, out)
+    summary = result.summary()
+    if as_json:
+        print(json.dumps(summary))
+        return
+    print(f"top-1                {summary['top1']:.4f}")
+    print(f"top-5                {summary['top5']:.4f}")
+    print(f"mean class accuracy  {summary['mean_class_accuracy']:.4f}")
+    print(f"videos               {summary['videos']}, left out {summary['left_out']}")
+    if out is not None:
+        print(f"scores               {out}", file=sys.stdout)

@@ -1,0 +1,36 @@
+"""`timesformer train`: train a classifier on a data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def train(
+    data: Annotated[Path, typer.Option(help="Folder of the data set.", metavar="DATA")],
+    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a YAML file.", metavar="NAME|FILE")],
+    overrides: Annotated[
+        list[str] | None,
+        typer.Argument(help="Settings to change, such as training.epochs=2 seed=7.", metavar="[KEY=VALUE]..."),
+    ] = None,
+    init: Annotated[str | None, typer.Option(help="Weights to begin from.", metavar="WEIGHTS")] = None,
+    out: Annotated[Path, typer.Option(help="Folder of the run.", metavar="RUN")] = Path("runs/train"),
+    resume: Annotated[bool, typer.Option("--resume", help="Go on where the run in RUN stopped.")] = False,
+) -> None:
+    """Train a classifier; RUN/model is the result."""
+    from rich.console import Console
+
+    from timesformer.config import load_recipe
+
+    settings = load_recipe(recipe, overrides or ())
+
+    from timesformer.training.fit import fit
+
+    console = Console()
+    result = fit(settings, data, out, init=init, resume=resume, console=console)
+    score = "" if result.top1 is None else f", validation top-1 {result.top1:.3f}"
+    print(f"{result.model}: the classifier of epoch {result.epoch}{score}")
+    if result.left_out:
+        print(f"{len(result.left_out)} videos could not be read and were left out")

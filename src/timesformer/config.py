@@ -1,0 +1,308 @@
+"""All settings of the package: frozen, checked where they are made, unknown keys refused.
+
+Three groups of settings make a `Recipe`, which describes one whole training run:
+
+    model          what the network is                          Architecture (ModelSettings adds num_classes)
+    preprocessing  how a video becomes its input                Preprocessing (travels with the weights)
+    the rest       how it is trained, of no interest afterwards Augmentation, Optimizer, Training, Data
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Self, TypeVar
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from timesformer.errors import SettingError
+
+Scheme = Literal["space_only", "joint_space_time", "divided_space_time", "sparse_local_global", "axial"]
+Size = Literal["tiny", "small", "base", "large"]
+Order = Literal["time_space", "space_time", "parallel"]
+PositionTables = Literal["none", "space", "space_time"]
+PositionResize = Literal["bicubic", "nearest"]
+SamplingMethod = Literal["span", "segments", "cover"]
+
+
+class Dimensions(NamedTuple):
+    """Width (channels of a token), depth (blocks) and attention heads of a network."""
+
+    width: int
+    depth: int
+    heads: int
+
+
+SIZES: dict[Size, Dimensions] = {
+    "tiny": Dimensions(192, 12, 3),
+    "small": Dimensions(384, 12, 6),
+    "base": Dimensions(768, 12, 12),
+    "large": Dimensions(1024, 24, 16),
+}
+
+
+class Settings(BaseModel):
+    """Base of all settings: keyword-only, frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="constants")
+
+
+class Architecture(Settings):
+    """The network, but for the number of classes, which the data decides."""
+
+    size: Size = Field("base", description="width, depth and heads by name: ViT-Ti, S, B or L")
+    width: int | None = Field(None, gt=0, description="channels of a token; null takes the size's")
+    depth: int | None = Field(None, gt=0, description="number of blocks; null takes the size's")
+    heads: int | None = Field(None, gt=0, description="attention heads; null takes the size's")
+    mlp_ratio: float = Field(4.0, gt=0, description="hidden channels of the MLP as a multiple of the width")
+    scheme: Scheme = Field("divided_space_time", description="space-time attention scheme (paper, section 3)")
+    order: Order = Field("time_space", description="order of the two steps of divided_space_time")
+    image_size: int = Field(224, gt=0, description="side of the square crop the position table is made for, pixels")
+    patch_size: Literal[8, 14, 16, 32] = Field(16, description="side of a patch, pixels")
+    num_frames: int = Field(8, gt=0, description="frames of a clip that the time table is made for")
+    position: PositionTables = Field("space_time", description="learned position tables (space_only has none for time)")
+    position_resize: PositionResize = Field("bicubic", description="how tables are resized for a clip of another shape")
+    class_token_in_time: bool = Field(False, description="class token is a key of time attention (paper's Eq. 11)")
+    drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth of the last block; linear over depth")
+    dropout: float = Field(0.0, ge=0, lt=1, description="dropout after the tables, in the MLP and before the head")
+    weight_std: float | None = Field(
+        0.02, gt=0, description="standard deviation linear weights start from; null is 1 / sqrt(inputs)"
+    )
+    space_table_std: float = Field(0.02, ge=0, description="standard deviation the space table starts from")
+    time_table_std: float = Field(0.0, ge=0, description="standard deviation the time table starts from; 0 as released")
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """Width, depth and heads after the overrides of the named size."""
+        named = SIZES[self.size]
+        return Dimensions(self.width or named.width, self.depth or named.depth, self.heads or named.heads)
+
+    @model_validator(mode="after")
+    def _fits_together(self) -> Self:
+        width, _, heads = self.dimensions
+        if width % heads:
+            raise ValueError(f"width {width} is not a multiple of heads {heads}")
+        if self.image_size % self.patch_size:
+            raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+        if self.order != "time_space" and self.scheme != "divided_space_time":
+            raise ValueError(f"order {self.order!r} is only for scheme divided_space_time, not {self.scheme}")
+        if self.class_token_in_time and self.scheme not in ("divided_space_time", "axial"):
+            raise ValueError(f"class_token_in_time needs a scheme with time attention, not {self.scheme}")
+        return self
+
+
+class ModelSettings(Architecture):
+    """A whole network: an architecture and its classes."""
+
+    num_classes: int = Field(400, gt=0, description="number of classes of the head")
+
+
+class Sampling(Settings):
+    """Which frames of a video make a clip; see `timesformer.video.sampling` for the picture."""
+
+    method: SamplingMethod = Field(
+        "span", description="span: frames spread over num_frames x rate; segments: one frame in each of num_frames "
+        "equal segments; cover: non-overlapping spans over the whole video"
+    )  # fmt: skip
+    rate: float = Field(32, gt=0, description="frames between two frames of a clip (span and cover)")
+    fps: float | None = Field(
+        None, gt=0, description="frame rate that `rate` counts in; null counts the video's frames"
+    )
+    single_clip: Literal["middle", "start"] = Field(
+        "middle", description="where the only test clip of `span` lies; the released code takes the start"
+    )
+
+
+class Preprocessing(Settings):
+    """How a video becomes the model's input; saved with the weights."""
+
+    short_side: int | None = Field(None, gt=0, description="short side of test frames, pixels; null is the image size")
+    mean: tuple[float, float, float] = Field((0.45, 0.45, 0.45), description="pixel mean, RGB on a scale of 0..1")
+    std: tuple[float, float, float] = Field((0.225, 0.225, 0.225), description="pixel standard deviation, same scale")
+    channels: Literal["rgb", "bgr"] = Field("rgb", description="channel order the model expects")
+    sampling: Sampling = Field(Sampling(), description="which frames make a clip")
+    test_clips: int = Field(1, gt=0, description="temporal clips a video is tested with (not for cover)")
+    test_crops: Literal[1, 3] = Field(3, description="spatial crops a clip is tested with, along its longer side")
+
+
+class Augmentation(Settings):
+    """What training changes at random."""
+
+    short_side: tuple[int, int] = Field((256, 320), description="smallest and largest short side, pixels")
+    short_side_law: Literal["uniform", "inverse_uniform"] = Field(
+        "uniform", description="law the short side is drawn from"
+    )
+    flip: bool = Field(True, description="mirror half of the clips; wrong where a class is a direction")
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low, high = self.short_side
+        if not 0 < low <= high:
+            raise ValueError(f"short_side [{low}, {high}] must be two positive sizes, the smaller first")
+        return self
+
+
+class Optimizer(Settings):
+    """Optimiser and learning-rate schedule."""
+
+    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd has Nesterov momentum")
+    learning_rate: float = Field(0.005, gt=0, description="peak learning rate for the batch size of the recipe")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
+    betas: tuple[float, float] = Field((0.9, 0.999), description="running-average factors of adamw")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
+    decay_all: bool = Field(True, description="decay norms, biases and tables too, as the paper does")
+    schedule: Literal["steps", "cosine", "constant"] = Field("steps", description="how the learning rate falls")
+    steps: tuple[float, ...] = Field((11, 14), description="epochs at which `steps` divides the rate by ten")
+    warmup_epochs: float = Field(0, ge=0, description="epochs of linear growth from 1% at the start")
+    clip_gradient: float | None = Field(None, gt=0, description="largest norm of the gradient; null does not clip")
+
+
+class Training(Settings):
+    """Length, batch and hardware of a run."""
+
+    epochs: int = Field(15, gt=0, description="passes over the training split")
+    batch_size: int = Field(8, gt=0, description="clips a device takes at once")
+    accumulate: int = Field(1, gt=0, description="batches whose gradients make one optimiser step")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="arithmetic")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto takes a GPU where there is one")
+
+
+class Data(Settings):
+    """Reading the data."""
+
+    workers: int | None = Field(None, ge=0, description="processes that decode; null is one a core, at most 8")
+    max_bad_share: float = Field(0.05, ge=0, le=1, description="share of unreadable videos over which a run stops")
+
+
+class Recipe(Settings):
+    """A whole training run: with a data set, all that is needed to repeat it."""
+
+    seed: int = Field(0, ge=0, description="seed of weights, order, sampling and augmentation")
+    model: Architecture = Architecture()
+    preprocessing: Preprocessing = Preprocessing()
+    augmentation: Augmentation = Augmentation()
+    optimizer: Optimizer = Optimizer()
+    training: Training = Training()
+    data: Data = Data()
+
+    @model_validator(mode="after")
+    def _crop_fits(self) -> Self:
+        size = self.model.image_size
+        if self.augmentation.short_side[0] < size:
+            raise ValueError(
+                f"augmentation.short_side starts at {self.augmentation.short_side[0]}, "
+                f"smaller than the crop of model.image_size {size}"
+            )
+        if (self.preprocessing.short_side or size) < size:
+            raise ValueError(
+                f"preprocessing.short_side {self.preprocessing.short_side} is smaller than model.image_size {size}"
+            )
+        return self
+
+
+S = TypeVar("S", bound=Settings)
+
+
+def make(cls: type[S], values: Mapping[str, Any], where: str) -> S:
+    """Settings of class `cls` from plain values; a wrong one is a `SettingError` that begins with `where`."""
+    try:
+        return cls(**values)
+    except ValidationError as error:
+        raise SettingError(f"{where}: {_explain(error, cls)}") from None
+
+
+def named_recipes() -> list[str]:
+    """Names that `load_recipe` knows."""
+    return sorted(entry.name[:-5] for entry in resources.files("timesformer.recipes").iterdir()
+                  if entry.name.endswith(".yaml"))  # fmt: skip
+
+
+def load_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Recipe:
+    """A recipe by name or from a YAML file, changed by overrides such as ``training.epochs=2``.
+
+    Raises:
+        SettingError: no such recipe, YAML that cannot be read, a setting that does not exist or a value it refuses.
+    """
+    text = _recipe_text(name_or_file)
+    try:
+        values = yaml.safe_load(text) or {}
+    except yaml.YAMLError as error:
+        raise SettingError(f"recipe {name_or_file}: not YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(values, dict):
+        raise SettingError(f"recipe {name_or_file}: expected settings by name, got {type(values).__name__}")
+    for override in overrides:
+        _apply_override(values, override)
+    return make(Recipe, values, f"recipe {name_or_file}")
+
+
+def _recipe_text(name_or_file: str | Path) -> str:
+    if str(name_or_file) in named_recipes():
+        return resources.files("timesformer.recipes").joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
+    path = Path(name_or_file)
+    if not path.is_file():
+        raise SettingError(f"recipe {name_or_file}: no such file, nor one of the recipes {', '.join(named_recipes())}")
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise SettingError(f"recipe {name_or_file}: cannot be read: {error}") from None
+
+
+def _apply_override(values: dict[str, Any], override: str) -> None:
+    """Set one dotted key in nested plain values, checked against the fields of `Recipe`."""
+    key, equals, text = override.partition("=")
+    if not equals:
+        raise SettingError(f"override {override!r}: expected key=value, such as training.epochs=2")
+    parts = key.split(".")
+    fields: type[Settings] | None = Recipe
+    for depth, part in enumerate(parts):
+        if fields is None or part not in fields.model_fields:
+            raise SettingError(f"override {override!r}: no setting named {key!r}{_suggest(key)}")
+        annotation = fields.model_fields[part].annotation
+        fields = annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
+        if depth < len(parts) - 1:
+            values = values.setdefault(part, {})
+    if fields is not None:
+        raise SettingError(f"override {override!r}: {key!r} is a group of settings, name one of its fields: "
+                           f"{', '.join(fields.model_fields)}")  # fmt: skip
+    try:
+        values[parts[-1]] = yaml.safe_load(text)
+    except yaml.YAMLError:
+        raise SettingError(f"override {override!r}: the value {text!r} cannot be read as YAML") from None
+
+
+def _setting_names(cls: type[Settings] = Recipe, prefix: str = "") -> list[str]:
+    names = []
+    for name, field in cls.model_fields.items():
+        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
+            names += _setting_names(field.annotation, f"{prefix}{name}.")
+        else:
+            names.append(prefix + name)
+    return names
+
+
+def _suggest(key: str, names: list[str] | None = None) -> str:
+    names = names or _setting_names()
+    last = key.split(".")[-1]
+    close = [name for name in names if name.split(".")[-1] == last]
+    close = close or difflib.get_close_matches(key, names, n=3, cutoff=0.5)
+    return f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(names)}"
+
+
+def _explain(error: ValidationError, cls: type[Settings]) -> str:
+    """The first problems of a pydantic error in one line."""
+    problems = []
+    for item in error.errors()[:3]:
+        key = ".".join(str(part) for part in item["loc"])
+        received = item["input"]
+        if item["type"] == "extra_forbidden":
+            problems.append(f"no setting named {key!r}{_suggest(key, _setting_names(cls))}")
+        elif item["type"] == "value_error":
+            problems.append(f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"]))
+        else:
+            message = item["msg"].removeprefix("Input should be ")
+            problems.append(f"{key} is {received!r}, should be {message}")
+    return "; ".join(problems)

@@ -1,0 +1,139 @@
+"""Videos of a manifest as samples, and samples as batches.
+
+A video that cannot be read gives a sample with a problem instead of views; a batch carries the problems along and
+leaves those videos out. `LeftOut` counts them and stops a run that would lose too many.
+
+Dimensions: V views of all videos of a batch, C 3 colours, T frames, S side of a crop in pixels.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from timesformer.config import Architecture, Augmentation, Preprocessing
+from timesformer.data.manifest import Manifest
+from timesformer.errors import DataError, VideoError
+from timesformer.video.decode import FrameFolder, VideoFile, open_video
+from timesformer.video.transforms import training_view
+from timesformer.video.views import testing_views
+
+
+class Problem(NamedTuple):
+    """A video that cannot be read, and why."""
+
+    path: Path
+    reason: str
+
+
+class Sample(NamedTuple):
+    """One video: its views (V, 3, T, S, S) uint8 or its problem, its label, its row in the manifest."""
+
+    views_VCTSS: Tensor | None
+    label: int
+    row: int
+    problem: Problem | None = None
+
+
+class Batch(NamedTuple):
+    """The readable videos of some samples.
+
+    views_VCTSS: all views of all videos, uint8; counts_B: views of each video; labels_B and rows_B: its class and
+    its row in the manifest; problems: the videos left out. A batch of unreadable videos alone has no views.
+    """
+
+    views_VCTSS: Tensor
+    counts_B: Tensor
+    labels_B: Tensor
+    rows_B: Tensor
+    problems: list[Problem]
+
+
+class TrainingClips(Dataset[Sample]):
+    """One augmented clip a video, asked for by (epoch, row): the pair and the seed decide all that is random."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        model: Architecture,
+        preprocessing: Preprocessing,
+        augmentation: Augmentation,
+        seed: int,
+    ) -> None:
+        self.manifest, self.model, self.preprocessing = manifest, model, preprocessing
+        self.augmentation, self.seed = augmentation, seed
+
+    def __len__(self) -> int:
+        return len(self.manifest.videos)
+
+    def __getitem__(self, key: tuple[int, int]) -> Sample:
+        epoch, row = key
+        generator = random.Random(f"{self.seed} {epoch} {row}")
+
+        def view(video: VideoFile | FrameFolder) -> Tensor:
+            return training_view(video, self.model, self.preprocessing, self.augmentation, generator).unsqueeze(0)
+
+        return _sample(self.manifest, row, view)
+
+
+class TestingViews(Dataset[Sample]):
+    """All test views of a video, asked for by its row."""
+
+    __test__ = False  # not a test class for pytest
+
+    def __init__(self, manifest: Manifest, model: Architecture, preprocessing: Preprocessing) -> None:
+        self.manifest, self.model, self.preprocessing = manifest, model, preprocessing
+
+    def __len__(self) -> int:
+        return len(self.manifest.videos)
+
+    def __getitem__(self, row: int) -> Sample:
+        return _sample(self.manifest, row, lambda video: testing_views(video, self.model, self.preprocessing))
+
+
+def _sample(manifest: Manifest, row: int, view: Callable[[VideoFile | FrameFolder], Tensor]) -> Sample:
+    path, label = manifest.videos[row]
+    try:
+        with open_video(path) as video:
+            return Sample(view(video), label, row)
+    except VideoError as error:
+        return Sample(None, label, row, Problem(path, str(error)))
+
+
+def collate(samples: list[Sample]) -> Batch:
+    """Samples of any number of views as one batch."""
+    good = [sample for sample in samples if sample.views_VCTSS is not None]
+    views = [sample.views_VCTSS for sample in good if sample.views_VCTSS is not None]
+    return Batch(
+        views_VCTSS=torch.cat(views) if views else torch.empty(0, 3, 1, 1, 1, dtype=torch.uint8),
+        counts_B=torch.tensor([len(view) for view in views], dtype=torch.long),
+        labels_B=torch.tensor([sample.label for sample in good], dtype=torch.long),
+        rows_B=torch.tensor([sample.row for sample in good], dtype=torch.long),
+        problems=[sample.problem for sample in samples if sample.problem is not None],
+    )
+
+
+class LeftOut:
+    """The videos of a split that could not be read: each is counted once, and too many of them stop the run."""
+
+    def __init__(self, manifest: Manifest, max_share: float) -> None:
+        self.manifest, self.max_share = manifest, max_share
+        self.reasons: dict[Path, str] = {}
+
+    def add(self, problems: list[Problem]) -> list[Problem]:
+        """Count problems; returns those of videos not counted before. Raises DataError over the allowed share."""
+        new = [problem for problem in problems if problem.path not in self.reasons]
+        self.reasons.update(new)
+        total = len(self.manifest.videos)
+        if new and (len(self.reasons) > self.max_share * total or len(self.reasons) == total):
+            raise DataError(
+                f"{self.manifest.source}: {len(self.reasons)} of {total} videos cannot be read, more than the share "
+                f"of {self.max_share:g} that data.max_bad_share allows; the last: {new[-1].reason}"
+            )
+        return new

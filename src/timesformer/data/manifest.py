@@ -1,0 +1,281 @@
+"""Lists of labelled videos, read from any of the layouts people have.
+
+    layout                       files in DATA
+    class folders                train/CLASS/VIDEO, val/..., test/...
+    CSV with a header            train.csv, val.csv, test.csv: path,label[,more]
+    Kinetics CSV, official code  the same names without a header: "path label-number" a line
+    mmaction2 list               *train*.txt, *val*.txt, *test*.txt: "path label-number" or "folder frames label-number"
+    Something-Something V2       *train.json, *validation.json and *labels.json, there or in labels/
+
+Paths are relative to DATA. Lists with label numbers take their names from labels.txt or label_map*.txt, one a line.
+A path may be a video file or a folder of image frames.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from timesformer.errors import DataError
+from timesformer.video.decode import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+
+SPLITS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
+
+
+class LabelledVideo(NamedTuple):
+    """A video file (or folder of frames) and its class, an index of the manifest's labels."""
+
+    path: Path
+    label: int
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """One split of a data set.
+
+    source: the list or folder it was read from; folder: the data set; split: "train", "val" or "test";
+    labels: names of all classes of the data set; videos: the labelled videos.
+    """
+
+    folder: Path
+    source: Path
+    split: str
+    labels: tuple[str, ...]
+    videos: tuple[LabelledVideo, ...]
+
+    def __repr__(self) -> str:
+        return f"Manifest({self.source}: {len(self.videos)} videos, {len(self.labels)} classes)"
+
+    def with_labels(self, labels: tuple[str, ...]) -> Manifest:
+        """The same videos numbered by other labels, such as those of a trained model.
+
+        Raises DataError for a class that `labels` does not have.
+        """
+        if labels == self.labels:
+            return self
+        used = sorted({self.labels[video.label] for video in self.videos})
+        numbers = {name: number for number, name in enumerate(labels)}
+        if all(name.isdecimal() for name in self.labels):
+            numbers = {str(number): number for number in range(len(labels))} | numbers
+        unknown = [name for name in used if name not in numbers]
+        if unknown:
+            raise DataError(f"{self.source}: class {_some(unknown)} is unknown; the classes are {_some(labels)}")
+        videos = tuple(LabelledVideo(path, numbers[self.labels[label]]) for path, label in self.videos)
+        return Manifest(self.folder, self.source, self.split, labels, videos)
+
+
+def read_manifest(data: str | Path, split: str) -> Manifest:
+    """Read one split ("train", "val" or "test") of a data set folder.
+
+    Raises DataError, in one line, for a folder without such a split, a list that cannot be read, an empty split.
+    Whether the videos can be read is only known when they are.
+    """
+    folder = Path(data)
+    if split not in SPLITS:
+        raise DataError(f"split {split!r}: expected train, val or test")
+    if not folder.is_dir():
+        raise DataError(f"{folder}: no such data folder")
+    source, read = _find(folder, split)
+    labels, videos = read(folder, source)
+    if not videos:
+        raise DataError(f"{source}: holds no videos")
+    return Manifest(folder, source, split, labels, tuple(videos))
+
+
+def find_splits(data: str | Path) -> list[str]:
+    """The splits that a data set folder has."""
+    return [split for split in SPLITS if _sources(Path(data), split)]
+
+
+Reader = Callable[[Path, Path], tuple[tuple[str, ...], list[LabelledVideo]]]
+
+
+def _find(folder: Path, split: str) -> tuple[Path, Reader]:
+    sources = _sources(folder, split)
+    if len(sources) > 1:
+        names = ", ".join(source.name for source, _ in sources)
+        raise DataError(f"{folder}: more than one list for {split}: {names}; keep one")
+    if sources:
+        return sources[0]
+    there = find_splits(folder)
+    if there:
+        raise DataError(f"{folder}: has no {split} split; it has {', '.join(there)}")
+    raise DataError(f"{folder}: no data set found; expected class folders in {folder / 'train'}, {folder / 'train.csv'} "
+                    "with columns path,label, an mmaction2 list or Something-Something JSON")  # fmt: skip
+
+
+def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:
+    """The lists or folders that may hold a split; the first kind of layout that is there wins."""
+    names = SPLITS[split]
+    layouts: list[tuple[list[Path], Reader]] = [
+        ([folder / f"{name}.csv" for name in names], _read_csv),
+        (sorted(p for place in (folder, folder / "labels") for name in names for p in place.glob(f"*{name}.json")),
+         _read_something),
+        (sorted(p for p in folder.glob("*.txt") if _words(p.stem) & set(names)), _read_text_list),
+        ([folder / name for name in names], _read_folders),
+    ]  # fmt: skip
+    for paths, reader in layouts:
+        found = [path for path in paths if path.exists()]
+        if found:
+            return [(path, reader) for path in found]
+    return []
+
+
+def _read_folders(folder: Path, source: Path) -> tuple[tuple[str, ...], list[LabelledVideo]]:
+    classes: set[str] = set()
+    for name in (name for names in SPLITS.values() for name in names):
+        if (folder / name).is_dir():
+            classes |= {entry.name for entry in (folder / name).iterdir() if entry.is_dir()}
+    labels = tuple(sorted(classes))
+    videos = []
+    for number, label in enumerate(labels):
+        if (source / label).is_dir():
+            videos += [LabelledVideo(path, number) for path in find_videos(source / label)]
+    return labels, videos
+
+
+def find_videos(folder: Path) -> list[Path]:
+    """All video files and folders of image frames below a folder, in order of their paths."""
+    found = set()
+    for path in folder.rglob("*"):
+        if path.name.startswith(".") or not path.is_file():
+            continue
+        if path.suffix.lower() in VIDEO_SUFFIXES:
+            found.add(path)
+        elif path.suffix.lower() in IMAGE_SUFFIXES:
+            found.add(path.parent)
+    return sorted(found)
+
+
+def _read_csv(folder: Path, source: Path) -> tuple[tuple[str, ...], list[LabelledVideo]]:
+    first = next(iter(_lines(source)), "")
+    header = [name.strip() for name in first.split(",")]
+    if "path" not in header or "label" not in header:
+        if first.rpartition(" ")[2].isdecimal():
+            return _read_text_list(folder, source)
+        raise DataError(f"{source}: the first line is {first[:80]!r}; expected a header path,label[,more], or lines of "
+                        "'path label-number' without a header")  # fmt: skip
+    labels = tuple(sorted({label for sibling in _siblings(folder) for _, label in _csv_rows(sibling)}))
+    numbers = {name: number for number, name in enumerate(labels)}
+    return labels, [LabelledVideo(folder / path, numbers[label]) for path, label in _csv_rows(source)]
+
+
+def _siblings(folder: Path) -> list[Path]:
+    return [path for names in SPLITS.values() for name in names if (path := folder / f"{name}.csv").exists()]
+
+
+def _csv_rows(source: Path) -> list[tuple[str, str]]:
+    reader = csv.DictReader(_lines(source), skipinitialspace=True)
+    rows = []
+    for row in reader:
+        path, label = ((row.get(column) or "").strip() for column in ("path", "label"))
+        if not path or not label:
+            raise DataError(f"{source}, line {reader.line_num}: path {path!r}, label {label!r}; neither may be empty")
+        rows.append((path, label))
+    return rows
+
+
+def _read_text_list(folder: Path, source: Path) -> tuple[tuple[str, ...], list[LabelledVideo]]:
+    rows: list[tuple[str, int]] = []
+    for number, line in enumerate(_lines(source), 1):
+        path, _, label = line.strip().rpartition(" ")
+        if not path or not label.isdecimal():
+            raise DataError(f"{source}, line {number}: {line.strip()!r}; expected 'path label-number'")
+        rows.append((path.strip(), int(label)))
+    rows = [(_without_frame_count(folder, source, path), label) for path, label in rows]
+    place = _place_of(folder, source, rows[0][0]) if rows else folder
+    names = _label_names(folder)
+    top = max((label for _, label in rows), default=-1)
+    if names is None:
+        for sibling in (path for split in SPLITS for path, _ in _sources(folder, split) if path != source):
+            top = max([top, *(int(line.split()[-1]) for line in _lines(sibling) if line.split()[-1:][0].isdecimal())])
+        names = tuple(str(number) for number in range(top + 1))
+    if top >= len(names):
+        raise DataError(
+            f"{source}: label number {top}; there are {len(names)} label names, so at most {len(names) - 1}"
+        )
+    return names, [LabelledVideo(place / path, label) for path, label in rows]
+
+
+def _without_frame_count(folder: Path, source: Path, path: str) -> str:
+    """mmaction2 lists of frame folders name the number of frames between path and label."""
+    shorter, _, count = path.rpartition(" ")
+    if shorter and count.isdecimal() and (_place_of(folder, source, shorter) / shorter).is_dir():
+        return shorter.strip()
+    return path
+
+
+def _place_of(folder: Path, source: Path, path: str) -> Path:
+    """The folder that the paths of a list start from: DATA, or one of the folders mmaction2 keeps videos in."""
+    splits = [split for split, names in SPLITS.items() if _words(source.stem) & set(names)]
+    for name in (
+        "",
+        *(f"{kind}_{split}" for kind in ("videos", "rawframes") for split in splits),
+        "videos",
+        "rawframes",
+    ):
+        if (folder / name / path).exists():
+            return folder / name
+    return folder
+
+
+def _label_names(folder: Path) -> tuple[str, ...] | None:
+    files = [folder / "labels.txt", *sorted(folder.glob("label_map*.txt"))]
+    for file in files:
+        if file.is_file():
+            return tuple(line.strip() for line in _lines(file))
+    return None
+
+
+def _read_something(folder: Path, source: Path) -> tuple[tuple[str, ...], list[LabelledVideo]]:
+    label_files = sorted(source.parent.glob("*labels.json"))
+    if not label_files:
+        raise DataError(f"{source.parent}: no *labels.json beside {source.name}")
+    numbers = {name: int(number) for name, number in _json(label_files[0]).items()}
+    labels = tuple(sorted(numbers, key=lambda name: numbers[name]))
+    numbers = {name: number for number, name in enumerate(labels)}
+    place = next(
+        (path for path in (folder / "videos", folder / "20bn-something-something-v2") if path.is_dir()), folder
+    )
+    videos = []
+    for entry in _json(source):
+        if "template" not in entry or "id" not in entry:
+            raise DataError(
+                f"{source}: entry {str(entry)[:80]}; expected id and template (the test list has no labels)"
+            )
+        label = entry["template"].replace("[", "").replace("]", "")
+        if label not in numbers:
+            raise DataError(f"{source}: template {label!r} is not in {label_files[0].name}")
+        path = place / f"{entry['id']}.webm"
+        if not path.exists() and path.with_suffix(".mp4").exists():
+            path = path.with_suffix(".mp4")
+        videos.append(LabelledVideo(path, numbers[label]))
+    return labels, videos
+
+
+def _json(path: Path) -> Any:
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: not JSON that can be read: {error}") from None
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"{path}: not a text file that can be read: {error}") from None
+
+
+def _words(stem: str) -> set[str]:
+    return set(stem.lower().replace("-", "_").split("_"))
+
+
+def _some(names: list[str] | tuple[str, ...]) -> str:
+    """The first few of many names."""
+    shown = ", ".join(names[:5])
+    return shown if len(names) <= 5 else f"{shown} and {len(names) - 5} more"

@@ -1,0 +1,134 @@
+"""A data set of real video files whose eight classes differ in motion alone.
+
+A shape moves over a still, textured background. Every class is another one played backwards: `left` and `right`,
+`up` and `down`, the two orbits, `growing` and `shrinking` come from the same seeds with time reversed. The middle
+frame follows the same law in all eight. So no single frame tells the class; only the order of frames does.
+"""
+
+from __future__ import annotations
+
+import math
+import multiprocessing
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from timesformer.errors import DataError
+from timesformer.video.encode import write_video
+
+CLASSES = ("clockwise", "counter_clockwise", "down", "growing", "left", "right", "shrinking", "up")
+HEIGHT, WIDTH = 48, 56  # pixels
+FRAMES, FPS = 20, 10.0
+RADII = (7.0, 11.0)  # pixels, in the middle frame
+MARGIN = 13  # pixels between the border and the shape's place in the middle frame
+CORNERS = (3, 4, 5, 6)
+FORWARD = ("clockwise", "down", "growing", "right")  # the other classes are these, played backwards
+
+
+class _Job(NamedTuple):
+    path: Path
+    label: str
+    seed: int
+
+
+def write_motion_data(
+    out: str | Path,
+    clips_per_class: dict[str, int],
+    *,
+    seed: int = 0,
+    jobs: int = 2,
+    on_clip: Callable[[], None] = lambda: None,
+) -> int:
+    """Write OUT/SPLIT/CLASS/NUMBER.mp4 for every split of `clips_per_class`; returns the number of files.
+
+    Every clip has a seed of its own, so the same call writes the same clips whatever `jobs` is. `on_clip` is
+    called once a clip. Raises DataError where OUT holds something already.
+    """
+    out = Path(out)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DataError(f"{out}: exists already; name a new or an empty folder")
+    work = list(_jobs(out, clips_per_class, seed))
+    for folder in {job.path.parent for job in work}:
+        folder.mkdir(parents=True, exist_ok=True)
+    with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool:
+        for _ in pool.imap_unordered(_write, work, chunksize=16):
+            on_clip()
+    return len(work)
+
+
+def _jobs(out: Path, clips_per_class: dict[str, int], seed: int) -> Iterator[_Job]:
+    for split_number, (split, count) in enumerate(clips_per_class.items()):
+        for class_number, label in enumerate(CLASSES):
+            for number in range(count):
+                clip_seed = ((seed * 16 + split_number) * len(CLASSES) + class_number) * 1_000_000 + number
+                yield _Job(out / split / label / f"{number:05d}.mp4", label, clip_seed)
+
+
+def _write(job: _Job) -> None:
+    write_video(job.path, motion_clip(job.label, job.seed), FPS)
+
+
+def motion_clip(label: str, seed: int, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
+    """One clip of a class: uint8 RGB (3, 20, height, width)."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def uniform(low: float, high: float) -> float:
+        return low + (high - low) * torch.rand((), generator=generator).item()
+
+    scale = height / HEIGHT
+    margin = MARGIN * scale
+    time = (torch.arange(FRAMES) - (FRAMES - 1) / 2) * (1 if label in FORWARD else -1)
+    x = torch.full((FRAMES,), uniform(margin, width - margin))
+    y = torch.full((FRAMES,), uniform(margin, height - margin))
+    radius = torch.full((FRAMES,), scale * math.exp(uniform(*map(math.log, RADII))))
+    turn = uniform(0, math.tau)
+    if label in ("left", "right"):
+        x = x + time * uniform(1.2, 2.2) * scale
+    elif label in ("up", "down"):
+        y = y + time * uniform(1.2, 2.2) * scale
+    elif label in ("clockwise", "counter_clockwise"):
+        orbit, start = uniform(9, 13) * scale, uniform(0, math.tau)
+        angle = start + time * uniform(0.25, 0.4)
+        x, y = x + orbit * (angle.cos() - math.cos(start)), y + orbit * (angle.sin() - math.sin(start))
+    elif label in ("growing", "shrinking"):
+        radius = radius * (time * uniform(0.04, 0.07)).exp()
+    else:
+        raise ValueError(f"label {label!r}: expected one of {', '.join(CLASSES)}")
+    corners = CORNERS[int(uniform(0, len(CORNERS)))]
+    mask = _polygon(x, y, radius, corners, turn, height, width)
+    background = _texture(height, width, generator)
+    colour = _bright_colour(generator)
+    clip = background[:, None] * (1 - mask) + colour[:, None, None, None] * mask
+    return (clip * 255).round().to(torch.uint8)
+
+
+def _polygon(x: Tensor, y: Tensor, radius: Tensor, corners: int, turn: float, height: int, width: int) -> Tensor:
+    """Soft mask (1, T, H, W) of a regular polygon."""
+    dx = torch.arange(width) + 0.5 - x[:, None]
+    dy = torch.arange(height) + 0.5 - y[:, None]
+    dx, dy = torch.broadcast_tensors(dx[:, None, :], dy[:, :, None])
+    sector = math.tau / corners
+    angle = (torch.atan2(dy, dx) + turn) % sector - sector / 2
+    apothem = radius[:, None, None] * math.cos(sector / 2)
+    return (apothem - torch.hypot(dx, dy) * angle.cos() + 0.5).clamp(0, 1)[None]
+
+
+def _texture(height: int, width: int, generator: torch.Generator) -> Tensor:
+    """Dark coloured blotches with fine grain: (3, H, W) in 0..1."""
+    base = torch.rand(3, 1, 1, generator=generator) * 0.2
+    coarse = torch.rand(1, 3, 4, 4, generator=generator) * 0.2
+    fine = torch.rand(1, 1, height // 4, width // 4, generator=generator) * 0.15
+    coarse, fine = (F.interpolate(part, size=(height, width), mode="bicubic") for part in (coarse, fine))
+    return (base + coarse[0] + fine[0]).clamp(0, 1)
+
+
+def _bright_colour(generator: torch.Generator) -> Tensor:
+    """A colour (3,) whose channels run from 0.3 or less to 1."""
+    colour = torch.rand(3, generator=generator)
+    low, high = colour.min(), colour.max()
+    floor = 0.3 * torch.rand((), generator=generator)
+    return floor + (colour - low) / (high - low) * (1 - floor)

@@ -1,0 +1,37 @@
+"""Views of videos become one row of scores a video: the mean over its views of the softmax (paper, section 4).
+
+Dimensions: V views of all videos, C 3 colours, T frames, S pixels, B videos, K classes.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from timesformer.config import Preprocessing
+from timesformer.model.timesformer import TimeSformer
+from timesformer.video.transforms import normalise
+
+VIEWS_AT_ONCE = 8
+
+
+def score_views(model: TimeSformer, preprocessing: Preprocessing, views_VCTSS: Tensor, counts_B: Tensor) -> Tensor:
+    """Scores (B, K) in float32 on the CPU, each row summing to 1, of videos with counts_B views each.
+
+    The uint8 views go to the model's device a few at a time, so any number of them fits.
+    """
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        logits_VK = torch.cat(
+            [
+                model(normalise(part.to(device), preprocessing)).float().cpu()
+                for part in views_VCTSS.split(VIEWS_AT_ONCE)
+            ]
+        )
+    return mean_scores(logits_VK, counts_B)
+
+
+def mean_scores(logits_VK: Tensor, counts_B: Tensor) -> Tensor:
+    """Mean softmax of each video's views: (B, K)."""
+    parts = logits_VK.softmax(1).split(counts_B.tolist())
+    return torch.stack([part.mean(0) for part in parts])

@@ -1,0 +1,78 @@
+"""Name what happens in a video."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from timesformer.config import Preprocessing
+from timesformer.errors import SettingError
+from timesformer.evaluation.scores import score_views
+from timesformer.model.timesformer import TimeSformer
+from timesformer.video.decode import open_video
+from timesformer.video.views import testing_views
+from timesformer.weights import Classifier, open_weights
+
+
+class Prediction(NamedTuple):
+    """A class name and its score between 0 and 1."""
+
+    label: str
+    score: float
+
+
+class Predictor:
+    """A classifier on a device, ready for videos.
+
+    Videos are seen as the test of the paper sees them: the clips and crops of the weights' preprocessing, mean of
+    softmax scores; so a prediction agrees with the test.
+
+    Attributes: `model`, `preprocessing` and `labels` of the classifier.
+    """
+
+    def __init__(self, classifier: Classifier, device: str | torch.device = "cpu") -> None:
+        self.model: TimeSformer = classifier.model.to(device).eval()
+        self.preprocessing: Preprocessing = classifier.preprocessing
+        self.labels: tuple[str, ...] = classifier.labels
+
+    def scores(self, video: str | Path) -> Tensor:
+        """Scores of all classes, (K,) summing to 1. Raises VideoError for a video that cannot be read."""
+        with open_video(video) as opened:
+            views_VCTSS = testing_views(opened, self.model.settings, self.preprocessing)
+        return score_views(self.model, self.preprocessing, views_VCTSS, torch.tensor([len(views_VCTSS)]))[0]
+
+    def predict(self, video: str | Path, top: int = 5) -> list[Prediction]:
+        """The `top` best classes of a video file or folder of image frames, best first (all where there are fewer).
+
+        Raises VideoError for a video that cannot be read, SettingError for `top` below 1.
+        """
+        if top < 1:
+            raise SettingError(f"top is {top}: at least 1")
+        values, numbers = self.scores(video).topk(min(top, len(self.labels)))
+        return [
+            Prediction(self.labels[number], value)
+            for number, value in zip(numbers.tolist(), values.tolist(), strict=True)
+        ]
+
+
+def load(weights: str | Path, device: str = "auto") -> Predictor:
+    """A predictor from weights: a folder of weights or of a training run.
+
+    `device`: "cpu", "cuda", "mps", or "auto", which takes a GPU where there is one.
+    Raises WeightsError where `weights` is none, SettingError for a device that is not there.
+    """
+    return Predictor(open_weights(weights), find_device(device))
+
+
+def find_device(device: str = "auto") -> torch.device:
+    """A device by name; "auto" takes a GPU where there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise SettingError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from None
+    return torch.device(device)

@@ -1,0 +1,28 @@
+"""Parameters and multiply-accumulates of a model, counted without its weights."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from timesformer.config import ModelSettings
+from timesformer.model.timesformer import TimeSformer
+
+
+class Cost(NamedTuple):
+    """Cost of a model: `parameters`, and `macs` (multiply-accumulates; the paper's "FLOPs") of one view."""
+
+    parameters: int
+    macs: int
+
+
+def count_cost(settings: ModelSettings) -> Cost:
+    """Count one forward pass over a single clip with torch's FLOP counter, on the meta device."""
+    with torch.device("meta"):
+        model = TimeSformer(**settings.model_dump()).eval()
+        clip = torch.empty(1, 3, settings.num_frames, settings.image_size, settings.image_size)
+        with FlopCounterMode(display=False) as counter, torch.inference_mode(False), torch.no_grad():
+            model(clip)
+    return Cost(sum(parameter.numel() for parameter in model.parameters()), counter.get_total_flops() // 2)

@@ -1,0 +1,127 @@
+"""TimeSformer: a clip in, logits out.
+
+Dimensions: B batch, C 3 colours, T frames, H and W pixels, N patches of a frame, D channels of a token.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from timesformer.config import ModelSettings, Order, PositionResize, PositionTables, Scheme, Size, make
+from timesformer.errors import SettingError
+from timesformer.model.block import NORM_EPSILON, Block
+from timesformer.model.embed import Embedding
+
+
+class TimeSformer(nn.Module):
+    """Video classifier of "Is Space-Time Attention All You Need for Video Understanding?" (ICML 2021).
+
+    Args:
+        image_size: side of the square frames that the position table is made for, pixels; a multiple of patch_size.
+        patch_size: side of a patch, pixels: 8, 14, 16 or 32.
+        num_frames: frames that the time table is made for.
+        num_classes: logits.
+        size: "tiny", "small", "base" or "large": width, depth and heads of ViT-Ti, S, B, L.
+        scheme: "space_only", "joint_space_time", "divided_space_time", "sparse_local_global" or "axial".
+        width, depth, heads, mlp_ratio: override the named size.
+        order: order of the steps of divided_space_time: "time_space", "space_time" or "parallel" (paper, table 8).
+        position: learned tables: "none", "space" or "space_time" (paper, section 4.4).
+        position_resize: how tables are resized for clips of another shape: "bicubic" (linear in time), or
+            "nearest" as the released code's forward pass does.
+        class_token_in_time: the class token is a key of time attention, as in Eq. 11 but not in the released code.
+        drop_path: stochastic depth of the last block, growing linearly from 0 in the first.
+        dropout: dropout after the tables, in the MLPs and before the head.
+        weight_std, space_table_std, time_table_std: standard deviations that linear weights (None: 1 / sqrt(inputs))
+            and the position tables start from. The defaults are the released code's, which starts from an image
+            model; small models from scratch learn motion sooner with None, 1 and 1.
+
+    Raises:
+        SettingError: a value that is not allowed, or values that do not fit together.
+    """
+
+    def __init__(
+        self,
+        *,
+        image_size: int = 224,
+        patch_size: Literal[8, 14, 16, 32] = 16,
+        num_frames: int = 8,
+        num_classes: int = 400,
+        size: Size = "base",
+        scheme: Scheme = "divided_space_time",
+        width: int | None = None,
+        depth: int | None = None,
+        heads: int | None = None,
+        mlp_ratio: float = 4.0,
+        order: Order = "time_space",
+        position: PositionTables = "space_time",
+        position_resize: PositionResize = "bicubic",
+        class_token_in_time: bool = False,
+        drop_path: float = 0.1,
+        dropout: float = 0.0,
+        weight_std: float | None = 0.02,
+        space_table_std: float = 0.02,
+        time_table_std: float = 0.0,
+    ) -> None:
+        values = {name: value for name, value in locals().items() if name in ModelSettings.model_fields}
+        super().__init__()
+        self.settings = make(ModelSettings, values, "TimeSformer")
+        dimensions = self.settings.dimensions
+        self.embedding = Embedding(self.settings)
+        shares = torch.linspace(0, self.settings.drop_path, dimensions.depth, device="cpu").tolist()
+        self.blocks = nn.ModuleList(Block(self.settings, share) for share in shares)
+        self.norm = nn.LayerNorm(dimensions.width, NORM_EPSILON)
+        self.dropout = nn.Dropout(self.settings.dropout)
+        self.head = nn.Linear(dimensions.width, self.settings.num_classes)
+        self._initialise()
+
+    def _initialise(self) -> None:
+        """Linear layers at a truncated normal with zero bias; the last linear of added steps at zero."""
+        for module in self.modules():
+            if isinstance(module, nn.Linear):
+                nn.init.trunc_normal_(module.weight, std=self.settings.weight_std or module.in_features**-0.5)
+                nn.init.zeros_(module.bias)
+        for block in self.blocks:
+            assert isinstance(block, Block)
+            for step in block.steps.values():
+                if isinstance(step.fc, nn.Linear):
+                    nn.init.zeros_(step.fc.weight)
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        """Logits (B, num_classes) of normalised clips (B, 3, T, H, W).
+
+        T is free; H and W are any multiples of the patch size. Raises SettingError for another shape.
+        """
+        return self.forward_head(self.forward_features(clips_BCTHW))
+
+    def forward_features(self, clips_BCTHW: Tensor) -> Tensor:
+        """The class token after the last norm: (B, D)."""
+        self._check(clips_BCTHW)
+        x_BTND, cls_B1D, grid = self.embedding(clips_BCTHW)
+        batch, frames = x_BTND.shape[:2]
+        frames_apart = self.settings.scheme == "space_only"
+        if frames_apart:
+            x_BTND, cls_B1D = x_BTND.flatten(0, 1).unsqueeze(1), cls_B1D.repeat_interleave(frames, 0)
+        for block in self.blocks:
+            x_BTND, cls_B1D = block(x_BTND, cls_B1D, grid)
+        if frames_apart:
+            cls_B1D = cls_B1D.unflatten(0, (batch, frames)).mean(1)
+        features: Tensor = self.norm(cls_B1D[:, 0])
+        return features
+
+    def forward_head(self, features_BD: Tensor) -> Tensor:
+        """Logits (B, num_classes) of features (B, D)."""
+        logits: Tensor = self.head(self.dropout(features_BD))
+        return logits
+
+    def _check(self, clips: Tensor) -> None:
+        patch = self.settings.patch_size
+        if clips.ndim != 5 or clips.shape[1] != 3 or 0 in clips.shape[2:]:
+            raise SettingError(f"clips of shape {tuple(clips.shape)}: expected (batch, 3, frames, height, width)")
+        if clips.shape[3] % patch or clips.shape[4] % patch:
+            raise SettingError(f"frames of {clips.shape[3]} x {clips.shape[4]} pixels: height and width must be "
+                               f"multiples of the patch size {patch}")  # fmt: skip
+        if not clips.is_floating_point():
+            raise SettingError(f"clips of type {clips.dtype}: expected floating point, already normalised")

@@ -1,0 +1,93 @@
+"""Which frames of a video make a clip: index arithmetic alone, no decoding.
+
+A video of 24 frames (0 to 23), clips of num_frames = 4:
+
+    span, rate 4: num_frames x rate = 16 neighbouring frames, of which 4 are spread from the first to the last.
+    In training the span lies anywhere; in testing k spans lie evenly, a single one in the middle.
+
+        video   0 . . . 4 . . . 8 . . . . . . . . . . 19. . . 23
+        clip            |-------- 16 frames --------|
+                        4         9        14       19
+
+    segments: the video in num_frames equal parts (Something-Something V2); one frame of each part, drawn at
+    random in training, its centre in testing.
+
+        video   |- - - - - -|- - - - - -|- - - - - -|- - - - - |
+        clip         3           9           14          20
+
+    cover, rate 2: spans of num_frames x rate = 8 frames, side by side over the whole video.
+
+        video   |- - clip 0 - - -|- - clip 1 - - -|- - clip 2 - - -|
+        clip 0  0  2  4  7
+
+Frames past the end of a short video are its last frame again.
+"""
+
+from __future__ import annotations
+
+import math
+import random
+
+from timesformer.config import Sampling
+from timesformer.errors import SettingError
+
+
+def training_clip(
+    video_frames: int, num_frames: int, sampling: Sampling, fps: float | None, generator: random.Random
+) -> list[int]:
+    """Frame numbers of one clip drawn at random: `num_frames` of them, each below `video_frames`.
+
+    `fps` is the frame rate of the video, None where it has none (a folder of images). `cover` trains on spans.
+    """
+    if sampling.method == "segments":
+        return [generator.randint(first, last) for first, last in _segments(video_frames, num_frames)]
+    length = span_length(num_frames, sampling, fps)
+    return _spread(video_frames, num_frames, generator.uniform(0, max(video_frames - length, 0)), length)
+
+
+def testing_clips(
+    video_frames: int, num_frames: int, sampling: Sampling, fps: float | None, clips: int = 1
+) -> list[list[int]]:
+    """Frame numbers of the clips a video is tested with: `clips` of them, or as many as cover the video.
+
+    Raises SettingError for a number of clips below 1, or above 1 with `cover`, which finds its own.
+    """
+    if clips < 1:
+        raise SettingError(f"clips is {clips}: at least 1")
+    if sampling.method == "segments":
+        return [_points(video_frames, num_frames, clip, clips) for clip in range(clips)]
+    length = span_length(num_frames, sampling, fps)
+    if sampling.method == "cover":
+        if clips != 1:
+            raise SettingError(f"clips is {clips}: sampling cover takes as many as the video holds; leave clips at 1")
+        count = max(1, math.ceil(video_frames / length))
+        return [_spread(video_frames, num_frames, clip * length, length) for clip in range(count)]
+    room = max(video_frames - length, 0)
+    if clips == 1:
+        return [_spread(video_frames, num_frames, 0 if sampling.single_clip == "start" else room / 2, length)]
+    return [_spread(video_frames, num_frames, room * clip / (clips - 1), length) for clip in range(clips)]
+
+
+def span_length(num_frames: int, sampling: Sampling, fps: float | None) -> float:
+    """Frames of the video that a clip spans."""
+    length = num_frames * sampling.rate
+    return length if sampling.fps is None or fps is None else length * fps / sampling.fps
+
+
+def _spread(video_frames: int, num_frames: int, start: float, length: float) -> list[int]:
+    """`num_frames` points linearly from `start` to the last frame of a span of `length`, rounded down."""
+    gap = (length - 1) / max(num_frames - 1, 1)
+    return [min(max(int(start + index * gap + 1e-6), 0), video_frames - 1) for index in range(num_frames)]
+
+
+def _segments(video_frames: int, num_frames: int) -> list[tuple[int, int]]:
+    """First and last frame of each segment; neighbours share their border, as in the released code."""
+    size = (video_frames - 1) / num_frames
+    return [(round(size * index), round(size * (index + 1))) for index in range(num_frames)]
+
+
+def _points(video_frames: int, num_frames: int, clip: int, clips: int) -> list[int]:
+    """The same point of every segment: the middle of the part numbered `clip` out of `clips`."""
+    return [
+        first + (last - first) * (2 * clip + 1) // (2 * clips) for first, last in _segments(video_frames, num_frames)
+    ]

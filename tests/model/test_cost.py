@@ -1,0 +1,153 @@
+"""Parameters and multiply-accumulates against the paper's numbers (FACTS.md) and a formula derived by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from timesformer.config import ModelSettings
+from timesformer.model.cost import Cost, count_cost
+from timesformer.model.timesformer import TimeSformer
+
+
+def cost(scheme: str = "divided_space_time", **settings: object) -> Cost:
+    return count_cost(ModelSettings.model_validate({"scheme": scheme, **settings}))
+
+
+@pytest.mark.parametrize(
+    ("scheme", "classes", "millions"),
+    [
+        ("space_only", 174, 85.93),
+        ("joint_space_time", 174, 85.94),
+        ("divided_space_time", 174, 121.39),
+        ("sparse_local_global", 174, 121.39),
+        ("axial", 174, 156.85),
+        ("divided_space_time", 400, 121.57),
+    ],
+)
+def test_parameters(scheme: str, classes: int, millions: float) -> None:
+    assert cost(scheme, num_classes=classes).parameters / 1e6 == pytest.approx(millions, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "giga"), [("space_only", 141), ("joint_space_time", 180), ("divided_space_time", 196)]
+)
+def test_macs_of_a_view(scheme: str, giga: float) -> None:
+    assert cost(scheme).macs / 1e9 == pytest.approx(giga, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("frames", "image_size", "tera"), [(8, 224, 0.59), (16, 448, 5.11), (96, 224, 7.14)], ids=["base", "HR", "L"]
+)
+def test_macs_of_the_variants_three_views(frames: int, image_size: int, tera: float) -> None:
+    assert 3 * cost(num_frames=frames, image_size=image_size).macs / 1e12 == pytest.approx(tera, rel=0.01)
+
+
+SWEEP = [  # frames, pixels, TMACs of joint and of divided attention, one view
+    (8, 224, 0.18, 0.20),
+    (8, 336, 0.53, 0.46),
+    (8, 448, 1.26, 0.85),
+    (8, 560, 2.61, 1.41),
+    (32, 224, 1.26, 0.79),
+    (64, 224, 3.97, 1.58),
+    (96, 224, 8.14, 2.38),
+]
+
+
+@pytest.mark.parametrize(("frames", "image_size", "joint", "divided"), SWEEP)
+def test_macs_of_the_sweep(frames: int, image_size: int, joint: float, divided: float) -> None:
+    shape = {"num_frames": frames, "image_size": image_size}
+    assert cost("joint_space_time", **shape).macs / 1e12 == pytest.approx(joint, abs=0.0051)  # two digits are given
+    assert cost("divided_space_time", **shape).macs / 1e12 == pytest.approx(divided, abs=0.0051)
+
+
+def divided_macs(frames: int, side: int, patch: int, width: int, depth: int, classes: int) -> int:
+    """Every product of divided attention, counted on paper; heads do not matter, norms and tables cost none."""
+    places = (side // patch) ** 2
+    patches = places * frames
+    linear = width * width
+    time = patches * (3 + 1 + 1) * linear + 2 * patches * frames * width  # qkv, proj, fc; q k and weights v
+    tokens = (places + 1) * frames  # each frame has its copy of the class token
+    space = tokens * (3 + 1) * linear + 2 * tokens * (places + 1) * width
+    mlp = (patches + 1) * 2 * 4 * linear
+    return patches * 3 * patch**2 * width + depth * (time + space + mlp) + width * classes
+
+
+@pytest.mark.parametrize(
+    ("frames", "side", "patch", "width", "depth", "heads", "classes"),
+    [
+        (8, 224, 16, 768, 12, 12, 400),
+        (5, 96, 8, 48, 3, 4, 11),
+        (1, 32, 32, 64, 1, 1, 2),
+        (96, 224, 14, 1024, 24, 16, 3),
+    ],
+)
+def test_divided_macs_equal_the_formula(
+    frames: int, side: int, patch: int, width: int, depth: int, heads: int, classes: int
+) -> None:
+    counted = cost(num_frames=frames, image_size=side, patch_size=patch, width=width, depth=depth, heads=heads,
+                   num_classes=classes)  # fmt: skip
+    assert counted.macs == divided_macs(frames, side, patch, width, depth, classes)
+
+
+def sparse_macs(frames: int, grid: int, width: int) -> int:
+    """The two steps of L+G in one block: keys of global attention are made for every second token only."""
+    tokens = 1 + frames * grid**2
+    window = 1 + frames * (grid // 2) ** 2
+    strided = 1 + ((frames + 1) // 2) * ((grid + 1) // 2) ** 2
+    local = tokens * 5 * width**2 + 2 * (tokens - 1) * window * width + 2 * tokens * width
+    return local + (2 * tokens + 2 * strided) * width**2 + 2 * tokens * strided * width
+
+
+@pytest.mark.parametrize(("frames", "grid"), [(8, 14), (5, 7), (3, 4)])
+def test_local_global_wastes_no_product(frames: int, grid: int) -> None:
+    width, depth = 48, 2
+    counted = cost("sparse_local_global", num_frames=frames, image_size=16 * grid, width=width, depth=depth, heads=3)
+    tokens = 1 + frames * grid**2
+    rest = (tokens - 1) * 3 * 16**2 * width + depth * tokens * 8 * width**2 + width * 400
+    assert counted.macs == rest + depth * sparse_macs(frames, grid, width)
+
+
+def axial_macs(frames: int, grid: int, width: int) -> int:
+    """The three steps of T+W+H in one block; every row and every column has its copy of the class token."""
+    patches = frames * grid**2
+    time = patches * 5 * width**2 + 2 * patches * frames * width
+    tokens = frames * grid * (grid + 1)
+    line = tokens * 4 * width**2 + 2 * tokens * (grid + 1) * width
+    return time + 2 * line + (patches + 1) * width**2  # fc of width: after the copies are averaged
+
+
+@pytest.mark.parametrize(("frames", "grid"), [(8, 14), (5, 7), (3, 4)])
+def test_axial_wastes_no_product(frames: int, grid: int) -> None:
+    width, depth = 48, 2
+    counted = cost("axial", num_frames=frames, image_size=16 * grid, width=width, depth=depth, heads=3)
+    tokens = 1 + frames * grid**2
+    rest = (tokens - 1) * 3 * 16**2 * width + depth * tokens * 8 * width**2 + width * 400
+    assert counted.macs == rest + depth * axial_macs(frames, grid, width)
+
+
+def test_local_global_costs_less_than_joint() -> None:
+    for frames, share in ((16, 0.92), (96, 0.56)):
+        shape = {"num_frames": frames, "image_size": 224}
+        assert cost("sparse_local_global", **shape).macs < share * cost("joint_space_time", **shape).macs
+
+
+def test_axial_costs_less_than_joint_once_attention_outweighs_its_third_set_of_linear_layers() -> None:
+    """22 D^2 of linear layers a token against 12 D^2 + 2 N F D: at 224 pixels not yet with 16 frames (506 against 450
+    GMACs), but with 32."""
+    for frames, cheaper in ((16, False), (32, True)):
+        shape = {"num_frames": frames, "image_size": 224}
+        assert (cost("axial", **shape).macs < cost("joint_space_time", **shape).macs) is cheaper
+
+
+def test_parameters_are_those_of_the_real_model() -> None:
+    settings = ModelSettings(width=48, depth=2, heads=3, image_size=32, patch_size=8)
+    model = TimeSformer(**settings.model_dump())
+    assert count_cost(settings).parameters == sum(parameter.numel() for parameter in model.parameters())
+
+
+def test_counting_draws_no_random_numbers() -> None:
+    torch.manual_seed(0)
+    before = torch.get_rng_state()
+    cost(width=48, depth=2, heads=3, drop_path=0.5, dropout=0.5)
+    assert torch.equal(torch.get_rng_state(), before)

@@ -1,0 +1,311 @@
+"""Every step and whole blocks against a literal implementation, one query at a time, and against dense masks.
+
+The reference knows nothing of batches of frames, bands or strided slices: for each query token it writes down which
+tokens are its keys (FACTS.md and the table in `timesformer.model.schemes`) and takes softmax(q k / sqrt(K)) v.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Callable, Iterator
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from timesformer.config import ModelSettings
+from timesformer.model.attention import Attention
+from timesformer.model.block import Block
+from timesformer.model.schemes import SCHEMES, STEPS, time_with_class, window_bands
+
+WIDTH, HEADS = 12, 3
+SHAPES = [(3, 5, 7), (1, 4, 6), (2, 1, 5), (5, 6, 1), (4, 3, 2), (1, 1, 1), (2, 8, 5)]  # frames, rows, columns
+FUNCTIONS = {**STEPS, "time_with_class": time_with_class}
+Place = tuple[int, int, int]
+
+
+def perturb(module: nn.Module) -> None:
+    """Random values in every parameter, so that no zero or one of the initialisation hides a mistake."""
+    for parameter in module.parameters():
+        nn.init.normal_(parameter, std=0.4)
+
+
+def make_attention() -> Attention:
+    attention = Attention(WIDTH, HEADS).double()
+    perturb(attention)
+    return attention
+
+
+def make_tokens(shape: Place, batch: int = 2) -> tuple[Tensor, Tensor]:
+    frames, rows, columns = shape
+    x = torch.randn(batch, frames, rows * columns, WIDTH, dtype=torch.float64)
+    return x, torch.randn(batch, 1, WIDTH, dtype=torch.float64)
+
+
+def run(name: str, attention: Attention, x: Tensor, cls: Tensor, shape: Place) -> tuple[Tensor, Tensor | None]:
+    return FUNCTIONS[name](attention, x, cls, shape[1:], lambda out: out)
+
+
+# --- the literal reference -------------------------------------------------------------------------------------------
+
+
+def everything(shape: Place) -> Iterator[Place]:
+    return itertools.product(*map(range, shape))
+
+
+def window_of(place: int, length: int) -> range:
+    """Half the axis around a place; one that would leave the axis is moved back inside."""
+    size = max(1, length // 2)
+    start = place - size // 2
+    start = max(start, 0)
+    start = min(start, length - size)
+    return range(start, start + size)
+
+
+def keys_of(name: str, query: Place, shape: Place) -> tuple[list[Place], bool]:
+    """The patches that a patch attends to, and whether the class token is among its keys."""
+    t, h, w = query
+    frames, rows, columns = map(range, shape)
+    keys: dict[str, Iterator[Place]] = {
+        "space": itertools.product([t], rows, columns),
+        "time": itertools.product(frames, [h], [w]),
+        "time_with_class": itertools.product(frames, [h], [w]),
+        "joint": itertools.product(frames, rows, columns),
+        "width": itertools.product([t], [h], columns),
+        "height": itertools.product([t], rows, [w]),
+        "local": itertools.product(frames, window_of(h, shape[1]), window_of(w, shape[2])),
+        "global": ((a, b, c) for a, b, c in everything(shape) if a % 2 == b % 2 == c % 2 == 0),
+    }
+    return list(keys[name]), name != "time"
+
+
+def class_keys_of(name: str, shape: Place) -> list[list[Place]]:
+    """The patches that each copy of the class token attends to; the copies' outputs are averaged."""
+    frames, rows, columns = map(range, shape)
+    if name == "space":
+        return [[(t, h, w) for h in rows for w in columns] for t in frames]
+    if name == "width":
+        return [[(t, h, w) for w in columns] for t in frames for h in rows]
+    if name == "height":
+        return [[(t, h, w) for h in rows] for t in frames for w in columns]
+    if name == "global":
+        return [[place for place in everything(shape) if all(index % 2 == 0 for index in place)]]
+    return [list(everything(shape))]
+
+
+def attend_one(attention: Attention, query_D: Tensor, keys_MD: Tensor) -> Tensor:
+    """One query token, all heads, output projection."""
+    weight_q, weight_k, weight_v = attention.qkv.weight.split(WIDTH)
+    bias_q, bias_k, bias_v = attention.qkv.bias.split(WIDTH)
+    q, k, v = weight_q @ query_D + bias_q, keys_MD @ weight_k.T + bias_k, keys_MD @ weight_v.T + bias_v
+    size = WIDTH // HEADS
+    heads = []
+    for head in range(HEADS):
+        part = slice(head * size, (head + 1) * size)
+        scores = torch.stack([torch.dot(q[part], key) for key in k[:, part]]) / math.sqrt(size)
+        weights = scores.exp() / scores.exp().sum()
+        heads.append(sum(weight * value for weight, value in zip(weights, v[:, part], strict=True)))
+    return attention.proj.weight @ torch.cat(heads) + attention.proj.bias
+
+
+def literal(name: str, attention: Attention, x: Tensor, cls: Tensor, shape: Place) -> tuple[Tensor, Tensor | None]:
+    """What `run` computes, one query token after the other."""
+    dx, dcls = torch.empty_like(x), torch.empty_like(cls)
+    columns = shape[2]
+    for sample in range(len(x)):
+
+        def tokens(places: list[Place], with_class: bool, sample: int = sample) -> Tensor:
+            patches = [x[sample, t, h * columns + w] for t, h, w in places]
+            return torch.stack([cls[sample, 0], *patches] if with_class else patches)
+
+        for t, h, w in everything(shape):
+            keys = tokens(*keys_of(name, (t, h, w), shape))
+            dx[sample, t, h * columns + w] = attend_one(attention, x[sample, t, h * columns + w], keys)
+        copies = [attend_one(attention, cls[sample, 0], tokens(keys, True)) for keys in class_keys_of(name, shape)]
+        dcls[sample, 0] = sum(copies) / len(copies)
+    return dx, None if name.startswith("time") else dcls
+
+
+def normalise(norm: nn.LayerNorm, x: Tensor) -> Tensor:
+    centred = x - x.mean(-1, keepdim=True)
+    return centred / (centred.square().mean(-1, keepdim=True) + 1e-6).sqrt() * norm.weight + norm.bias
+
+
+def literal_block(block: Block, names: list[str], x: Tensor, cls: Tensor, shape: Place) -> tuple[Tensor, Tensor]:
+    """LayerNorm, attention, the added steps' linear layer and the residual, for each step; then the MLP."""
+    for position, name in enumerate(names):
+        step = block.steps[name.removesuffix("_with_class")]
+        dx, dcls = literal(name, step.attention, normalise(step.norm, x), normalise(step.norm, cls), shape)
+        if position < len(names) - 1:
+            dx = dx @ step.fc.weight.T + step.fc.bias
+            dcls = None if dcls is None else dcls @ step.fc.weight.T + step.fc.bias
+        x = x + dx
+        cls = cls if dcls is None else cls + dcls
+
+    def mlp(tokens: Tensor) -> Tensor:
+        hidden = normalise(block.norm, tokens) @ block.mlp[0].weight.T + block.mlp[0].bias
+        hidden = hidden * (1 + torch.erf(hidden / math.sqrt(2))) / 2
+        return hidden @ block.mlp[3].weight.T + block.mlp[3].bias
+
+    return x + mlp(x), cls + mlp(cls)
+
+
+# --- steps and blocks against it -------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_step_equals_the_literal_one(name: str, shape: Place) -> None:
+    torch.manual_seed(0)
+    attention, (x, cls) = make_attention(), make_tokens(shape, batch=2 if shape[0] < 5 else 1)
+    dx, dcls = run(name, attention, x, cls, shape)
+    expected_dx, expected_dcls = literal(name, attention, x, cls, shape)
+    torch.testing.assert_close(dx, expected_dx, rtol=0, atol=1e-12)
+    if expected_dcls is None:
+        assert dcls is None
+    else:
+        torch.testing.assert_close(dcls, expected_dcls, rtol=0, atol=1e-12)
+
+
+BLOCKS = {
+    "space_only": ["space"],
+    "joint_space_time": ["joint"],
+    "divided_space_time": ["time", "space"],
+    "sparse_local_global": ["local", "global"],
+    "axial": ["time", "width", "height"],
+}
+
+
+def make_block(**settings: object) -> Block:
+    settings = {"width": WIDTH, "depth": 1, "heads": HEADS, "image_size": 32, "patch_size": 8, **settings}
+    block = Block(ModelSettings.model_validate(settings), 0.0).double().eval()
+    perturb(block)
+    return block
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("shape", [(3, 3, 5), (1, 4, 2), (2, 1, 6)], ids=lambda shape: "x".join(map(str, shape)))
+@pytest.mark.parametrize(
+    ("scheme", "class_token_in_time"),
+    [*((scheme, False) for scheme in BLOCKS), ("divided_space_time", True), ("axial", True)],
+)
+def test_block_equals_the_literal_one(scheme: str, class_token_in_time: bool, shape: Place) -> None:
+    names = BLOCKS[scheme]
+    if class_token_in_time:
+        names = ["time_with_class", *names[1:]]
+    torch.manual_seed(1)
+    block = make_block(scheme=scheme, class_token_in_time=class_token_in_time)
+    x, cls = make_tokens(shape)
+    out_x, out_cls = block(x, cls, shape[1:])
+    expected_x, expected_cls = literal_block(block, names, x, cls, shape)
+    torch.testing.assert_close(out_x, expected_x, rtol=0, atol=1e-11)
+    torch.testing.assert_close(out_cls, expected_cls, rtol=0, atol=1e-11)
+
+
+def test_table_of_schemes() -> None:
+    assert {scheme: list(steps) for scheme, steps in SCHEMES.items()} == BLOCKS
+
+
+@torch.no_grad()
+def test_divided_compares_a_query_with_n_plus_f_plus_2_keys() -> None:
+    """The paper's count for Eq. 11 and 12: N + F + 2 keys, against N F + 1 for joint attention."""
+    frames, rows, columns = shape = (5, 3, 4)
+    counts = {}
+    for name in ("time_with_class", "space", "joint"):
+        patches, with_class = keys_of(name, (1, 2, 0), shape)
+        counts[name] = len(patches) + with_class
+    assert counts["time_with_class"] + counts["space"] == rows * columns + frames + 2
+    assert counts["joint"] == rows * columns * frames + 1
+
+
+# --- local and global against dense masks ----------------------------------------------------------------------------
+
+
+def local_mask(shape: Place) -> Tensor:
+    """Which of 1 + T H W tokens, the class token first, each of them attends to: window by inequality, as defined."""
+    _, rows, columns = shape
+    t, h, w = torch.meshgrid(*map(torch.arange, shape), indexing="ij")
+    h, w = h.flatten(), w.flatten()
+    high, wide = max(1, rows // 2), max(1, columns // 2)
+    top, left = (h - high // 2).clamp(0, rows - high), (w - wide // 2).clamp(0, columns - wide)
+    mask = torch.ones(1 + t.numel(), 1 + t.numel(), dtype=torch.bool)
+    mask[1:, 1:] = (h[None] >= top[:, None]) & (h[None] < top[:, None] + high)
+    mask[1:, 1:] &= (w[None] >= left[:, None]) & (w[None] < left[:, None] + wide)
+    return mask
+
+
+def global_mask(shape: Place) -> Tensor:
+    t, h, w = torch.meshgrid(*map(torch.arange, shape), indexing="ij")
+    kept = ((t % 2 == 0) & (h % 2 == 0) & (w % 2 == 0)).flatten()
+    return torch.cat([torch.ones(1, dtype=torch.bool), kept]).expand(1 + kept.numel(), -1)
+
+
+def dense(attention: Attention, x: Tensor, cls: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+    tokens = torch.cat([cls, x.flatten(1, 2)], dim=1)
+    batch, count, _ = tokens.shape
+    q, k, v = F.linear(tokens, attention.qkv.weight, attention.qkv.bias).split(WIDTH, dim=-1)
+    q, k, v = (part.view(batch, count, HEADS, -1).transpose(1, 2) for part in (q, k, v))
+    scores = (q @ k.transpose(2, 3) / math.sqrt(WIDTH // HEADS)).masked_fill(~mask, -math.inf)
+    out = (scores.softmax(-1) @ v).transpose(1, 2).reshape(batch, count, WIDTH)
+    out = F.linear(out, attention.proj.weight, attention.proj.bias)
+    return out[:, 1:].view_as(x), out[:, :1]
+
+
+DENSE_SHAPES = [(1, 1, 1), (2, 1, 9), (3, 9, 1), (2, 2, 3), (3, 3, 2), (5, 4, 4), (2, 5, 8), (1, 7, 7), (2, 11, 6)]
+DENSE_SHAPES += [(3, 14, 14)]
+
+
+@pytest.mark.parametrize("shape", DENSE_SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+@pytest.mark.parametrize(("name", "mask_of"), [("local", local_mask), ("global", global_mask)])
+def test_sparse_step_equals_dense_attention_with_a_mask(
+    name: str, mask_of: Callable[[Place], Tensor], shape: Place
+) -> None:
+    """Values, and gradients of tokens and parameters."""
+    torch.manual_seed(2)
+    attention, (x, cls) = make_attention(), make_tokens(shape)
+    leaves = {"x": x.requires_grad_(), "cls": cls.requires_grad_(), **dict(attention.named_parameters())}
+    seed_x, seed_cls = torch.randn_like(x), torch.randn_like(cls)
+    results = []
+    for dx, dcls in (run(name, attention, x, cls, shape), dense(attention, x, cls, mask_of(shape))):
+        gradients = torch.autograd.grad((dx * seed_x).sum() + (dcls * seed_cls).sum(), list(leaves.values()))
+        results.append({"dx": dx.detach(), "dcls": dcls.detach(), **dict(zip(leaves, gradients, strict=True))})
+    sparse, masked = results
+    for key in masked:
+        torch.testing.assert_close(sparse[key], masked[key], rtol=1e-10, atol=1e-10, msg=lambda text, k=key: k + text)
+
+
+def test_every_place_of_local_attention_has_the_same_number_of_keys() -> None:
+    mask = local_mask((3, 9, 6))
+    assert mask[1:].sum(1).unique().tolist() == [3 * (9 // 2) * (6 // 2) + 1]
+    assert mask[0].all()
+
+
+# --- window bands ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("length", range(1, 41))
+def test_window_bands_cover_the_axis_with_the_windows_of_the_definition(length: int) -> None:
+    bands = window_bands(length)
+    window = max(1, length // 2)
+    starts: dict[int, int] = {}
+    for band in bands:
+        assert band.window == window
+        assert min(band.queries, band.windows) == 1
+        for index in range(band.windows):
+            for query in range(band.queries):
+                place = band.first + index * band.queries + query
+                assert place not in starts
+                starts[place] = band.window_start + index
+    assert list(starts) == list(range(length))  # in order: the bands are joined again by concatenation
+    for place, start in starts.items():
+        assert start == min(max(place - window // 2, 0), length - window)
+        assert place in range(start, start + window)
+
+
+def test_window_bands_of_the_docstring() -> None:
+    starts = [band.window_start + index for band in window_bands(14) for index in range(band.windows)
+              for _ in range(band.queries)]  # fmt: skip
+    assert starts == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7]
