@@ -25,6 +25,7 @@ Size = Literal["tiny", "small", "base", "large"]
 Order = Literal["time_space", "space_time", "parallel"]
 PositionTables = Literal["none", "space", "space_time"]
 PositionResize = Literal["bicubic", "nearest"]
+Initialisation = Literal["released", "scratch"]
 SamplingMethod = Literal["span", "segments", "cover"]
 
 
@@ -68,11 +69,9 @@ class Architecture(Settings):
     class_token_in_time: bool = Field(False, description="class token is a key of time attention (paper's Eq. 11)")
     drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth of the last block; linear over depth")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout after the tables, in the MLP and before the head")
-    weight_std: float | None = Field(
-        0.02, gt=0, description="standard deviation linear weights start from; null is 1 / sqrt(inputs)"
+    initialisation: Initialisation = Field(
+        "released", description="what new weights start from: as the released code, or made to learn from scratch"
     )
-    space_table_std: float = Field(0.02, ge=0, description="standard deviation the space table starts from")
-    time_table_std: float = Field(0.0, ge=0, description="standard deviation the time table starts from; 0 as released")
 
     @property
     def dimensions(self) -> Dimensions:

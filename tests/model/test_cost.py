@@ -146,6 +146,29 @@ def test_parameters_are_those_of_the_real_model() -> None:
     assert count_cost(settings).parameters == sum(parameter.numel() for parameter in model.parameters())
 
 
+@pytest.mark.parametrize("position", ["none", "space"])
+@pytest.mark.parametrize("scheme", ["space_only", "divided_space_time"])
+def test_tables_are_parameters_but_no_products(scheme: str, position: str) -> None:
+    small = {"width": 48, "depth": 2, "heads": 3, "image_size": 32, "patch_size": 8, "num_frames": 5}
+    with_tables, without = cost(scheme, **small), cost(scheme, position=position, **small)
+    assert without.macs == with_tables.macs
+    time_table = 5 * 48 if scheme == "divided_space_time" else 0
+    space_table = 17 * 48 if position == "none" else 0
+    assert with_tables.parameters - without.parameters == time_table + space_table
+
+
+@pytest.mark.parametrize("settings", [{"order": "space_time"}, {"order": "parallel"}])
+def test_the_order_costs_nothing(settings: dict[str, object]) -> None:
+    small = {"width": 48, "depth": 2, "heads": 3, "image_size": 32, "patch_size": 8}
+    assert cost(**small, **settings) == cost(**small)
+
+
+def test_class_token_in_time_is_one_key_more() -> None:
+    small = {"width": 48, "depth": 2, "heads": 3, "image_size": 32, "patch_size": 8, "num_frames": 4}
+    more = cost(**small, class_token_in_time=True).macs - cost(**small).macs
+    assert more == 2 * 16 * (2 * 48**2 + 2 * 4 * 48)  # blocks x places x (its k and v there; q k and weights v)
+
+
 def test_counting_draws_no_random_numbers() -> None:
     torch.manual_seed(0)
     before = torch.get_rng_state()

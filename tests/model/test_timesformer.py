@@ -1,8 +1,7 @@
-"""The whole network: tables, averaging, initialisation, invariances, refusals."""
+"""The whole network: tables, averaging, invariances, settings and what is refused."""
 
 from __future__ import annotations
 
-import math
 from typing import get_args
 
 import pytest
@@ -222,92 +221,7 @@ def test_without_tables_joint_is_blind_to_place_and_divided_is_not(scheme: str) 
     assert same_for_all < 1e-11
 
 
-# --- initialisation --------------------------------------------------------------------------------------------------
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_initial_values(scheme: str) -> None:
-    torch.manual_seed(0)
-    model = TimeSformer(image_size=224, patch_size=16, num_classes=174, width=192, depth=2, heads=3, scheme=scheme)
-    added = [step.fc for block in model.blocks for step in block.steps.values() if step.fc is not None]
-    assert len(added) == 2 * {"axial": 2, "divided_space_time": 1, "sparse_local_global": 1}.get(scheme, 0)
-    for module in model.modules():
-        if isinstance(module, nn.LayerNorm):
-            assert module.eps == 1e-6
-            assert (module.weight == 1).all()
-            assert not module.bias.any()
-        elif isinstance(module, nn.Linear):
-            assert not module.bias.any()
-            if any(module is layer for layer in added):
-                assert not module.weight.any()
-                continue
-            count = module.weight.numel()
-            assert abs(module.weight.mean().item()) < 5 * 0.02 / math.sqrt(count)
-            assert module.weight.std().item() == pytest.approx(0.02, rel=5 / math.sqrt(2 * count))
-    embedding = model.embedding
-    assert embedding.space_table.std().item() == pytest.approx(0.02, rel=0.03)
-    assert embedding.class_token.std().item() == pytest.approx(0.02, rel=0.25)
-    assert embedding.time_table is None or not embedding.time_table.any()
-
-
-@torch.no_grad()
-@pytest.mark.parametrize("std", [0.1, None])
-def test_standard_deviation_of_the_weights(std: float | None) -> None:
-    torch.manual_seed(0)
-    model = TimeSformer(**{**TINY, "num_classes": 300}, weight_std=std)
-    for name, module in model.named_modules():
-        if isinstance(module, nn.Linear) and not name.endswith(".fc"):
-            count = module.weight.numel()
-            wanted = module.in_features**-0.5 if std is None else std
-            assert module.weight.std().item() == pytest.approx(wanted, rel=5 / math.sqrt(2 * count)), name
-        elif isinstance(module, nn.Linear):
-            assert not module.weight.any()
-
-
-@torch.no_grad()
-def test_standard_deviations_of_the_tables() -> None:
-    torch.manual_seed(0)
-    model = TimeSformer(**{**TINY, "image_size": 128, "num_frames": 256}, space_table_std=0.7, time_table_std=0.5)
-    assert model.embedding.space_table.std().item() == pytest.approx(0.7, rel=0.05)
-    assert model.embedding.time_table.std().item() == pytest.approx(0.5, rel=0.05)
-
-
-@pytest.mark.parametrize("scheme", SCHEMES)
-def test_the_same_seed_gives_the_same_bits(scheme: str) -> None:
-    def weights(seed: int) -> dict[str, Tensor]:
-        torch.manual_seed(seed)
-        return TimeSformer(**TINY, scheme=scheme, time_table_std=0.5).state_dict()
-
-    first, second, other = weights(3), weights(3), weights(4)
-    assert first.keys() == second.keys()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    random = [name for name, value in first.items() if value.unique().numel() > 1]
-    assert len(random) > 8
-    assert not any(torch.equal(first[name], other[name]) for name in random)
-
-
-def test_a_training_step_of_the_same_seed_gives_the_same_bits() -> None:
-    def gradients() -> list[Tensor]:
-        torch.manual_seed(3)
-        model = TimeSformer(**TINY, dropout=0.1, drop_path=0.3).train()
-        loss = F.cross_entropy(model(make_clips().float()), torch.tensor([1, 2]))
-        return list(torch.autograd.grad(loss, list(model.parameters())))
-
-    assert all(torch.equal(*pair) for pair in zip(gradients(), gradients(), strict=True))
-
-
-@pytest.mark.parametrize(
-    ("size", "width", "depth", "heads"),
-    [("tiny", 192, 12, 3), ("small", 384, 12, 6), ("base", 768, 12, 12), ("large", 1024, 24, 16)],
-)
-def test_named_sizes(size: str, width: int, depth: int, heads: int) -> None:
-    with torch.device("meta"):
-        model = TimeSformer(size=size)
-    assert len(model.blocks) == depth
-    assert model.head.weight.shape == (400, width)
-    assert model.blocks[0].mlp[0].weight.shape == (4 * width, width)
-    assert model.blocks[-1].steps["space"].attention.heads == heads
+# --- settings --------------------------------------------------------------------------------------------------------
 
 
 @torch.no_grad()
@@ -330,9 +244,6 @@ def test_public_name() -> None:
     assert timesformer.TimeSformer is TimeSformer
 
 
-# --- refusals --------------------------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize(
     ("settings", "parts"),
     [
@@ -350,7 +261,7 @@ def test_public_name() -> None:
         ({"depth": 0}, ["depth", "0", "greater than 0"]),
         ({"drop_path": 1.0}, ["drop_path", "1.0", "less than 1"]),
         ({"dropout": -0.1}, ["dropout", "-0.1", "greater than or equal to 0"]),
-        ({"time_table_std": -1.0}, ["time_table_std", "-1.0", "greater than or equal to 0"]),
+        ({"initialisation": "zeros"}, ["initialisation", "'zeros'", "'scratch'"]),
         ({"scheme": "axial", "order": "parallel"}, ["order 'parallel'", "divided_space_time", "axial"]),
         (
             {"scheme": "joint_space_time", "class_token_in_time": True},

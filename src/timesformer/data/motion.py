@@ -1,8 +1,9 @@
 """A data set of real video files whose eight classes differ in motion alone.
 
-A shape moves over a still, textured background. Every class is another one played backwards: `left` and `right`,
-`up` and `down`, the two orbits, `growing` and `shrinking` come from the same seeds with time reversed. The middle
-frame follows the same law in all eight. So no single frame tells the class; only the order of frames does.
+A shape moves over a still, textured background. From one seed come eight clips, one a class, that agree in the
+middle frame to the last pixel and part from there: `right`, `down`, `clockwise` (around the middle of the picture)
+and `growing`; `left`, `up`, `counter_clockwise` and `shrinking` are these four played backwards. So no single frame
+tells a class from its reverse; only the order of frames does.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from timesformer.video.encode import write_video
 
 CLASSES = ("clockwise", "counter_clockwise", "down", "growing", "left", "right", "shrinking", "up")
 HEIGHT, WIDTH = 48, 56  # pixels
-FRAMES, FPS = 20, 10.0
+FRAMES, FPS = 21, 10.0
 RADII = (7.0, 11.0)  # pixels, in the middle frame
-MARGIN = 13  # pixels between the border and the shape's place in the middle frame
+RING = (9.0, 14.0)  # pixels between the middle of the frame and the shape's place in the middle frame
 CORNERS = (3, 4, 5, 6)
 FORWARD = ("clockwise", "down", "growing", "right")  # the other classes are these, played backwards
 
@@ -73,31 +74,31 @@ def _write(job: _Job) -> None:
 
 
 def motion_clip(label: str, seed: int, height: int = HEIGHT, width: int = WIDTH) -> Tensor:
-    """One clip of a class: uint8 RGB (3, 20, height, width)."""
+    """One clip of a class: uint8 RGB (3, 21, height, width)."""
+    if label not in CLASSES:
+        raise ValueError(f"label {label!r}: expected one of {', '.join(CLASSES)}")
     generator = torch.Generator().manual_seed(seed)
 
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * torch.rand((), generator=generator).item()
 
     scale = height / HEIGHT
-    margin = MARGIN * scale
     time = (torch.arange(FRAMES) - (FRAMES - 1) / 2) * (1 if label in FORWARD else -1)
-    x = torch.full((FRAMES,), uniform(margin, width - margin))
-    y = torch.full((FRAMES,), uniform(margin, height - margin))
+    distance, start = scale * uniform(*RING), uniform(0, math.tau)
+    pace = uniform(0, 1)
+    angle = torch.full((FRAMES,), start)
+    if label in ("clockwise", "counter_clockwise"):
+        angle = angle + time * (0.22 + 0.12 * pace)
+    x = width / 2 + scale * uniform(-4, 4) + distance * angle.cos()
+    y = height / 2 + scale * uniform(-4, 4) + distance * angle.sin()
     radius = torch.full((FRAMES,), scale * math.exp(uniform(*map(math.log, RADII))))
     turn = uniform(0, math.tau)
     if label in ("left", "right"):
-        x = x + time * uniform(1.2, 2.2) * scale
+        x = x + time * (1.1 + 0.9 * pace) * scale
     elif label in ("up", "down"):
-        y = y + time * uniform(1.2, 2.2) * scale
-    elif label in ("clockwise", "counter_clockwise"):
-        orbit, start = uniform(9, 13) * scale, uniform(0, math.tau)
-        angle = start + time * uniform(0.25, 0.4)
-        x, y = x + orbit * (angle.cos() - math.cos(start)), y + orbit * (angle.sin() - math.sin(start))
+        y = y + time * (1.1 + 0.9 * pace) * scale
     elif label in ("growing", "shrinking"):
-        radius = radius * (time * uniform(0.04, 0.07)).exp()
-    else:
-        raise ValueError(f"label {label!r}: expected one of {', '.join(CLASSES)}")
+        radius = radius * (time * (0.04 + 0.03 * pace)).exp()
     corners = CORNERS[int(uniform(0, len(CORNERS)))]
     mask = _polygon(x, y, radius, corners, turn, height, width)
     background = _texture(height, width, generator)

@@ -21,7 +21,9 @@ class Cost(NamedTuple):
 def count_cost(settings: ModelSettings) -> Cost:
     """Count one forward pass over a single clip with torch's FLOP counter, on the meta device."""
     with torch.device("meta"):
-        model = TimeSformer(**settings.model_dump()).eval()
+        # The counter's hooks refuse inputs that require a gradient but have no gradient function; under no_grad alone
+        # the expanded class token of a model without tables is one.
+        model = TimeSformer(**settings.model_dump()).eval().requires_grad_(False)
         clip = torch.empty(1, 3, settings.num_frames, settings.image_size, settings.image_size)
         with FlopCounterMode(display=False) as counter, torch.inference_mode(False), torch.no_grad():
             model(clip)

@@ -17,8 +17,7 @@ class Embedding(nn.Module):
     """Patch projection, class token and learned position tables.
 
     The space table has one row for the class token before those of the patches; the time table has one row a
-    frame and is shared by all patches of it. By default both start as the released code starts them; from scratch,
-    standard deviations near that of a patch token (0.5 to 1) let a small model learn motion far sooner.
+    frame and is shared by all patches of it.
     """
 
     def __init__(self, settings: ModelSettings) -> None:
@@ -33,11 +32,8 @@ class Embedding(nn.Module):
         self.time_table: nn.Parameter | None = None
         if settings.position != "none":
             self.space_table = nn.Parameter(torch.zeros(1, 1 + self.grid**2, width))
-            nn.init.normal_(self.space_table, std=settings.space_table_std)
         if settings.position == "space_time" and settings.scheme != "space_only":
             self.time_table = nn.Parameter(torch.zeros(1, settings.num_frames, width))
-            nn.init.normal_(self.time_table, std=settings.time_table_std)
-        nn.init.trunc_normal_(self.class_token, std=0.02)
         self.dropout = nn.Dropout(settings.dropout)
 
     def forward(self, clips_BCTHW: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:

@@ -10,10 +10,11 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from timesformer.config import ModelSettings, Order, PositionResize, PositionTables, Scheme, Size, make
+from timesformer.config import Initialisation, ModelSettings, Order, PositionResize, PositionTables, Scheme, Size, make
 from timesformer.errors import SettingError
 from timesformer.model.block import NORM_EPSILON, Block
 from timesformer.model.embed import Embedding
+from timesformer.model.initialise import initialise
 
 
 class TimeSformer(nn.Module):
@@ -34,9 +35,8 @@ class TimeSformer(nn.Module):
         class_token_in_time: the class token is a key of time attention, as in Eq. 11 but not in the released code.
         drop_path: stochastic depth of the last block, growing linearly from 0 in the first.
         dropout: dropout after the tables, in the MLPs and before the head.
-        weight_std, space_table_std, time_table_std: standard deviations that linear weights (None: 1 / sqrt(inputs))
-            and the position tables start from. The defaults are the released code's, which starts from an image
-            model; small models from scratch learn motion sooner with None, 1 and 1.
+        initialisation: "released" starts as the released code does, for weights of an image model to follow;
+            "scratch" starts where a small model learns motion sooner (`timesformer.model.initialise`).
 
     Raises:
         SettingError: a value that is not allowed, or values that do not fit together.
@@ -61,9 +61,7 @@ class TimeSformer(nn.Module):
         class_token_in_time: bool = False,
         drop_path: float = 0.1,
         dropout: float = 0.0,
-        weight_std: float | None = 0.02,
-        space_table_std: float = 0.02,
-        time_table_std: float = 0.0,
+        initialisation: Initialisation = "released",
     ) -> None:
         values = {name: value for name, value in locals().items() if name in ModelSettings.model_fields}
         super().__init__()
@@ -75,19 +73,7 @@ class TimeSformer(nn.Module):
         self.norm = nn.LayerNorm(dimensions.width, NORM_EPSILON)
         self.dropout = nn.Dropout(self.settings.dropout)
         self.head = nn.Linear(dimensions.width, self.settings.num_classes)
-        self._initialise()
-
-    def _initialise(self) -> None:
-        """Linear layers at a truncated normal with zero bias; the last linear of added steps at zero."""
-        for module in self.modules():
-            if isinstance(module, nn.Linear):
-                nn.init.trunc_normal_(module.weight, std=self.settings.weight_std or module.in_features**-0.5)
-                nn.init.zeros_(module.bias)
-        for block in self.blocks:
-            assert isinstance(block, Block)
-            for step in block.steps.values():
-                if isinstance(step.fc, nn.Linear):
-                    nn.init.zeros_(step.fc.weight)
+        initialise(self, self.settings.initialisation)
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         """Logits (B, num_classes) of normalised clips (B, 3, T, H, W).

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.callbacks import LearningRateMonitor, ModelCheckpoint
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger
@@ -197,5 +198,6 @@ def _checkpoints(folder: Path, *, best: bool) -> ModelCheckpoint:
 def _quieten() -> None:
     """Lightning's hints about devices, tips and loaders: this package prints what its users need to know itself."""
     logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
-    warnings.filterwarnings("ignore", ".*LeafSpec.*", module="lightning")
-    warnings.filterwarnings("ignore", ".*does not have many workers.*")
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own, of a newer torch
+    warnings.filterwarnings("ignore", "Checkpoint directory .* exists and is not empty")  # where a run resumes

@@ -28,6 +28,10 @@ class ClassificationTask(LightningModule):
         self.recipe = recipe
         self.seen: list[tuple[Tensor, Tensor]] = []
 
+    def on_train_epoch_start(self) -> None:
+        """What dropout draws depends on the seed and the epoch alone, so a resumed epoch repeats it."""
+        torch.manual_seed(self.recipe.seed * 1_000_003 + self.current_epoch)
+
     def training_step(self, batch: Batch, number: int) -> Tensor | None:
         if not len(batch.labels_B):
             return None

@@ -1,0 +1,175 @@
+"""The command as its users meet it: output, exit codes, one clear line for whatever is wrong."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow.parquet
+import pytest
+
+from timesformer.cli.main import main
+
+
+class Result(NamedTuple):
+    code: int
+    out: str
+    err: str
+
+
+class Command:
+    """`timesformer ...` in this process."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+        self.monkeypatch, self.capfd = monkeypatch, capfd
+
+    def __call__(self, *words: object) -> Result:
+        self.monkeypatch.setattr("sys.argv", ["timesformer", *map(str, words)])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        out, err = self.capfd.readouterr()
+        return Result(int(stopped.value.code or 0), out, err)
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capfd)
+
+
+SMALL = ("model.width=32", "model.depth=1", "model.heads=2", "model.num_frames=4", "model.image_size=16",
+         "augmentation.short_side=[16, 20]", "training.epochs=1", "training.device=cpu", "data.workers=0")  # fmt: skip
+
+
+def test_cost_prints_the_papers_numbers(command: Command) -> None:
+    words = "cost --size base --scheme divided_space_time --frames 8 --image-size 224 --classes 400 --json".split()
+    counted = json.loads(command(*words).out)
+    assert counted.keys() == {"parameters", "macs"}
+    assert counted["parameters"] / 1e6 == pytest.approx(121.57, abs=0.01)
+    assert counted["macs"] / 1e9 == pytest.approx(196, rel=0.01)
+
+
+def test_train_test_predict(command: Command, bars: Path, tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    trained = command("train", "--data", bars, "--recipe", "demo", "--out", run, *SMALL, "seed=3")
+    assert (trained.code, trained.err) == (0, "")
+    assert "8 videos to train on, 4 to watch (val), 2 classes" in trained.out
+    assert str(run / "model") in trained.out
+
+    scores = tmp_path / "scores.parquet"
+    tested = command("test", run, "--data", bars, "--out", scores, "--workers", 0, "--json")
+    summary = json.loads(tested.out)
+    assert summary.keys() == {"top1", "top5", "mean_class_accuracy", "videos", "left_out"}
+    assert (summary["videos"], summary["left_out"], summary["top5"]) == (4, 0, 1.0)
+    rows = pyarrow.parquet.read_table(scores).to_pylist()
+    assert summary["top1"] == pytest.approx(sum(row["label"] == row["predicted"] for row in rows) / 4)
+
+    predicted = json.loads(command("predict", run, bars / "test", "--top", 1, "--json").out)
+    assert [entry["video"] for entry in predicted] == [row["path"] for row in rows]
+    assert [entry["predictions"][0]["label"] for entry in predicted] == [row["predicted"] for row in rows]
+    assert predicted[0]["predictions"][0]["score"] == pytest.approx(max(rows[0]["scores"]), abs=1e-5)
+
+    table = command("predict", run, bars / "test" / "left" / "0.mp4").out
+    assert table.splitlines()[0].split() == ["video", "label", "score"]
+    assert {"left", "right"} <= set(table.split())
+
+
+def test_test_follows_the_protocol_it_is_given(command: Command, run: Path, bars: Path) -> None:
+    one = command("test", run, "--data", bars, "--crops", 1, "--workers", 0)
+    assert one.code == 0
+    assert "top-1" in one.out
+    covering = command("test", run, "--data", bars, "--sampling", "cover", "--workers", 0, "--json")
+    assert json.loads(covering.out)["videos"] == 4
+
+
+def test_data_motion(command: Command, tmp_path: Path) -> None:
+    made = command("data", "motion", tmp_path / "motion", "--train", 1, "--val", 1, "--test", 1, "--jobs", 1)
+    assert made.code == 0
+    assert len(list((tmp_path / "motion").rglob("*.mp4"))) == 24
+
+
+def assert_one_line(result: Result, *parts: str) -> None:
+    assert result.code == 2, result
+    lines = result.err.strip().splitlines()
+    assert len(lines) == 1, result.err
+    assert lines[0].startswith("timesformer: ")
+    for part in parts:
+        assert part in lines[0]
+
+
+BAD_TRAIN = {
+    "override of no setting": (["training.epoch=2"], ["training.epoch", "did you mean training.epochs"]),
+    "override without a value": (["seed"], ["'seed'", "key=value"]),
+    "override of a group": (["training=2"], ["'training' is a group", "epochs"]),
+    "value of the wrong kind": (["training.epochs=many"], ["training.epochs is 'many'"]),
+    "size no multiple of the patch": (["model.image_size=30"], ["image_size 30 is not a multiple of patch_size 8"]),
+    "scheme that is none": (["model.scheme=diagonal"], ["model.scheme is 'diagonal'", "'axial'"]),
+    "crop larger than the frames": (["model.image_size=64"], ["augmentation.short_side starts at 32"]),
+}
+
+
+@pytest.mark.parametrize("name", BAD_TRAIN)
+def test_bad_settings(command: Command, bars: Path, tmp_path: Path, name: str) -> None:
+    overrides, parts = BAD_TRAIN[name]
+    result = command("train", "--data", bars, "--recipe", "demo", "--out", tmp_path / "run", *overrides)
+    assert_one_line(result, *parts)
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_recipes(command: Command, bars: Path, tmp_path: Path) -> None:
+    assert_one_line(command("train", "--data", bars, "--recipe", "dmo"), "recipe dmo", "demo", "k400-base")
+    recipe = tmp_path / "mine.yaml"
+    recipe.write_text("optimiser:\n  name: sgd\n")
+    assert_one_line(command("train", "--data", bars, "--recipe", recipe), "mine.yaml", "'optimiser'", "optimizer")
+    recipe.write_text("seed: [1\n")
+    assert_one_line(command("train", "--data", bars, "--recipe", recipe), "mine.yaml", "not YAML")
+
+
+def test_bad_data(command: Command, tmp_path: Path) -> None:
+    train = ("train", "--recipe", "demo", "--out", tmp_path / "run", "--data")
+    assert_one_line(command(*train, tmp_path / "none"), "none: no such data folder")
+    (tmp_path / "data").mkdir()
+    assert_one_line(command(*train, tmp_path / "data"), "no data set found")
+    (tmp_path / "data" / "train.csv").write_text("file,label\na.mp4,x\n")
+    assert_one_line(command(*train, tmp_path / "data"), "train.csv", "file,label", "path,label")
+    assert not (tmp_path / "run").exists()
+
+
+def test_bad_weights(command: Command, bars: Path, tmp_path: Path) -> None:
+    assert_one_line(command("test", tmp_path / "none", "--data", bars), "none: no such file or folder")
+    (tmp_path / "empty").mkdir()
+    assert_one_line(command("predict", tmp_path / "empty", bars), "empty: holds no weights")
+
+
+def test_bad_test_options(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
+    assert_one_line(command("test", run, "--data", bars, "--crops", 2), "test_crops is 2")
+    assert_one_line(command("test", run, "--data", bars, "--split", "dev"), "split 'dev'")
+    assert_one_line(command("test", run, "--data", bars, "--sampling", "all"), "'all'", "'cover'")
+    assert_one_line(command("test", run, "--data", bars, "--out", tmp_path / "scores.txt"), "*.parquet or *.pkl")
+
+
+def test_unknown_class(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
+    shutil.copytree(bars / "test" / "left", tmp_path / "data" / "test" / "sideways")
+    assert_one_line(command("test", run, "--data", tmp_path / "data"), "sideways", "left, right")
+
+
+def test_predict_goes_on_after_a_bad_video(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
+    shutil.copy(bars / "test" / "left" / "0.mp4", tmp_path / "good.mp4")
+    (tmp_path / "empty.mp4").touch()
+    (tmp_path / "text.mp4").write_text("hello")
+    result = command("predict", run, tmp_path, "--json")
+    assert_one_line(result, "2 of 3 videos cannot be read", "empty.mp4: the file is empty", "text.mp4")
+    assert [entry["video"] for entry in json.loads(result.out)] == [str(tmp_path / "good.mp4")]
+    assert_one_line(command("predict", run, tmp_path / "none.mp4"), "none.mp4: no such file")
+
+
+def test_test_counts_and_reports_a_bad_video(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
+    shutil.copytree(bars / "test", tmp_path / "test")
+    (tmp_path / "test" / "left" / "bad.mp4").touch()
+    words = ("test", run, "--data", tmp_path, "--workers", 0, "--json", "--max-bad-share")
+    result = command(*words, 0.3)
+    summary = json.loads(result.out)
+    assert (summary["videos"], summary["left_out"]) == (4, 1)
+    assert "bad.mp4: the file is empty" in result.err
+    assert_one_line(command(*words, 0.1), "1 of 5 videos cannot be read", "max_bad_share")

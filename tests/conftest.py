@@ -1,0 +1,55 @@
+"""Fixtures for tests that need a trained classifier or a small data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+from torch import Tensor
+
+from timesformer.config import Recipe, load_recipe
+from timesformer.video.encode import write_video
+
+SMALL = (
+    "model.width=32", "model.depth=1", "model.heads=2", "model.num_frames=4", "model.image_size=16",
+    "augmentation.short_side=[16, 20]",
+    "training.epochs=4", "training.batch_size=4", "training.device=cpu", "data.workers=0",
+)  # fmt: skip
+
+
+def moving_bar(direction: int, number: int, frames: int = 10) -> Tensor:
+    """uint8 (3, T, 24, 32): a bright column that moves right (direction 1) or left (-1)."""
+    clip = torch.full((3, frames, 24, 32), 20 + 3 * number, dtype=torch.uint8)
+    for frame in range(frames):
+        place = (6 + number + 2 * direction * frame) % 32
+        clip[:, frame, :, place : place + 4] = 230
+    return clip
+
+
+@pytest.fixture(scope="session")
+def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A data set of class folders: `left` and `right`, 8 train, 4 val and 4 test videos. Not to be changed."""
+    folder = tmp_path_factory.mktemp("bars")
+    for split, count in (("train", 4), ("val", 2), ("test", 2)):
+        for direction, label in ((-1, "left"), (1, "right")):
+            (folder / split / label).mkdir(parents=True)
+            for number in range(count):
+                clip = moving_bar(direction, number + 10 * (split != "train"))
+                write_video(folder / split / label / f"{number}.mp4", clip, 10)
+    return folder
+
+
+def small_recipe(*overrides: str) -> Recipe:
+    """The demo recipe for a network and a run that take a second."""
+    return load_recipe("demo", (*SMALL, *overrides))
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory: pytest.TempPathFactory, bars: Path) -> Path:
+    """A finished training run on `bars`. Not to be changed."""
+    from timesformer.training.fit import fit
+
+    folder = tmp_path_factory.mktemp("runs") / "run"
+    fit(small_recipe(), bars, folder)
+    return folder

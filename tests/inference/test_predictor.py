@@ -1,0 +1,48 @@
+"""Predictions agree with the model, by hand and with the test."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+
+import timesformer
+from timesformer.config import Data
+from timesformer.data.manifest import read_manifest
+from timesformer.evaluation.test import test as run_test
+from timesformer.video.decode import open_video
+from timesformer.weights import open_weights
+
+
+def test_predict_is_the_mean_softmax_of_three_crops(run: Path, bars: Path) -> None:
+    video = bars / "test" / "left" / "0.mp4"
+    classifier = open_weights(run)
+    with open_video(video) as opened:
+        frames = opened.read([1, 3, 5, 8], 16)  # span of 8 frames in the middle of 10: 1 + 0, 7/3, 14/3, 7
+    crops = torch.stack([frames[..., left : left + 16] for left in (0, 3, 5)])  # of 21 columns
+    with torch.inference_mode():
+        expected = classifier.model((crops / 255 - 0.45) / 0.225).softmax(1).mean(0)
+    predictions = timesformer.load(run, "cpu").predict(video)
+    assert dict(predictions) == pytest.approx(dict(zip(("left", "right"), expected.tolist(), strict=True)), abs=1e-6)
+    assert predictions[0].score > predictions[1].score
+
+
+def test_predict_agrees_with_test(run: Path, bars: Path) -> None:
+    result = run_test(open_weights(run), read_manifest(bars, "test"), Data(workers=0))
+    predictor = timesformer.load(run, "cpu")
+    for path, scores in zip(result.paths, result.scores_BK, strict=True):
+        torch.testing.assert_close(predictor.scores(path), scores)
+
+
+def test_top(run: Path, bars: Path) -> None:
+    predictor = timesformer.load(run, "cpu")
+    video = bars / "test" / "left" / "0.mp4"
+    assert predictor.predict(video, top=1) == predictor.predict(video, top=9)[:1]
+    with pytest.raises(timesformer.SettingError, match="top is 0"):
+        predictor.predict(video, top=0)
+
+
+def test_a_device_that_is_not_there(run: Path) -> None:
+    with pytest.raises(timesformer.SettingError, match="device 'nonsense'"):
+        timesformer.load(run, "nonsense")

@@ -1,0 +1,146 @@
+"""Whole runs, small enough for a second each."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from lightning.pytorch import LightningModule
+from rich.console import Console
+
+from conftest import small_recipe
+from timesformer.config import Recipe
+from timesformer.errors import DataError, SettingError
+from timesformer.training.fit import fit
+from timesformer.training.task import ClassificationTask
+from timesformer.weights import open_weights
+
+
+def tensors(folder: Path) -> dict[str, torch.Tensor]:
+    return open_weights(folder).model.state_dict()
+
+
+def assert_bit_equal(first: Path, second: Path) -> None:
+    one, two = tensors(first), tensors(second)
+    assert one.keys() == two.keys()
+    assert [name for name in one if not torch.equal(one[name], two[name])] == []
+
+
+def test_a_run_leaves_what_it_promises(run: Path) -> None:
+    assert Recipe(**yaml.safe_load((run / "recipe.yaml").read_text())) == small_recipe()
+    assert {path.name for path in (run / "checkpoints").iterdir()} == {"best.ckpt", "last.ckpt"}
+    classifier = open_weights(run)
+    assert classifier.labels == ("left", "right")
+    assert classifier.preprocessing == small_recipe().preprocessing
+    with next((run / "logs" / "csv").rglob("metrics.csv")).open() as file:
+        rows = list(csv.DictReader(file))
+    assert [int(row["epoch"]) for row in rows if row["val_top1"]] == [0, 1, 2, 3]
+    assert list((run / "logs" / "tensorboard").rglob("events.*"))
+
+
+def test_it_learns(bars: Path, tmp_path: Path) -> None:
+    recipe = small_recipe("training.epochs=30", "optimizer.learning_rate=0.003", "augmentation.short_side=[16, 16]")
+    fit(recipe, bars, tmp_path / "run")
+    with next((tmp_path / "run" / "logs" / "csv").rglob("metrics.csv")).open() as file:
+        losses = [float(row["train_loss_epoch"]) for row in csv.DictReader(file) if row["train_loss_epoch"]]
+    assert losses[0] > 0.5
+    assert losses[-1] < 0.1
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+def test_the_same_seed_gives_the_same_bits_whatever_the_workers(bars: Path, run: Path, tmp_path: Path) -> None:
+    fit(small_recipe("data.workers=2"), bars, tmp_path / "again")
+    assert_bit_equal(run, tmp_path / "again")
+    fit(small_recipe("seed=1"), bars, tmp_path / "other")
+    assert not torch.equal(tensors(run)["head.weight"], tensors(tmp_path / "other")["head.weight"])
+
+
+def test_two_batches_accumulated_are_one_of_twice_the_size(bars: Path, tmp_path: Path) -> None:
+    common = ("optimizer.name=sgd", "optimizer.learning_rate=0.1", "training.epochs=2")
+    fit(small_recipe(*common), bars, tmp_path / "whole")
+    fit(small_recipe(*common, "training.batch_size=2", "training.accumulate=2"), bars, tmp_path / "halves")
+    whole, halves = tensors(tmp_path / "whole"), tensors(tmp_path / "halves")
+    for name in whole:
+        torch.testing.assert_close(halves[name], whole[name], rtol=1e-4, atol=1e-5)
+
+
+def test_a_stopped_run_resumes_to_the_same_weights(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recipe = small_recipe("model.drop_path=0.3", "model.dropout=0.2")
+    fit(recipe, bars, tmp_path / "whole")
+
+    def stop(self: LightningModule) -> None:
+        if self.current_epoch == 2:
+            raise RuntimeError("pulled the plug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "on_train_epoch_start", _before(stop))
+        with pytest.raises(RuntimeError, match="plug"):
+            fit(recipe, bars, tmp_path / "torn")
+    result = fit(recipe, bars, tmp_path / "torn", resume=True)
+    assert result.top1 is not None
+    assert_bit_equal(tmp_path / "whole", tmp_path / "torn")
+
+
+def _before(stop):  # type: ignore[no-untyped-def]
+    original = ClassificationTask.on_train_epoch_start
+
+    def both(self: ClassificationTask) -> None:
+        stop(self)
+        original(self)
+
+    return both
+
+
+def test_resume_refuses_another_recipe_and_names_the_change(bars: Path, run: Path) -> None:
+    with pytest.raises(SettingError, match="optimizer.learning_rate was 0.002, is 0.1"):
+        fit(small_recipe("optimizer.learning_rate=0.1"), bars, run, resume=True)
+
+
+def test_a_finished_run_is_not_overwritten(bars: Path, run: Path) -> None:
+    before = (run / "model" / "model.safetensors").read_bytes()
+    with pytest.raises(SettingError, match="holds a run already"):
+        fit(small_recipe(), bars, run)
+    assert (run / "model" / "model.safetensors").read_bytes() == before
+
+
+def test_nothing_to_resume(bars: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="nothing to resume"):
+        fit(small_recipe(), bars, tmp_path / "none", resume=True)
+
+
+def test_without_val_the_last_epoch_is_kept(bars: Path, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    for split in ("train", "test"):
+        shutil.copytree(bars / split, data / split)
+    result = fit(small_recipe(), data, tmp_path / "run")
+    assert result.epoch == 4
+
+
+def test_without_any_split_to_watch(bars: Path, tmp_path: Path) -> None:
+    shutil.copytree(bars / "train", tmp_path / "data" / "train")
+    result = fit(small_recipe(), tmp_path / "data", tmp_path / "run")
+    assert (result.epoch, result.top1) == (4, None)
+    assert open_weights(tmp_path / "run").labels == ("left", "right")
+
+
+def test_a_bad_video_is_reported_counted_and_left_out(bars: Path, tmp_path: Path) -> None:
+    shutil.copytree(bars, tmp_path / "data")
+    bad = tmp_path / "data" / "train" / "left" / "0.mp4"
+    bad.write_bytes(b"")
+    console = Console(record=True, file=io.StringIO())
+    result = fit(small_recipe("data.max_bad_share=0.2"), tmp_path / "data", tmp_path / "run", console=console)
+    assert [problem.path for problem in result.left_out] == [bad]
+    assert console.export_text().count(f"left out: {bad}: the file is empty") == 1
+
+
+def test_too_many_bad_videos_stop_the_run_and_leave_nothing(bars: Path, tmp_path: Path) -> None:
+    shutil.copytree(bars, tmp_path / "data")
+    (tmp_path / "data" / "train" / "left" / "0.mp4").write_text("not a video")
+    with pytest.raises(DataError, match=r"1 of 8 videos cannot be read.*data.max_bad_share.*0.mp4"):
+        fit(small_recipe(), tmp_path / "data", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
