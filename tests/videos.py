@@ -49,7 +49,7 @@ def write(
     keyframes: Sequence[int] = (),
     rotation: int = 0,
     audio: float = 0,
-    format: str | None = None,
+    container_format: str | None = None,
     container_options: dict[str, str] | None = None,
     metadata: dict[str, str] | None = None,
     change: Callable[[av.Packet[Any]], None] | None = None,
@@ -59,7 +59,7 @@ def write(
     `times`: time stamps in units of `time_base` in place of 0, 1, 2, ... frames. `audio`: seconds of a tone, as a
     stream before the video's. `change`: what to do to every video packet before it is written.
     """
-    with av.open(str(path), "w", format=format, options=container_options or {}) as container:
+    with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
         container.metadata.update(metadata or {})
         tone = container.add_stream("aac", rate=8000) if audio else None
         stream = container.add_stream(codec, rate=rate, options=options or {})

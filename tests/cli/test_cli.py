@@ -43,8 +43,8 @@ SMALL = ("model.width=32", "model.depth=1", "model.heads=2", "model.num_frames=4
 
 
 def test_cost_prints_the_papers_numbers(command: Command) -> None:
-    words = "cost --size base --scheme divided_space_time --frames 8 --image-size 224 --classes 400 --json".split()
-    counted = json.loads(command(*words).out)
+    words = ["--size", "base", "--scheme", "divided_space_time", "--frames", 8, "--image-size", 224, "--classes", 400]
+    counted = json.loads(command("cost", *words, "--json").out)
     assert counted.keys() == {"parameters", "macs"}
     assert counted["parameters"] / 1e6 == pytest.approx(121.57, abs=0.01)
     assert counted["macs"] / 1e9 == pytest.approx(196, rel=0.01)

@@ -11,7 +11,7 @@ import timesformer
 from timesformer.config import Data
 from timesformer.data.manifest import read_manifest
 from timesformer.evaluation.test import test as run_test
-from timesformer.video.decode import open_video
+from timesformer.video.source import open_video
 from timesformer.weights import open_weights
 
 

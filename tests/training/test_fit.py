@@ -97,7 +97,7 @@ def _before(stop):  # type: ignore[no-untyped-def]
 
 
 def test_resume_refuses_another_recipe_and_names_the_change(bars: Path, run: Path) -> None:
-    with pytest.raises(SettingError, match="optimizer.learning_rate was 0.002, is 0.1"):
+    with pytest.raises(SettingError, match=r"optimizer\.learning_rate was 0\.002, is 0\.1"):
         fit(small_recipe("optimizer.learning_rate=0.1"), bars, run, resume=True)
 
 

@@ -20,7 +20,7 @@ from torch.utils.data import Dataset
 from timesformer.config import Architecture, Augmentation, Preprocessing
 from timesformer.data.manifest import Manifest
 from timesformer.errors import DataError, VideoError
-from timesformer.video.decode import FrameFolder, VideoFile, open_video
+from timesformer.video.source import Video, open_video
 from timesformer.video.transforms import training_view
 from timesformer.video.views import testing_views
 
@@ -76,7 +76,7 @@ class TrainingClips(Dataset[Sample]):
         epoch, row = key
         generator = random.Random(f"{self.seed} {epoch} {row}")
 
-        def view(video: VideoFile | FrameFolder) -> Tensor:
+        def view(video: Video) -> Tensor:
             return training_view(video, self.model, self.preprocessing, self.augmentation, generator).unsqueeze(0)
 
         return _sample(self.manifest, row, view)
@@ -97,7 +97,7 @@ class TestingViews(Dataset[Sample]):
         return _sample(self.manifest, row, lambda video: testing_views(video, self.model, self.preprocessing))
 
 
-def _sample(manifest: Manifest, row: int, view: Callable[[VideoFile | FrameFolder], Tensor]) -> Sample:
+def _sample(manifest: Manifest, row: int, view: Callable[[Video], Tensor]) -> Sample:
     path, label = manifest.videos[row]
     try:
         with open_video(path) as video:

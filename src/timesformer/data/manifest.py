@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from timesformer.errors import DataError
-from timesformer.video.decode import IMAGE_SUFFIXES, VIDEO_SUFFIXES
+from timesformer.video.images import IMAGE_SUFFIXES
+from timesformer.video.source import VIDEO_SUFFIXES
 
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 
@@ -104,8 +105,8 @@ def _find(folder: Path, split: str) -> tuple[Path, Reader]:
     there = find_splits(folder)
     if there:
         raise DataError(f"{folder}: has no {split} split; it has {', '.join(there)}")
-    raise DataError(f"{folder}: no data set found; expected class folders in {folder / 'train'}, {folder / 'train.csv'} "
-                    "with columns path,label, an mmaction2 list or Something-Something JSON")  # fmt: skip
+    raise DataError(f"{folder}: no data set found; expected {split}/ with class folders, {split}.csv with columns "
+                    "path,label, an mmaction2 list or Something-Something JSON")  # fmt: skip
 
 
 def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:

@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import math
 import multiprocessing
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
@@ -47,17 +49,24 @@ def write_motion_data(
     """Write OUT/SPLIT/CLASS/NUMBER.mp4 for every split of `clips_per_class`; returns the number of files.
 
     Every clip has a seed of its own, so the same call writes the same clips whatever `jobs` is. `on_clip` is
-    called once a clip. Raises DataError where OUT holds something already.
+    called once a clip. OUT appears when it is complete. Raises DataError where OUT holds something already.
     """
     out = Path(out)
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise DataError(f"{out}: exists already; name a new or an empty folder")
-    work = list(_jobs(out, clips_per_class, seed))
-    for folder in {job.path.parent for job in work}:
-        folder.mkdir(parents=True, exist_ok=True)
-    with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool:
-        for _ in pool.imap_unordered(_write, work, chunksize=16):
-            on_clip()
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = Path(tempfile.mkdtemp(prefix=f".{out.name}.", dir=out.parent))
+    try:
+        work = list(_jobs(temporary, clips_per_class, seed))
+        for folder in {job.path.parent for job in work}:
+            folder.mkdir(parents=True, exist_ok=True)
+        with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool:
+            for _ in pool.imap_unordered(_write, work, chunksize=16):
+                on_clip()
+        temporary.chmod(0o755)
+        temporary.replace(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
     return len(work)
 
 

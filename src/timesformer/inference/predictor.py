@@ -12,7 +12,7 @@ from timesformer.config import Preprocessing
 from timesformer.errors import SettingError
 from timesformer.evaluation.scores import score_views
 from timesformer.model.timesformer import TimeSformer
-from timesformer.video.decode import open_video
+from timesformer.video.source import open_video
 from timesformer.video.views import testing_views
 from timesformer.weights import Classifier, open_weights
 

@@ -1,52 +1,48 @@
 """Frames of a video by number, exactly, decoding no more than needed.
 
-A file is read through once without decoding, which gives the time stamp of every frame in the order of showing and
-the keyframes among them (files whose time stamps are missing or repeated are decoded from their start). To read frames, decoding starts at the keyframe before a wanted frame, ends with the last
+A file is read through once without decoding, which gives the time stamp of every frame in the order of showing, and
+the keyframes among them. To read frames, decoding starts at the keyframe before a wanted frame, ends with the last
 wanted one, and jumps where a later keyframe lies before the next wanted frame:
 
     frames   K . . . . . . K . . . . . . K . . . . .       K keyframe
     wanted         x   x                         x
     decoded  ===========                 =========
 
+Files whose time stamps are missing, repeated or out of order are decoded from their start, and counted.
 Frames are scaled while they are converted to RGB; only the wanted ones are converted and kept.
 """
 
 from __future__ import annotations
 
-import bisect
-import re
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import Self
+from typing import NamedTuple, Self
 
 import av
-import torch
 from av.container import InputContainer
+from av.packet import Packet
 from av.stream import Disposition
 from av.video.frame import VideoFrame
-from av.video.reformatter import Interpolation, VideoReformatter
 from av.video.stream import VideoStream
 from torch import Tensor
 
 from timesformer.errors import VideoError
+from timesformer.video.convert import ClipWriter
 
-VIDEO_SUFFIXES = frozenset(
-    [".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv"]
-)
-IMAGE_SUFFIXES = frozenset([".bmp", ".jpeg", ".jpg", ".png", ".webp"])
+MAKE_UP_STAMPS = 1  # FFmpeg's AVFMT_FLAG_GENPTS, which PyAV sets
 
 
-def open_video(path: str | Path) -> VideoFile | FrameFolder:
-    """A video file, or a folder of image frames in the order of their numbered names.
+class _Keyframe(NamedTuple):
+    """A frame that decoding can start at: number of the first frame shown from there on, and its time stamps."""
 
-    Raises VideoError: nothing there, not a video, no frames, damaged. Use it with `with`.
-    """
-    path = Path(path)
-    if path.is_dir():
-        return FrameFolder(path)
-    if not path.exists():
-        raise VideoError(f"{path}: no such file")
-    return VideoFile(path)
+    number: int
+    pts: int | None
+    dts: int | None
+
+
+_FILE_START = _Keyframe(0, None, None)
 
 
 class VideoFile:
@@ -61,12 +57,13 @@ class VideoFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        if path.stat().st_size == 0:
-            raise VideoError(f"{path}: the file is empty")
         self._open()
         try:
-            self.codec = self._stream.codec_context.name
+            self.codec = self._stream.codec_context.codec.canonical_name
             self._index_packets()
+        except av.FFmpegError as error:
+            self.close()
+            raise VideoError(f"{path}: damaged: {error.strerror}") from None
         except BaseException:
             self.close()
             raise
@@ -86,203 +83,180 @@ class VideoFile:
         `short_side`: length in pixels that the short side is scaled to; the long side keeps the ratio, rounded
         down. Raises VideoError where a frame cannot be decoded, IndexError for a number out of range.
         """
-        _check_numbers(self, numbers)
-        writer = _ClipWriter(numbers, short_side)
-        try:
-            for number, frame in self._decode(sorted(set(numbers))):
-                writer.write(number, frame)
-        except _MissedFrameError as missed:
-            raise VideoError(f"{self.path}: frame {missed.number} of {self.num_frames} cannot be decoded") from None
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: cannot be decoded: {error.strerror}") from None
+        writer = ClipWriter(self.path, self.num_frames, numbers, short_side)
+        for run in self._runs(sorted(set(numbers))):
+            # Where a keyframe refreshes the picture bit by bit, only an earlier start gives the frames after it.
+            key = self._key_before(run[0])
+            starts = sorted({key, max(key - 1, 0), 0}, reverse=True)
+            if not any(self._decode_run(self._keys[start], run, writer) for start in starts):
+                which = f"frame {run[0]}" if len(run) == 1 else f"one of the frames {run[0]} to {run[-1]}"
+                raise VideoError(f"{self.path}: damaged: {which} of {self.num_frames} cannot be decoded")
         return writer.clip
 
     def _open(self) -> None:
-        try:
-            self._container: InputContainer = av.open(str(self.path))
-        except (av.FFmpegError, OSError, ValueError) as error:
-            raise VideoError(f"{self.path}: not a video that can be read: "
-                             f"{getattr(error, 'strerror', None) or error}") from None  # fmt: skip
+        self._container: InputContainer = open_container(self.path)
+        # FFmpeg guesses missing time stamps wrongly where B-frames build on B-frames (h264 in AVI).
+        self._container.flags &= ~MAKE_UP_STAMPS
         streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams:
+        if not streams or not streams[0].codec_context:
             self._container.close()
-            raise VideoError(f"{self.path}: holds no video stream")
+            raise VideoError(f"{self.path}: holds no video stream{' of a known codec' if streams else ''}")
         self._stream: VideoStream = streams[0]
         self._stream.codec_context.thread_count = 1
 
     def _index_packets(self) -> None:
-        """Time stamps of all frames and of the keyframes, from the packets alone."""
+        """Time stamps of all frames, and the keyframes, from the packets alone."""
         stamps: list[int] = []
-        keys: list[int] = []
+        keys: list[tuple[int, int | None]] = []
         packets = 0
-        complete = True
-        try:
-            for packet in self._container.demux(self._stream):
-                if packet.size == 0:
-                    continue
-                packets += 1
-                if packet.pts is None:
-                    complete = False
-                elif not packet.is_discard and (keys or packet.is_keyframe):
-                    stamps.append(packet.pts)
-                    if packet.is_keyframe:
-                        keys.append(packet.pts)
-        except av.FFmpegError as error:
-            raise VideoError(f"{self.path}: damaged: {error.strerror}") from None
-        if packets < self._stream.frames:
-            raise VideoError(f"{self.path}: truncated: {packets} of {self._stream.frames} frames are there")
+        cut = missing = False
+        for packet in self._container.demux(self._stream):
+            if _is_flush(packet):
+                continue
+            packets += 1
+            cut = packet.is_corrupt
+            if packet.size == 0 or (self.codec == "vp8" and not bytes(packet)[0] & 0x10):
+                continue  # nothing new to show; VP8 has packets for frames that are never shown
+            if packet.pts is None:
+                missing = True
+                continue
+            if packet.is_keyframe:
+                keys.append((packet.pts, packet.dts))
+            if keys and not packet.is_discard:
+                stamps.append(packet.pts)
         if packets == 0:
             raise VideoError(f"{self.path}: holds no frames")
-        self._stamps: list[int] | None = None
-        self.num_frames = packets
+        # MP4 counts the frames that an edit list leaves out, but does not index them.
+        is_mp4 = "mp4" in self._container.format.name
+        promised = len(self._stream.index_entries) if is_mp4 else self._stream.frames
+        if cut or packets < promised or _is_cut_matroska(self.path):
+            raise VideoError(f"{self.path}: truncated: the file ends before its last frame")
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
-        if complete and stamps:
-            self._use_stamps(sorted(stamps), sorted(keys))
-
-    def _use_stamps(self, stamps: list[int], keys: list[int]) -> None:
-        """Find frames by their time stamps, unless the file repeats them: then by counting, at no known rate."""
-        length = (stamps[-1] - stamps[0]) * float(self._stream.time_base or 0)
+        self._stamps: list[int] = []
+        self._keys = [_FILE_START]
+        if missing or not stamps:
+            # Packets are not frames everywhere (two fields can make one): only decoding tells.
+            self.num_frames = sum(1 for _ in self._decode(_FILE_START))
+            return
         self.num_frames = len(stamps)
         if len(set(stamps)) < len(stamps):
             self.fps = None
-            return
-        self._stamps, self._keys = stamps, keys
-        if length > 0:
-            self.fps = (len(stamps) - 1) / length
+        elif not self._is_disordered(stamps, [pts for pts, _ in keys]):
+            self._use_stamps(sorted(stamps), keys)
 
-    def _decode(self, numbers: list[int]) -> Iterator[tuple[int, VideoFrame]]:
-        """The frames of ascending numbers; _MissedFrameError where the packets promised one that never comes."""
-        if self._stamps is None:
-            wanted = set(numbers)
-            for number, frame in enumerate(self._frames_from_start()):
+    def _is_disordered(self, stamps: list[int], key_stamps: list[int]) -> bool:
+        """Whether time stamps, in the order of the file, run back (joined files) or forget that B-frames go back."""
+        forget = self._stream.codec_context.has_b_frames and stamps == sorted(stamps)
+        return forget or key_stamps != sorted(key_stamps)
+
+    def _use_stamps(self, stamps: list[int], keys: list[tuple[int, int | None]]) -> None:
+        """Find frames by their time stamps, given in the order of showing."""
+        if stamps[0] < keys[0][0]:
+            # Frames shown before the first keyframe may rest on what was cut off: see which can be decoded.
+            frames = (frame for packet in self._packets_from(_Keyframe(0, *keys[0])) for frame in packet.decode())
+            first = next((frame.pts for frame in frames if frame.pts is not None), stamps[0])
+            stamps = stamps[bisect_left(stamps, first) :]
+        self._stamps, self.num_frames = stamps, len(stamps)
+        self._keys = [_Keyframe(bisect_left(stamps, pts), pts, dts) for pts, dts in keys]
+        self._keys[0] = self._keys[0]._replace(number=0)
+        if len(stamps) > 1 and self._stream.time_base:
+            self.fps = float((len(stamps) - 1) / ((stamps[-1] - stamps[0]) * self._stream.time_base))
+
+    def _key_before(self, number: int) -> int:
+        """Place in `_keys` of the last keyframe shown at or before a frame."""
+        return bisect_right(self._keys, number, key=lambda key: key.number) - 1
+
+    def _runs(self, numbers: list[int]) -> list[list[int]]:
+        """Ascending numbers, parted where decoding jumps to a later keyframe."""
+        runs = [numbers[:1]]
+        for before, number in pairwise(numbers):
+            if self._keys[self._key_before(number)].number > before + 1:
+                runs.append([])
+            runs[-1].append(number)
+        return runs
+
+    def _decode_run(self, key: _Keyframe, run: list[int], writer: ClipWriter) -> bool:
+        """Write the frames of a run, decoding from a keyframe; whether they all came, undamaged."""
+        wanted = set(run)
+        try:
+            for number, frame, damaged in self._decode(key):
                 if number in wanted:
-                    yield number, frame
-                if number == numbers[-1]:
-                    return
-            raise _MissedFrameError(numbers[-1])
-        place = 0
-        from_start = False
-        while place < len(numbers):
-            stamp = self._stamps[numbers[place]]
-            self._container.seek(self._keys[0] if from_start else self._key_before(stamp), stream=self._stream)
-            before = place
-            for frame in self._container.decode(self._stream):
-                if frame.pts is None or frame.pts < stamp:
-                    continue
-                if frame.pts > stamp or frame.is_corrupt:
-                    break
-                yield numbers[place], frame
-                place += 1
-                if place == len(numbers):
-                    return
-                stamp = self._stamps[numbers[place]]
-                if self._key_before(stamp) > self._stamps[min(numbers[place - 1] + 1, self.num_frames - 1)]:
-                    break
-            if place > before:
-                from_start = False
-            elif from_start:
-                raise _MissedFrameError(numbers[place])
+                    if damaged:
+                        return False
+                    writer.write(number, frame)
+                if number == run[-1]:
+                    return not self._damage_ahead()
+        except av.FFmpegError:
+            pass
+        return False
+
+    def _damage_ahead(self) -> bool:
+        """Whether a frame that is decoded, but not yet shown, is damaged: frames shown before may rest on it."""
+        try:
+            return any(ahead.is_corrupt for ahead in self._stream.codec_context.decode(None))
+        except av.EOFError:  # all frames of the file have been shown
+            return False
+
+    def _decode(self, key: _Keyframe) -> Iterator[tuple[int, VideoFrame, bool]]:
+        """Number and frame from a keyframe on, and whether the frame is damaged or not the one that was promised."""
+        number = key.number
+        damaged = False
+        for packet in self._packets_from(key):
+            for frame in packet.decode():
+                wrong = packet.is_corrupt or frame.is_corrupt
+                if self._stamps and frame.pts is not None:
+                    if frame.pts < self._stamps[key.number]:
+                        continue  # it rests on frames before the keyframe
+                    wrong |= frame.pts != self._stamps[number]
+                # Damage spreads to the frames that build on it, up to the next keyframe.
+                damaged = wrong or (damaged and not frame.key_frame)
+                yield number, frame, damaged
+                number += 1
+
+    def _packets_from(self, key: _Keyframe) -> Iterator[Packet[VideoStream]]:
+        """Packets from a keyframe on, wherever a seek lands: some formats go by pts, some by dts, some nowhere."""
+        for stamp in (*(stamp for stamp in (key.pts, key.dts) if stamp is not None), None):
+            if stamp is None:
+                self.close()
+                self._open()
             else:
-                from_start = True
-
-    def _key_before(self, stamp: int) -> int:
-        """Time stamp of the last keyframe shown at or before a time stamp."""
-        return self._keys[max(bisect.bisect_right(self._keys, stamp) - 1, 0)]
-
-    def _frames_from_start(self) -> Iterator[VideoFrame]:
-        self.close()
-        self._open()
-        yield from self._container.decode(self._stream)
-
-
-class FrameFolder:
-    """A folder of image frames, ordered by the numbers in their names.
-
-    Attributes: `path`; `num_frames`; `fps`, which is None; `codec`, which is "images".
-    """
-
-    fps = None
-    codec = "images"
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self._files = sorted((file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES), key=_by_number)
-        self.num_frames = len(self._files)
-        if not self._files:
-            raise VideoError(f"{path}: the folder holds no image frames ({', '.join(sorted(IMAGE_SUFFIXES))})")
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def read(self, numbers: Sequence[int], short_side: int | None = None) -> Tensor:
-        """As `VideoFile.read`."""
-        _check_numbers(self, numbers)
-        writer = _ClipWriter(numbers, short_side)
-        for number in sorted(set(numbers)):
-            file = self._files[number]
-            try:
-                with av.open(str(file)) as container:
-                    writer.write(number, next(container.decode(video=0)))
-            except (av.FFmpegError, StopIteration, IndexError) as error:
-                raise VideoError(f"{file}: not an image that can be read: "
-                                 f"{getattr(error, 'strerror', None) or 'no picture in it'}") from None  # fmt: skip
-        return writer.clip
+                try:
+                    self._container.seek(stamp, stream=self._stream)
+                except av.FFmpegError:
+                    continue
+            packets = (packet for packet in self._container.demux(self._stream) if packet.size or _is_flush(packet))
+            for packet in packets:
+                if key.pts is None or (packet.pts == key.pts and packet.is_keyframe):
+                    yield packet
+                    yield from packets
+                    return
+                if packet.dts is not None and key.dts is not None and packet.dts > key.dts:
+                    break
 
 
-class _MissedFrameError(Exception):
-    """A frame that the packets promise does not come out of the decoder."""
-
-    def __init__(self, number: int) -> None:
-        super().__init__(number)
-        self.number = number
-
-
-class _ClipWriter:
-    """Converts decoded frames into one uint8 tensor (3, T, H, W)."""
-
-    def __init__(self, numbers: Sequence[int], short_side: int | None) -> None:
-        self.short_side = short_side
-        self.reformatter = VideoReformatter()
-        self.places: dict[int, list[int]] = {}
-        for place, number in enumerate(numbers):
-            self.places.setdefault(number, []).append(place)
-        self.clip = torch.empty(0)
-
-    def write(self, number: int, frame: VideoFrame) -> None:
-        turns, rest = divmod(frame.rotation, 90)
-        if rest:
-            raise VideoError(f"rotation by {frame.rotation} degrees: only multiples of 90 can be shown")
-        if self.clip.numel() == 0:
-            self.height, self.width = scaled_size(frame.height, frame.width, self.short_side)
-            shape = (self.width, self.height) if turns % 2 else (self.height, self.width)
-            self.clip = torch.empty((3, sum(map(len, self.places.values())), *shape), dtype=torch.uint8)
-        rgb = self.reformatter.reformat(
-            frame, self.width, self.height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1
-        )
-        image = torch.from_numpy(rgb.to_ndarray())
-        if turns % 4:
-            image = image.rot90(turns)
-        for place in self.places[number]:
-            self.clip[:, place] = image.permute(2, 0, 1)
+def open_container(path: Path) -> InputContainer:
+    """A video or image file, open. Raises VideoError for anything else."""
+    try:
+        # "file:" keeps names such as "12:30.mp4" from being read as URLs; titles need not be UTF-8.
+        return av.open(f"file:{path}", metadata_errors="replace")
+    except (av.FFmpegError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise VideoError(f"{path}: cannot be opened as a video or an image: {reason}") from None
 
 
-def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
-    """Height and width after scaling the short side; the long side is rounded down."""
-    if short_side is None:
-        return height, width
-    if height <= width:
-        return short_side, short_side * width // height
-    return short_side * height // width, short_side
+def _is_flush(packet: Packet[VideoStream]) -> bool:
+    """Whether this is the packet that PyAV appends to get the last frames out of the decoder."""
+    return packet.size == 0 and packet.dts is None
 
 
-def _check_numbers(video: VideoFile | FrameFolder, numbers: Sequence[int]) -> None:
-    if not numbers or not 0 <= min(numbers) <= max(numbers) < video.num_frames:
-        raise IndexError(f"{video.path}: frames {list(numbers)} of a video of {video.num_frames} frames")
-
-
-def _by_number(file: Path) -> list[tuple[int, str]]:
-    """Sorting key under which frame_2 comes before frame_10."""
-    return [(int(digits or -1), text) for digits, text in re.findall(r"(\d+)|(\D+)", file.name)]
+def _is_cut_matroska(path: Path) -> bool:
+    """Whether a Matroska or WebM file is shorter than its header says; nothing else there tells."""
+    with path.open("rb") as file:
+        head = file.read(4096)
+    place = head.find(b"\x18\x53\x80\x67") + 4  # the size of the segment, the element that holds all the rest
+    if not head.startswith(b"\x1a\x45\xdf\xa3") or not 4 <= place < len(head):
+        return False
+    width = 9 - head[place].bit_length()
+    unknown = (1 << 7 * width) - 1
+    size = int.from_bytes(head[place : place + width]) & unknown
+    return size != unknown and path.stat().st_size < place + width + size

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from timesformer.config import Architecture, Augmentation, Preprocessing
-from timesformer.video.decode import FrameFolder, VideoFile
 from timesformer.video.sampling import training_clip
+from timesformer.video.source import Video
 
 
 def training_view(
-    video: VideoFile | FrameFolder,
+    video: Video,
     model: Architecture,
     preprocessing: Preprocessing,
     augmentation: Augmentation,

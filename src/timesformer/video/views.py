@@ -10,11 +10,11 @@ from torch import Tensor
 
 from timesformer.config import Architecture, Preprocessing
 from timesformer.errors import SettingError
-from timesformer.video.decode import FrameFolder, VideoFile
 from timesformer.video.sampling import testing_clips
+from timesformer.video.source import Video
 
 
-def testing_views(video: VideoFile | FrameFolder, model: Architecture, preprocessing: Preprocessing) -> Tensor:
+def testing_views(video: Video, model: Architecture, preprocessing: Preprocessing) -> Tensor:
     """All views a video is tested with: uint8 RGB (V, 3, T, S, S), clip by clip, each clip's crops side by side.
 
     The short side is scaled to `preprocessing.short_side`, or the image size. The frames of all clips are decoded

@@ -1,0 +1,62 @@
+"""Decoded frames become a clip: scaled, converted to RGB, turned upright."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+from av.video.frame import VideoFrame
+from av.video.reformatter import Interpolation, VideoReformatter
+
+from timesformer.errors import VideoError
+
+
+class ClipWriter:
+    """Puts decoded frames in their places of one uint8 RGB tensor `clip` (3, T, H, W).
+
+    numbers: the frame that belongs in each place, out of `num_frames`; one frame may have several places.
+    short_side: pixels that the short side is scaled to; None keeps the size. Raises IndexError for a number that is
+    out of range.
+    """
+
+    def __init__(self, path: Path, num_frames: int, numbers: Sequence[int], short_side: int | None) -> None:
+        if not numbers or not 0 <= min(numbers) <= max(numbers) < num_frames:
+            raise IndexError(f"{path}: frames {list(numbers)} of a video of {num_frames} frames")
+        self.path = path
+        self.short_side = short_side
+        self.reformatter = VideoReformatter()
+        self.places: dict[int, list[int]] = {}
+        for place, number in enumerate(numbers):
+            self.places.setdefault(number, []).append(place)
+        self.shown_as: tuple[int, int, int] | None = None
+
+    def write(self, number: int, frame: VideoFrame) -> None:
+        """Scale, convert and turn a frame, and put it in its places. Raises VideoError for one unlike the others."""
+        turns = round(frame.rotation / 90)  # counter-clockwise
+        if abs(frame.rotation - 90 * turns) > 1:
+            raise VideoError(f"{self.path}: turned by {frame.rotation} degrees: only multiples of 90 can be shown")
+        shown_as = (frame.height, frame.width, turns)
+        height, width = scaled_size(frame.height, frame.width, self.short_side)
+        if self.shown_as is None:
+            self.shown_as = shown_as
+            shape = (width, height) if turns % 2 else (height, width)
+            self.clip = torch.empty((3, sum(map(len, self.places.values())), *shape), dtype=torch.uint8)
+        elif shown_as != self.shown_as:
+            raise VideoError(f"{self.path}: frame {number} is {frame.width}x{frame.height}, others are "
+                             f"{self.shown_as[1]}x{self.shown_as[0]}")  # fmt: skip
+        rgb = self.reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1)
+        image = torch.from_numpy(rgb.to_ndarray())
+        if turns % 4:
+            image = image.rot90(turns)
+        for place in self.places[number]:
+            self.clip[:, place] = image.permute(2, 0, 1)
+
+
+def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:
+    """Height and width after scaling the short side; the long side is rounded down."""
+    if short_side is None:
+        return height, width
+    if height <= width:
+        return short_side, short_side * width // height
+    return short_side * height // width, short_side
