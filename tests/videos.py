@@ -10,6 +10,7 @@ from typing import Any
 import av
 import numpy as np
 from av.container import OutputContainer
+from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 BITS = 8
@@ -103,3 +104,11 @@ def _write_tone(container: OutputContainer, stream: Any, seconds: float) -> None
 
 def full_decode(path: Path, short_side: tuple[int, int] | None = None) -> list[NDArray[np.uint8]]:
     """Every frame as the decoder shows them: RGB (H, W, 3), scaled to `short_side` = (H, W) where given."""
+    with av.open(str(path)) as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        frames = []
+        for frame in container.decode(video=0):
+            height, width = short_side or (frame.height, frame.width)
+            rgb = frame.reformat(width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1)
+            frames.append(rgb.to_ndarray())
+        return frames

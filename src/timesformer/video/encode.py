@@ -9,19 +9,24 @@ from pathlib import Path
 import av
 from torch import Tensor
 
+from timesformer.errors import SettingError
+
 
 def write_video(path: str | Path, clip_CTHW: Tensor, fps: float, crf: int = 18) -> None:
     """Write uint8 RGB frames (3, T, H, W) as h264; H and W must be even.
 
-    The file appears under its name only when it is complete.
+    The file appears under its name only when it is complete. Raises SettingError for an odd size.
     """
     path = Path(path)
+    height, width = clip_CTHW.shape[2:]
+    if height % 2 or width % 2:
+        raise SettingError(f"{path}: frames of {height} x {width} pixels; h264 takes even sizes")
     frames_THWC = clip_CTHW.permute(1, 2, 3, 0).contiguous().numpy()
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with av.open(str(temporary), "w", format="mp4") as container:
             stream = container.add_stream("libx264", rate=Fraction(fps).limit_denominator(1001))
-            stream.height, stream.width = frames_THWC.shape[1:3]
+            stream.height, stream.width = height, width
             stream.pix_fmt = "yuv420p"
             stream.options = {"crf": str(crf), "preset": "veryfast"}
             stream.codec_context.thread_count = 1
