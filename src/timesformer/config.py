@@ -262,8 +262,10 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
             raise SettingError(f"override {override!r}: no setting named {key!r}{_suggest(key)}")
         annotation = fields.model_fields[part].annotation
         fields = annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
-        if depth < len(parts) - 1:
+        if fields is not None and depth < len(parts) - 1:
             values = values.setdefault(part, {})
+            if not isinstance(values, dict):
+                raise SettingError(f"override {override!r}: the recipe has {values!r} where settings should be")
     if fields is not None:
         raise SettingError(f"override {override!r}: {key!r} is a group of settings, name one of its fields: "
                            f"{', '.join(fields.model_fields)}")  # fmt: skip

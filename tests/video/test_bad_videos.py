@@ -79,9 +79,8 @@ def test_damage_is_never_a_wrong_frame(tmp_path: Path, name: str) -> None:
                     if video.num_frames != 40:
                         continue
                     found = video.read([number])[:, 0].permute(1, 2, 0).numpy()
-            except VideoError as error:
+            except VideoError:
                 errors += 1
-                assert str(error).startswith(str(path))
             else:
                 np.testing.assert_array_equal(found, right[number])
     assert errors > 0

@@ -1,0 +1,121 @@
+"""Settings: what they refuse and what they say."""
+
+from __future__ import annotations
+
+import typing
+from pathlib import Path
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from timesformer.config import Architecture, Recipe, Settings, load_recipe, make, named_recipes
+from timesformer.errors import SettingError
+
+
+@pytest.mark.parametrize("name", named_recipes())
+def test_recipes_load_and_survive_being_written(name: str, tmp_path: Path) -> None:
+    recipe = load_recipe(name)
+    file = tmp_path / "again.yaml"
+    file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    assert load_recipe(file) == recipe
+
+
+@pytest.mark.parametrize("name", named_recipes())
+def test_recipes_say_how_they_are_run(name: str) -> None:
+    text = (Path(__file__).parent.parent / "src" / "timesformer" / "recipes" / f"{name}.yaml").read_text()
+    assert "timesformer train --data" in text.split("seed:")[0]
+    assert f"--recipe {name}" in text.split("seed:")[0]
+
+
+def test_k400_base_is_the_papers() -> None:
+    recipe = load_recipe("k400-base")
+    assert (recipe.training.epochs, recipe.training.batch_size * recipe.training.accumulate) == (15, 64)
+    optimizer = recipe.optimizer
+    assert (optimizer.name, optimizer.learning_rate, optimizer.steps) == ("sgd", 0.005, (11, 14))
+    assert (optimizer.momentum, optimizer.weight_decay, optimizer.decay_all) == (0.9, 1e-4, True)
+    assert recipe.augmentation.short_side == (256, 320)
+    assert (recipe.model.num_frames, recipe.model.image_size, recipe.preprocessing.sampling.rate) == (8, 224, 32)
+    assert (recipe.preprocessing.test_clips, recipe.preprocessing.test_crops) == (1, 3)
+    assert (recipe.preprocessing.mean, recipe.preprocessing.std) == ((0.45,) * 3, (0.225,) * 3)
+
+
+def test_overrides_are_read_as_yaml() -> None:
+    recipe = load_recipe(
+        "demo",
+        ["seed=7", "training.epochs=2", "optimizer.learning_rate=1e-4", "augmentation.short_side=[40, 48]",
+         "preprocessing.sampling.fps=null", "model.scheme=axial", "augmentation.flip=true"],
+    )  # fmt: skip
+    assert (recipe.seed, recipe.training.epochs, recipe.optimizer.learning_rate) == (7, 2, 1e-4)
+    assert (recipe.augmentation.short_side, recipe.augmentation.flip) == ((40, 48), True)
+    assert (recipe.preprocessing.sampling.fps, recipe.model.scheme) == (None, "axial")
+    assert recipe.preprocessing.sampling.rate == 2  # the recipe's own
+
+
+REFUSED = {
+    "training.epoch=2": r"no setting named 'training\.epoch'; did you mean training\.epochs",
+    "epochs=2": r"no setting named 'epochs'; did you mean training\.epochs\?",
+    "seed.value=2": r"no setting named 'seed\.value'",
+    "model=tiny": r"'model' is a group of settings, name one of its fields: size, ",
+    "seed": "expected key=value",
+    "seed=[1": r"the value '\[1' cannot be read as YAML",
+    "training.epochs=0": r"training\.epochs is 0, should be greater than 0",
+    "training.epochs=soon": r"training\.epochs is 'soon', should be a valid integer",
+    "model.patch_size=12": r"model\.patch_size is 12, should be 8, 14, 16 or 32",
+    "model.image_size=33": r"model: image_size 33 is not a multiple of patch_size 8",
+    "model.heads=5": r"width 64 is not a multiple of heads 5",
+    "model.order=parallel model.scheme=axial": "order 'parallel' is only for scheme divided_space_time, not axial",
+    "model.class_token_in_time=true model.scheme=space_only": "needs a scheme with time attention, not space_only",
+    "augmentation.short_side=[40,32]": r"short_side \[40, 32\] must be two positive sizes, the smaller first",
+    "augmentation.short_side=[24,32]": r"starts at 24, smaller than the crop of model\.image_size 32",
+    "preprocessing.short_side=16": r"preprocessing\.short_side 16 is smaller than model\.image_size 32",
+}
+
+
+@pytest.mark.parametrize("overrides", REFUSED)
+def test_overrides_that_are_refused(overrides: str) -> None:
+    with pytest.raises(SettingError, match=REFUSED[overrides]) as raised:
+        load_recipe("demo", overrides.split())
+    assert "\n" not in str(raised.value)
+
+
+def test_recipes_that_are_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    for text, message in (
+        ("trainng:\n  epochs: 2\n", r"recipe .*mine\.yaml: no setting named 'trainng'; did you mean training"),
+        ("model:\n  siez: tiny\n", r"no setting named 'model\.siez'; did you mean model\.size"),
+        ("- 1\n", "expected settings by name, got list"),
+        ("a: [\n", "not YAML"),
+        ("training: 3\n", "training"),
+    ):
+        file.write_text(text)
+        with pytest.raises(SettingError, match=message) as raised:
+            load_recipe(file)
+        assert "\n" not in str(raised.value)
+    file.write_text("training: 3\n")
+    with pytest.raises(SettingError, match="training"):
+        load_recipe(file, ["training.epochs=2"])
+    with pytest.raises(SettingError, match="recipe nothing: no such file, nor one of the recipes demo, "):
+        load_recipe("nothing")
+
+
+def test_settings_are_frozen() -> None:
+    with pytest.raises(ValidationError, match="frozen"):
+        load_recipe("demo").seed = 3  # type: ignore[misc]
+
+
+def test_make_names_where_a_value_came_from() -> None:
+    with pytest.raises(SettingError, match=r"here: no setting named 'colour'"):
+        make(Architecture, {"colour": 1}, "here")
+
+
+def every_settings_class(cls: type[Settings] = Settings) -> list[type[Settings]]:
+    return [found for sub in cls.__subclasses__() for found in (sub, *every_settings_class(sub))]
+
+
+def test_every_setting_is_described() -> None:
+    for cls in every_settings_class():
+        for name, field in cls.model_fields.items():
+            group = isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
+            assert group or field.description, f"{cls.__name__}.{name}"
+    assert typing.get_type_hints(Recipe)

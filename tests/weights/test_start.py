@@ -1,0 +1,57 @@
+"""Models to train, begun from other weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from timesformer import TimeSformer
+from timesformer.config import Architecture, Preprocessing
+from timesformer.weights import Classifier
+from timesformer.weights.native import save_native
+from timesformer.weights.start import start
+
+TINY = {"image_size": 32, "patch_size": 8, "num_frames": 4, "width": 12, "depth": 2, "heads": 3}
+
+
+@pytest.fixture
+def given(tmp_path: Path) -> Classifier:
+    model = TimeSformer(**TINY, num_classes=2, initialisation="scratch")
+    classifier = Classifier(model, Preprocessing(mean=(0.1, 0.2, 0.3)), ("a", "b"))
+    save_native(classifier, tmp_path / "model")
+    return classifier
+
+
+def test_the_same_classes_and_shape_take_everything(given: Classifier, tmp_path: Path) -> None:
+    begun = start(Architecture(**TINY), Preprocessing(), ("a", "b"), tmp_path / "model")
+    tensors = begun.classifier.model.state_dict()
+    assert all(torch.equal(tensor, tensors[name]) for name, tensor in given.model.state_dict().items())
+    assert begun.classifier.preprocessing.mean == (0.1, 0.2, 0.3)
+
+
+def test_another_shape_and_other_classes(given: Classifier, tmp_path: Path) -> None:
+    recipe = Architecture(**{**TINY, "image_size": 48, "num_frames": 6, "drop_path": 0.3, "depth": 1})
+    begun = start(recipe, Preprocessing(), ("a", "b", "c"), tmp_path / "model")
+    settings = begun.classifier.model.settings
+    assert (settings.image_size, settings.num_frames, settings.drop_path, settings.num_classes) == (48, 6, 0.3, 3)
+    assert settings.depth == 2  # the weights', not the recipe's
+    tensors, old = begun.classifier.model.state_dict(), given.model.state_dict()
+    table = old["embedding.space_table"]
+    image = table[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2)
+    resized = F.interpolate(image, size=(6, 6), mode="bicubic", align_corners=False).flatten(2).transpose(1, 2)
+    torch.testing.assert_close(tensors["embedding.space_table"], torch.cat([table[:, :1], resized], 1))
+    line = old["embedding.time_table"].transpose(1, 2)
+    resized = F.interpolate(line, size=6, mode="linear", align_corners=False).transpose(1, 2)
+    torch.testing.assert_close(tensors["embedding.time_table"], resized)
+    assert torch.equal(tensors["blocks.1.mlp.0.weight"], old["blocks.1.mlp.0.weight"])
+    said = " ".join(begun.notes)
+    for part in ("new head for 3 classes", "4 x 4 to 6 x 6", "from 4 to 6 frames"):
+        assert part in said
+
+
+def test_the_same_names_in_another_order_are_other_classes(given: Classifier, tmp_path: Path) -> None:
+    begun = start(Architecture(**TINY), Preprocessing(), ("b", "a"), tmp_path / "model")
+    assert not torch.equal(begun.classifier.model.head.weight, given.model.head.weight)
