@@ -128,6 +128,17 @@ def test_without_any_split_to_watch(bars: Path, tmp_path: Path) -> None:
     assert open_weights(tmp_path / "run").labels == ("left", "right")
 
 
+def test_data_that_cannot_be_trained_on(bars: Path, tmp_path: Path) -> None:
+    shutil.copytree(bars / "train" / "left", tmp_path / "data" / "train" / "left")
+    with pytest.raises(DataError, match=r"1 class \(left\); a classifier needs 2"):
+        fit(small_recipe(), tmp_path / "data", tmp_path / "run")
+    shutil.copytree(bars / "train" / "right", tmp_path / "data" / "train" / "right")
+    shutil.copytree(bars / "val" / "left", tmp_path / "data" / "val" / "up")
+    with pytest.raises(DataError, match="class up is unknown; the classes are left, right"):
+        fit(small_recipe(), tmp_path / "data", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
 def test_a_bad_video_is_reported_counted_and_left_out(bars: Path, tmp_path: Path) -> None:
     shutil.copytree(bars, tmp_path / "data")
     bad = tmp_path / "data" / "train" / "left" / "0.mp4"

@@ -39,7 +39,8 @@ class Manifest:
     """One split of a data set.
 
     source: the list or folder it was read from; folder: the data set; split: "train", "val" or "test";
-    labels: names of all classes of the data set; videos: the labelled videos.
+    labels: names of the classes of this split, or of the whole data set where it lists them; videos: the labelled
+    videos.
     """
 
     folder: Path
@@ -127,16 +128,9 @@ def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:
 
 
 def _read_folders(folder: Path, source: Path) -> tuple[tuple[str, ...], list[LabelledVideo]]:
-    classes: set[str] = set()
-    for name in (name for names in SPLITS.values() for name in names):
-        if (folder / name).is_dir():
-            classes |= {entry.name for entry in (folder / name).iterdir() if entry.is_dir()}
-    labels = tuple(sorted(classes))
-    videos = []
-    for number, label in enumerate(labels):
-        if (source / label).is_dir():
-            videos += [LabelledVideo(path, number) for path in find_videos(source / label)]
-    return labels, videos
+    found = {entry.name: find_videos(entry) for entry in sorted(source.iterdir()) if entry.is_dir()}
+    labels = tuple(name for name, paths in found.items() if paths)
+    return labels, [LabelledVideo(path, number) for number, name in enumerate(labels) for path in found[name]]
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -160,13 +154,10 @@ def _read_csv(folder: Path, source: Path) -> tuple[tuple[str, ...], list[Labelle
             return _read_text_list(folder, source)
         raise DataError(f"{source}: the first line is {first[:80]!r}; expected a header path,label[,more], or lines of "
                         "'path label-number' without a header")  # fmt: skip
-    labels = tuple(sorted({label for sibling in _siblings(folder) for _, label in _csv_rows(sibling)}))
+    rows = _csv_rows(source)
+    labels = tuple(sorted({label for _, label in rows}))
     numbers = {name: number for number, name in enumerate(labels)}
-    return labels, [LabelledVideo(folder / path, numbers[label]) for path, label in _csv_rows(source)]
-
-
-def _siblings(folder: Path) -> list[Path]:
-    return [path for names in SPLITS.values() for name in names if (path := folder / f"{name}.csv").exists()]
+    return labels, [LabelledVideo(folder / path, numbers[label]) for path, label in rows]
 
 
 def _csv_rows(source: Path) -> list[tuple[str, str]]:
@@ -189,12 +180,8 @@ def _read_text_list(folder: Path, source: Path) -> tuple[tuple[str, ...], list[L
         rows.append((path.strip(), int(label)))
     rows = [(_without_frame_count(folder, source, path), label) for path, label in rows]
     place = _place_of(folder, source, rows[0][0]) if rows else folder
-    names = _label_names(folder)
     top = max((label for _, label in rows), default=-1)
-    if names is None:
-        for sibling in (path for split in SPLITS for path, _ in _sources(folder, split) if path != source):
-            top = max([top, *(int(line.split()[-1]) for line in _lines(sibling) if line.split()[-1:][0].isdecimal())])
-        names = tuple(str(number) for number in range(top + 1))
+    names = _label_names(folder) or tuple(str(number) for number in range(top + 1))
     if top >= len(names):
         raise DataError(
             f"{source}: label number {top}; there are {len(names)} label names, so at most {len(names) - 1}"

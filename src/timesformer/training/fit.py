@@ -26,7 +26,7 @@ from timesformer.config import Preprocessing, Recipe
 from timesformer.data.dataset import LeftOut, Problem, TestingViews, TrainingClips
 from timesformer.data.loader import testing_loader, training_loader
 from timesformer.data.manifest import Manifest, find_splits, read_manifest
-from timesformer.errors import SettingError, TimesformerError
+from timesformer.errors import DataError, SettingError, TimesformerError
 from timesformer.training.callbacks import CountLeftOut, RunProgress, SaveClassifier
 from timesformer.training.task import ClassificationTask
 from timesformer.weights.start import Start, start
@@ -103,6 +103,8 @@ def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") 
 
 def _manifests(data: str | Path) -> tuple[Manifest, Manifest | None]:
     training = read_manifest(data, "train")
+    if len(training.labels) < 2:
+        raise DataError(f"{training.source}: {len(training.labels)} class ({training.labels[0]}); a classifier needs 2")
     splits = find_splits(data)
     watched = next((split for split in ("val", "test") if split in splits), None)
     if watched is None:
