@@ -69,6 +69,7 @@ class Architecture(Settings):
     class_token_in_time: bool = Field(False, description="class token is a key of time attention (paper's Eq. 11)")
     drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth of the last block; linear over depth")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout after the tables, in the MLP and before the head")
+    norm_epsilon: float = Field(1e-6, gt=0, description="what layer norms add to the variance")
     initialisation: Initialisation = Field(
         "released", description="what new weights start from: as the released code, or made to learn from scratch"
     )

@@ -97,7 +97,7 @@ def test_damaged_folders(folder: Path) -> None:
     config = json.loads((folder / "config.json").read_text())
     for change, message in (
         ({"version": 9}, "version 9; this package reads version 1"),
-        ({"format": "other"}, "not a configuration of this package"),
+        ({"format": "other"}, "weights of another model"),
         ({"model": {"scheme": "diagonal"}}, r"config\.json: model: scheme is 'diagonal'"),
         ({"model": {**config["model"], "colour": 1}}, r"no setting named 'colour'"),
     ):

@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from timesformer.cli import cost, data, demo, predict, test, train
+from timesformer.cli import convert, cost, data, demo, predict, test, train
 from timesformer.errors import TimesformerError
 
 app = typer.Typer(
@@ -20,6 +20,7 @@ app.command("demo")(demo.demo)
 app.command("train")(train.train)
 app.command("test")(test.test)
 app.command("predict")(predict.predict)
+app.command("convert")(convert.convert)
 app.command("cost")(cost.cost)
 app.add_typer(data.app, name="data")
 

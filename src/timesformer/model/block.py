@@ -12,8 +12,6 @@ from timesformer.config import ModelSettings
 from timesformer.model.attention import Attention
 from timesformer.model.schemes import SCHEMES, STEPS, Grid, time_with_class
 
-NORM_EPSILON = 1e-6
-
 
 class DropPath(nn.Module):
     """Stochastic depth: in training, drops whole rows of the first dimension and rescales the others."""
@@ -38,7 +36,7 @@ class Step(nn.Module):
         super().__init__()
         width, _, heads = settings.dimensions
         self.attend = time_with_class if name == "time" and settings.class_token_in_time else STEPS[name]
-        self.norm = nn.LayerNorm(width, NORM_EPSILON)
+        self.norm = nn.LayerNorm(width, settings.norm_epsilon)
         self.attention = Attention(width, heads)
         self.fc = None if last else nn.Linear(width, width)
         self.drop_path = DropPath(share)
@@ -62,7 +60,7 @@ class Block(nn.Module):
         self.order = tuple(reversed(names)) if settings.order == "space_time" else names
         self.parallel = settings.order == "parallel"
         self.steps = nn.ModuleDict({name: Step(name, settings, share, last=name == names[-1]) for name in names})
-        self.norm = nn.LayerNorm(width, NORM_EPSILON)
+        self.norm = nn.LayerNorm(width, settings.norm_epsilon)
         self.mlp = nn.Sequential(
             nn.Linear(width, hidden),
             nn.GELU(),

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from timesformer.config import Initialisation, ModelSettings, Order, PositionResize, PositionTables, Scheme, Size, make
 from timesformer.errors import SettingError
-from timesformer.model.block import NORM_EPSILON, Block
+from timesformer.model.block import Block
 from timesformer.model.embed import Embedding
 from timesformer.model.initialise import initialise
 
@@ -35,6 +35,7 @@ class TimeSformer(nn.Module):
         class_token_in_time: the class token is a key of time attention, as in Eq. 11 but not in the released code.
         drop_path: stochastic depth of the last block, growing linearly from 0 in the first.
         dropout: dropout after the tables, in the MLPs and before the head.
+        norm_epsilon: what layer norms add to the variance.
         initialisation: "released" starts as the released code does, for weights of an image model to follow;
             "scratch" starts where a small model learns motion sooner (`timesformer.model.initialise`).
 
@@ -61,6 +62,7 @@ class TimeSformer(nn.Module):
         class_token_in_time: bool = False,
         drop_path: float = 0.1,
         dropout: float = 0.0,
+        norm_epsilon: float = 1e-6,
         initialisation: Initialisation = "released",
     ) -> None:
         values = {name: value for name, value in locals().items() if name in ModelSettings.model_fields}
@@ -70,7 +72,7 @@ class TimeSformer(nn.Module):
         self.embedding = Embedding(self.settings)
         shares = torch.linspace(0, self.settings.drop_path, dimensions.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(Block(self.settings, share) for share in shares)
-        self.norm = nn.LayerNorm(dimensions.width, NORM_EPSILON)
+        self.norm = nn.LayerNorm(dimensions.width, self.settings.norm_epsilon)
         self.dropout = nn.Dropout(self.settings.dropout)
         self.head = nn.Linear(dimensions.width, self.settings.num_classes)
         initialise(self, self.settings.initialisation)

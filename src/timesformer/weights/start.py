@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
-from timesformer.config import Architecture, ModelSettings, Preprocessing
+from timesformer.config import Architecture, ModelSettings, PositionResize, Preprocessing, make
 from timesformer.model.embed import resize_space, resize_time
+from timesformer.model.schemes import SCHEMES
 from timesformer.model.timesformer import TimeSformer
-from timesformer.weights import open_weights
-from timesformer.weights.native import Classifier, load_strictly
+from timesformer.weights import find_weights, open_weights
+from timesformer.weights.classifier import Classifier, load_strictly
+from timesformer.weights.names import dimension_values
+from timesformer.weights.vit import ImageViT, read_image_vit
 
 
 class Start(NamedTuple):
@@ -21,8 +25,8 @@ class Start(NamedTuple):
     notes: list[str]
 
 
-# What a recipe decides even where the network comes from other weights.
-RECIPE_DECIDES = ("image_size", "num_frames", "drop_path", "dropout")
+# What a recipe decides even where the network comes from other weights of a video model.
+RECIPE_DECIDES = ("image_size", "num_frames", "drop_path", "dropout", "position_resize")
 
 
 def start(
@@ -30,37 +34,93 @@ def start(
 ) -> Start:
     """A new model for `labels`; with `init`, a copy of other weights changed to fit.
 
-    From other weights come the architecture, the pixel normalisation and all tensors. The recipe decides image
-    size, frames and dropout: position tables are resized. A head for other classes is made anew.
+    From a video model come the architecture, the pixel normalisation and all tensors; the recipe decides image size,
+    frames and dropout. From an image ViT come width, depth, heads, patch size, pixel normalisation and all its
+    tensors, every attention step starting as a copy of its attention; the recipe decides the rest (paper, section 4).
+    Position tables are resized; a head for other classes is made anew.
     """
     if init is None:
         model = TimeSformer(**architecture.model_dump(), num_classes=len(labels))
         return Start(Classifier(model, preprocessing, labels), [])
-    given = open_weights(init)
+    image = read_image_vit(find_weights(init))
+    if image is not None:
+        return _from_image(image, architecture, preprocessing, labels, init)
+    return _from_video(open_weights(init), architecture, preprocessing, labels, init)
+
+
+def _from_video(
+    given: Classifier,
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+    init: str | Path,
+) -> Start:
+    old = given.model.settings
     changes = {name: getattr(architecture, name) for name in RECIPE_DECIDES}
-    settings = given.model.settings.model_copy(update={**changes, "num_classes": len(labels)})
-    settings = ModelSettings(**settings.model_dump())
+    settings = make(ModelSettings, old.model_dump() | changes | {"num_classes": len(labels)}, f"{init}")
     model = TimeSformer(**settings.model_dump())
     tensors = given.model.state_dict()
     notes = [f"from {init}, {_name(settings)}: architecture and pixel normalisation are the weights', not the recipe's"]
-    old = given.model.settings
     if given.labels != labels:
         tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
         notes.append(f"new head for {len(labels)} classes (the weights have {len(given.labels)} others)")
-    with torch.no_grad():
-        if "embedding.space_table" in tensors and settings.image_size != old.image_size:
-            table, side = tensors["embedding.space_table"], old.image_size // old.patch_size
-            grid = settings.image_size // settings.patch_size
-            patches = resize_space(table[:, 1:], side, (grid, grid), settings.position_resize)
-            tensors["embedding.space_table"] = torch.cat([table[:, :1], patches], dim=1)
-            notes.append(f"space table resized from {side} x {side} to {grid} x {grid} ({settings.position_resize})")
-        if "embedding.time_table" in tensors and settings.num_frames != old.num_frames:
-            table = resize_time(tensors["embedding.time_table"], settings.num_frames, settings.position_resize)
-            tensors["embedding.time_table"] = table
-            notes.append(f"time table resized from {old.num_frames} to {settings.num_frames} frames")
+    notes += resize_tables(tensors, old.image_size // old.patch_size, settings, settings.position_resize)
     load_strictly(model, tensors, init)
     pixels = {name: getattr(given.preprocessing, name) for name in ("mean", "std", "channels")}
     return Start(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)
+
+
+def _from_image(
+    image: ImageViT,
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+    init: str | Path,
+) -> Start:
+    values: dict[str, Any] = architecture.model_dump() | dimension_values(image.dimensions)
+    values |= {"patch_size": image.patch_size, "mlp_ratio": image.mlp_ratio, "norm_epsilon": image.norm_epsilon}
+    values |= {"initialisation": "released", "num_classes": len(labels)}
+    settings = make(ModelSettings, values, f"{init}")
+    model = TimeSformer(**settings.model_dump())
+    tensors = dict(image.tensors)
+    for block in range(image.dimensions.depth):
+        for part in ("weight", "bias"):
+            attention = {name: tensors.pop(f"blocks.{block}.{name}.{part}")
+                         for name in ("attention_norm", "attention.qkv", "attention.proj")}  # fmt: skip
+            for step in SCHEMES[settings.scheme]:
+                place = f"blocks.{block}.steps.{step}."
+                tensors[f"{place}norm.{part}"] = attention["attention_norm"]
+                tensors[f"{place}attention.qkv.{part}"] = attention["attention.qkv"]
+                tensors[f"{place}attention.proj.{part}"] = attention["attention.proj"]
+    if settings.position == "none":
+        del tensors["embedding.space_table"]
+    notes = [
+        f"from the image model {init} ({image.kind}), {_name(settings)}: each attention step starts as its attention"
+    ]
+    notes += resize_tables(tensors, image.side, settings, settings.position_resize)
+    # What an image model lacks: the head, the time table, the last linear layer of the added steps.
+    new = {name: tensor for name, tensor in model.state_dict().items()
+           if name.startswith("head.") or name.endswith((".fc.weight", ".fc.bias", "time_table"))}  # fmt: skip
+    load_strictly(model, new | tensors, init)
+    pixels = {"mean": image.mean, "std": image.std, "channels": "rgb"}
+    return Start(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)
+
+
+@torch.no_grad()
+def resize_tables(tensors: dict[str, Tensor], side: int, settings: ModelSettings, how: PositionResize) -> list[str]:
+    """Fit the position tables, the space table being of side x side patches, to other settings; says what was done."""
+    notes = []
+    grid = settings.image_size // settings.patch_size
+    space = tensors.get("embedding.space_table")
+    if space is not None and side != grid:
+        patches = resize_space(space[:, 1:], side, (grid, grid), how)
+        tensors["embedding.space_table"] = torch.cat([space[:, :1], patches], dim=1)
+        notes.append(f"space table resized from {side} x {side} to {grid} x {grid} ({how})")
+    time = tensors.get("embedding.time_table")
+    if time is not None and settings.num_frames != time.shape[1]:
+        tensors["embedding.time_table"] = resize_time(time, settings.num_frames, how)
+        notes.append(f"time table resized from {time.shape[1]} to {settings.num_frames} frames ({how})")
+    return notes
 
 
 def _name(settings: ModelSettings) -> str:

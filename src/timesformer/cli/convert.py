@@ -1,0 +1,26 @@
+"""`timesformer convert`: weights in another layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+
+def convert(
+    weights: Annotated[str, typer.Argument(help="Weights of any layout, or a hub id.", metavar="WEIGHTS")],
+    out: Annotated[Path, typer.Argument(help="New folder (native, huggingface) or file.", metavar="OUT")],
+    to: Annotated[str, typer.Option(help="native, official, mmaction2 or huggingface.")],
+    labels: Annotated[Path | None, typer.Option(help="Class names, one a line.", metavar="FILE")] = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads, where the weights do not tell.")] = None,
+) -> None:
+    """Write weights in another layout, with their preprocessing and class names."""
+    from timesformer.weights import open_weights
+    from timesformer.weights.convert import save_as
+
+    classifier = open_weights(weights, labels=labels, heads=heads)
+    settings = classifier.model.settings
+    written = save_as(classifier, out, to)
+    print(f"{written}: {settings.scheme}, {settings.num_frames} frames of {settings.image_size} x "
+          f"{settings.image_size}, {len(classifier.labels)} classes, as {to}")  # fmt: skip

@@ -1,0 +1,41 @@
+"""A model with what it needs to name what a video shows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch import Tensor
+
+from timesformer.config import Preprocessing
+from timesformer.errors import WeightsError
+from timesformer.model.timesformer import TimeSformer
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model with all it needs to name what a video shows: preprocessing and class names, one a logit."""
+
+    model: TimeSformer
+    preprocessing: Preprocessing
+    labels: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        classes = self.model.settings.num_classes
+        if len(self.labels) != classes:
+            raise WeightsError(f"{len(self.labels)} class names for a model of {classes} classes")
+
+
+def load_strictly(model: TimeSformer, tensors: dict[str, Tensor], source: Path | str) -> None:
+    """Copy tensors into a model. Raises WeightsError naming the first few that are missing, unknown or misshapen."""
+    expected = model.state_dict()
+    missing = [name for name in expected if name not in tensors]
+    unknown = [name for name in tensors if name not in expected]
+    misshapen = [f"{name} {tuple(tensors[name].shape)} for {tuple(expected[name].shape)}"
+                 for name in expected if name in tensors and tensors[name].shape != expected[name].shape]  # fmt: skip
+    kinds = {"missing": missing, "unknown": unknown, "misshapen": misshapen}
+    problems = [f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
+                for kind, names in kinds.items() if names]  # fmt: skip
+    if problems:
+        raise WeightsError(f"{source}: tensors do not fit the model: {'; '.join(problems)}")
+    model.load_state_dict(tensors)

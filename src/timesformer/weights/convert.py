@@ -1,0 +1,32 @@
+"""Write a classifier in another layout."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from timesformer.errors import SettingError, WeightsError
+from timesformer.weights.classifier import Classifier
+from timesformer.weights.huggingface import save_huggingface
+from timesformer.weights.mmaction2 import save_mmaction2
+from timesformer.weights.native import save_native
+from timesformer.weights.official import save_official
+
+Layout = Literal["native", "official", "mmaction2", "huggingface"]
+
+
+def save_as(classifier: Classifier, out: str | Path, layout: str) -> Path:
+    """Write to OUT, a new folder (native, huggingface) or file (official, mmaction2); returns it.
+
+    Raises WeightsError for a model that the layout cannot express, SettingError for a layout that is none.
+    """
+    out = Path(out)
+    if layout not in get_args(Layout):
+        raise SettingError(f"layout {layout!r}: expected {', '.join(get_args(Layout))}")
+    if out.exists():
+        raise WeightsError(f"{out}: exists already; name a new file or folder")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    writers = {"native": save_native, "official": save_official, "mmaction2": save_mmaction2,
+               "huggingface": save_huggingface}  # fmt: skip
+    writers[layout](classifier, out)
+    return out

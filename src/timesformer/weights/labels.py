@@ -1,0 +1,26 @@
+"""Class names: from a file, or built in where a number of classes tells the data set."""
+
+from __future__ import annotations
+
+from importlib import resources
+from pathlib import Path
+
+from timesformer.errors import WeightsError
+
+
+def read_labels(file: str | Path) -> tuple[str, ...]:
+    """Class names of a text file, one a line, in the order of the logits."""
+    path = Path(file)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise WeightsError(f"{path}: not a list of class names that can be read: {error}") from None
+    return tuple(line.strip() for line in lines if line.strip())
+
+
+def default_labels(classes: int) -> tuple[str, ...]:
+    """Kinetics-400's names for 400 classes, numbers for any other number of classes."""
+    if classes == 400:
+        text = resources.files("timesformer.weights").joinpath("kinetics400.txt").read_text(encoding="utf-8")
+        return tuple(text.splitlines())
+    return tuple(str(number) for number in range(classes))

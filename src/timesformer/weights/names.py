@@ -1,0 +1,110 @@
+"""Tensor names of another layout and ours, one to one, and the settings that tensors tell."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from timesformer.config import SIZES, Dimensions, ModelSettings, PositionResize, Scheme, make
+from timesformer.errors import SettingError, WeightsError
+
+PARTS = ("weight", "bias")
+
+
+def expand(templates: Mapping[str, str], depth: int) -> dict[str, str]:
+    """Templates of names, theirs to ours, with {i} for each block and {p} for weight and bias written out."""
+    names = {}
+    for theirs, ours in templates.items():
+        for block in range(depth) if "{i}" in theirs else (0,):
+            for part in PARTS if "{p}" in theirs else ("",):
+                names[theirs.format(i=block, p=part)] = ours.format(i=block, p=part)
+    return names
+
+
+def to_ours(tensors: Mapping[str, Tensor], names: Mapping[str, str], source: object) -> dict[str, Tensor]:
+    """Tensors under our names. Raises WeightsError for a tensor of theirs that is missing or unknown."""
+    missing = [name for name in names if name not in tensors]
+    unknown = [name for name in tensors if name not in names]
+    problems = [
+        f"{len(found)} {kind} ({', '.join(found[:3])}{', ...' if found[3:] else ''})"
+        for kind, found in (("missing", missing), ("unknown", unknown))
+        if found
+    ]
+    if problems:
+        raise WeightsError(f"{source}: tensors do not fit the layout: {'; '.join(problems)}")
+    return {ours: tensors[theirs] for theirs, ours in names.items()}
+
+
+def to_theirs(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[str, Tensor]:
+    """Our tensors under their names; copies that can be written."""
+    ours = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
+    assert ours.keys() == set(names.values())
+    return {theirs: ours[name] for theirs, name in names.items()}
+
+
+def count_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:
+    """Number of blocks whose tensors' names begin with `prefix` and a number."""
+    numbers = {name[len(prefix) :].split(".")[0] for name in tensors if name.startswith(prefix)}
+    return len(numbers & {str(number) for number in range(len(numbers))})
+
+
+def dimension_values(dimensions: Dimensions) -> dict[str, Any]:
+    """Settings that give these dimensions: a named size where there is one."""
+    named = next((name for name, size in SIZES.items() if size == dimensions), None)
+    return {"size": named, "width": None, "depth": None, "heads": None} if named else dimensions._asdict()
+
+
+def settings_of(
+    tensors: Mapping[str, Tensor],
+    source: Path | str,
+    *,
+    scheme: Scheme,
+    heads: int | None,
+    frames: int,
+    position_resize: PositionResize,
+) -> ModelSettings:
+    """The settings that tensors under our names tell.
+
+    `heads` are not in the tensors: where they are None, a width that is a multiple of 64 has heads of 64 channels,
+    as all ViTs do, and any other raises WeightsError. `frames` is for models without a time table.
+    """
+    width = tensors["embedding.class_token"].shape[-1]
+    if heads is None:
+        if width % 64:
+            raise WeightsError(f"{source}: width {width} does not tell the number of attention heads; name it (heads)")
+        heads = width // 64
+    depth = count_blocks(tensors, "blocks.")
+    patch = tensors["embedding.projection.weight"].shape[-1]
+    side = math.isqrt(tensors["embedding.space_table"].shape[1] - 1)
+    if side**2 != tensors["embedding.space_table"].shape[1] - 1:
+        raise WeightsError(f"{source}: the space table has {side**2} places or more, which make no square")
+    table = tensors.get("embedding.time_table")
+    values = {
+        **dimension_values(Dimensions(width, depth, heads)),
+        "mlp_ratio": tensors["blocks.0.mlp.0.weight"].shape[0] / width,
+        "scheme": scheme,
+        "image_size": side * patch,
+        "patch_size": patch,
+        "num_frames": frames if table is None else table.shape[1],
+        "num_classes": tensors["head.weight"].shape[0],
+        "position_resize": position_resize,
+    }
+    try:
+        return make(ModelSettings, values, f"{source}")
+    except SettingError as error:
+        raise WeightsError(str(error)) from None
+
+
+def check_expressible(settings: ModelSettings, layout: str) -> None:
+    """Raises WeightsError for a model that the three other layouts have no words for."""
+    if settings.scheme not in ("space_only", "joint_space_time", "divided_space_time"):
+        raise WeightsError(f"the {layout} layout has no scheme {settings.scheme}; it has space_only, joint_space_time "
+                           "and divided_space_time")  # fmt: skip
+    for name, only in (("order", "time_space"), ("position", "space_time"), ("class_token_in_time", False),
+                       ("norm_epsilon", 1e-6)):  # fmt: skip
+        if getattr(settings, name) != only:
+            raise WeightsError(f"the {layout} layout cannot express {name} {getattr(settings, name)!r}; only {only!r}")

@@ -1,0 +1,131 @@
+"""Checkpoints of facebookresearch/TimeSformer (.pyth): {epoch, model_state, optimizer_state, cfg}.
+
+`model_state` has the tensors under "model." names; `cfg` is the run's configuration as YAML text. Files that this
+package writes carry the rest of a classifier under "timesformer", which the released code does not look at.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import Tensor
+
+from timesformer.config import Preprocessing, Sampling, Scheme
+from timesformer.errors import WeightsError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.classifier import Classifier, load_strictly
+from timesformer.weights.files import write_pickle
+from timesformer.weights.labels import default_labels
+from timesformer.weights.names import check_expressible, count_blocks, expand, settings_of, to_ours, to_theirs
+from timesformer.weights.native import classifier_config, read_config
+
+BLOCK = "model.blocks.{i}."
+RATES = {8: 32, 16: 16, 96: 4}  # frames of the released variants: rate
+
+
+def is_official(content: object) -> bool:
+    """Whether a checkpoint's content has this layout."""
+    return isinstance(content, dict) and isinstance(content.get("model_state"), dict)
+
+
+def load_official(content: Mapping[str, Any], source: Path, heads: int | None = None) -> Classifier:
+    """The classifier of a checkpoint's content. Raises WeightsError for another architecture."""
+    tensors: dict[str, Tensor] = content["model_state"]
+    config = _config(content, source)
+    scheme = _scheme(tensors, config)
+    names = tensor_names(scheme, count_blocks(tensors, "model.blocks."))
+    ours = to_ours(tensors, names, source)
+    given = read_config(content.get("timesformer"), source)
+    if given is None:
+        settings = settings_of(ours, source, scheme=scheme, heads=heads, position_resize="nearest",
+                               frames=int(config.get("DATA", {}).get("NUM_FRAMES", 8)))  # fmt: skip
+        preprocessing = _preprocessing(config, settings.num_frames, settings.num_classes)
+        labels = default_labels(settings.num_classes)
+    else:
+        settings, preprocessing, labels = given
+    model = TimeSformer(**settings.model_dump()).eval()
+    load_strictly(model, ours, source)
+    return Classifier(model, preprocessing, labels)
+
+
+def save_official(classifier: Classifier, file: Path) -> None:
+    """Write a checkpoint. Raises WeightsError for a model the layout cannot express."""
+    settings, preprocessing = classifier.model.settings, classifier.preprocessing
+    check_expressible(settings, "official")
+    names = tensor_names(settings.scheme, settings.dimensions.depth)
+    config = {
+        "DATA": {
+            "NUM_FRAMES": settings.num_frames,
+            "SAMPLING_RATE": preprocessing.sampling.rate,
+            "TRAIN_CROP_SIZE": settings.image_size,
+            "MEAN": list(preprocessing.mean),
+            "STD": list(preprocessing.std),
+        },
+        "MODEL": {"ARCH": "vit", "MODEL_NAME": "vit_base_patch16_224", "NUM_CLASSES": settings.num_classes},
+        "TIMESFORMER": {"ATTENTION_TYPE": settings.scheme},
+    }
+    content = {
+        "epoch": 0,
+        "model_state": to_theirs(classifier.model.state_dict(), names),
+        "optimizer_state": {},
+        "cfg": yaml.safe_dump(config),
+        "timesformer": classifier_config(classifier),
+    }
+    write_pickle(content, file)
+
+
+def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
+    """Their names to ours."""
+    step = "joint" if scheme == "joint_space_time" else "space"
+    templates = {
+        "model.cls_token": "embedding.class_token",
+        "model.pos_embed": "embedding.space_table",
+        "model.patch_embed.proj.{p}": "embedding.projection.{p}",
+        BLOCK + "norm1.{p}": f"blocks.{{i}}.steps.{step}.norm.{{p}}",
+        BLOCK + "attn.qkv.{p}": f"blocks.{{i}}.steps.{step}.attention.qkv.{{p}}",
+        BLOCK + "attn.proj.{p}": f"blocks.{{i}}.steps.{step}.attention.proj.{{p}}",
+        BLOCK + "norm2.{p}": "blocks.{i}.norm.{p}",
+        BLOCK + "mlp.fc1.{p}": "blocks.{i}.mlp.0.{p}",
+        BLOCK + "mlp.fc2.{p}": "blocks.{i}.mlp.3.{p}",
+        "model.norm.{p}": "norm.{p}",
+        "model.head.{p}": "head.{p}",
+    }
+    if scheme != "space_only":
+        templates["model.time_embed"] = "embedding.time_table"
+    if scheme == "divided_space_time":
+        templates |= {
+            BLOCK + "temporal_norm1.{p}": "blocks.{i}.steps.time.norm.{p}",
+            BLOCK + "temporal_attn.qkv.{p}": "blocks.{i}.steps.time.attention.qkv.{p}",
+            BLOCK + "temporal_attn.proj.{p}": "blocks.{i}.steps.time.attention.proj.{p}",
+            BLOCK + "temporal_fc.{p}": "blocks.{i}.steps.time.fc.{p}",
+        }
+    return expand(templates, depth)
+
+
+def _scheme(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Scheme:
+    """The tensors tell: a time table is in all but space_only, attention over time in divided alone."""
+    if any("temporal_attn" in name for name in tensors):
+        return "divided_space_time"
+    return "joint_space_time" if "model.time_embed" in tensors else "space_only"
+
+
+def _config(content: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    try:
+        config = yaml.safe_load(content.get("cfg") or "")
+    except (yaml.YAMLError, AttributeError):
+        raise WeightsError(f"{source}: its configuration (cfg) is not YAML text") from None
+    return config if isinstance(config, dict) else {}
+
+
+def _preprocessing(config: Mapping[str, Any], frames: int, classes: int) -> Preprocessing:
+    """The released protocol: Kinetics clips begin at the start of the video; Something-Something V2 (174 classes) has
+    segments, and frames that OpenCV read as BGR."""
+    data = config.get("DATA", {})
+    pixels = {"mean": tuple(data.get("MEAN", (0.45,) * 3)), "std": tuple(data.get("STD", (0.225,) * 3))}
+    if classes == 174:
+        return Preprocessing(**pixels, channels="bgr", sampling=Sampling(method="segments"))
+    rate = data.get("SAMPLING_RATE", RATES.get(frames, 256 / frames))
+    return Preprocessing(**pixels, sampling=Sampling(rate=rate, fps=30, single_clip="start"))
