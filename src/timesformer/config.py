@@ -24,7 +24,7 @@ Scheme = Literal["space_only", "joint_space_time", "divided_space_time", "sparse
 Size = Literal["tiny", "small", "base", "large"]
 Order = Literal["time_space", "space_time", "parallel"]
 PositionTables = Literal["none", "space", "space_time"]
-PositionResize = Literal["bicubic", "nearest"]
+PositionResize = Literal["bicubic", "nearest", "nearest_flat"]
 Initialisation = Literal["released", "scratch"]
 SamplingMethod = Literal["span", "segments", "cover"]
 

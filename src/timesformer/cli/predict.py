@@ -13,6 +13,7 @@ def predict(
     videos: Annotated[list[Path], typer.Argument(help="Video files, folders of videos, folders of image frames.",
                                                  metavar="VIDEO|FOLDER...")],
     top: Annotated[int, typer.Option(min=1, help="Classes to print a video.")] = 5,
+    labels: Annotated[Path | None, typer.Option(help="Class names, one a line.", metavar="FILE")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
@@ -35,7 +36,7 @@ def predict(
     missing = [path for path in paths if not path.exists()]
     if missing:
         raise VideoError(f"{missing[0]}: no such file")
-    predictor = load(weights, device)
+    predictor = load(weights, device, labels=labels)
     results: list[tuple[Path, list[Prediction]]] = []
     problems: list[str] = []
     for path in paths:

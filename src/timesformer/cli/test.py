@@ -18,6 +18,9 @@ def test(
     sampling: Annotated[
         str | None, typer.Option(help="span, segments or cover; the weights' own if not given.")
     ] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of a clip; tables are resized.")] = None,
+    image_size: Annotated[int | None, typer.Option(help="Side of a crop, pixels; tables are resized.")] = None,
+    labels: Annotated[Path | None, typer.Option(help="Class names, one a line.", metavar="FILE")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode; one a core if not given.")] = None,
     max_bad_share: Annotated[float, typer.Option(help="Share of unreadable videos over which the test stops.")] = 0.05,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -36,12 +39,13 @@ def test(
     from timesformer.evaluation import test as evaluation
     from timesformer.inference.predictor import find_device
     from timesformer.weights import Classifier, open_weights
+    from timesformer.weights.resize import resize_classifier
 
     if out is not None:
         evaluation.check_score_file(out)
     manifest = read_manifest(data, split)
     settings = make(Data, {"workers": workers, "max_bad_share": max_bad_share}, "test")
-    given = open_weights(weights)
+    given = resize_classifier(open_weights(weights, labels=labels), image_size, frames)
     protocol = given.preprocessing.model_dump()
     changes = {"test_clips": clips, "test_crops": crops}
     protocol |= {name: value for name, value in changes.items() if value is not None}

@@ -58,13 +58,16 @@ class Predictor:
         ]
 
 
-def load(weights: str | Path, device: str = "auto") -> Predictor:
-    """A predictor from weights: a folder of weights or of a training run.
+def load(
+    weights: str | Path, device: str = "auto", *, labels: str | Path | None = None, heads: int | None = None
+) -> Predictor:
+    """A predictor from weights of any layout: a folder, a file, the folder of a training run, or a hub id.
 
-    `device`: "cpu", "cuda", "mps", or "auto", which takes a GPU where there is one.
+    `device`: "cpu", "cuda", "mps", or "auto", which takes a GPU where there is one. `labels`: a file of class names,
+    one a line, in place of those that come with the weights. `heads`: attention heads, for files that do not tell.
     Raises WeightsError where `weights` is none, SettingError for a device that is not there.
     """
-    return Predictor(open_weights(weights), find_device(device))
+    return Predictor(open_weights(weights, labels=labels, heads=heads), find_device(device))
 
 
 def find_device(device: str = "auto") -> torch.device:

@@ -52,9 +52,15 @@ class Embedding(nn.Module):
 
 
 def resize_space(table_1ND: Tensor, side: int, grid: tuple[int, int], how: PositionResize) -> Tensor:
-    """The square table of side x side patches for a grid of (H, W) patches: (1, H x W, D)."""
+    """The square table of side x side patches for a grid of (H, W) patches: (1, H x W, D).
+
+    "bicubic"; "nearest" as the released code's forward pass does; "nearest_flat" as its weight loader does, along the
+    flattened table, which mixes up rows.
+    """
     if grid == (side, side):
         return table_1ND
+    if how == "nearest_flat":
+        return F.interpolate(table_1ND.transpose(1, 2), size=grid[0] * grid[1], mode="nearest").transpose(1, 2)
     image = table_1ND.unflatten(1, (side, side)).permute(0, 3, 1, 2)
     if how == "nearest":
         image = F.interpolate(image, size=grid, mode="nearest")
@@ -68,7 +74,7 @@ def resize_time(table_1TD: Tensor, frames: int, how: PositionResize) -> Tensor:
     if frames == table_1TD.shape[1]:
         return table_1TD
     line = table_1TD.transpose(1, 2)
-    if how == "nearest":
+    if how != "bicubic":
         line = F.interpolate(line, size=frames, mode="nearest")
     else:
         line = F.interpolate(line, size=frames, mode="linear", align_corners=False)

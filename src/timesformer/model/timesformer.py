@@ -5,12 +5,24 @@ Dimensions: B batch, C 3 colours, T frames, H and W pixels, N patches of a frame
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from timesformer.config import Initialisation, ModelSettings, Order, PositionResize, PositionTables, Scheme, Size, make
+from timesformer.config import (
+    Initialisation,
+    ModelSettings,
+    Order,
+    PositionResize,
+    PositionTables,
+    Preprocessing,
+    Scheme,
+    Size,
+    make,
+)
 from timesformer.errors import SettingError
 from timesformer.model.block import Block
 from timesformer.model.embed import Embedding
@@ -31,7 +43,7 @@ class TimeSformer(nn.Module):
         order: order of the steps of divided_space_time: "time_space", "space_time" or "parallel" (paper, table 8).
         position: learned tables: "none", "space" or "space_time" (paper, section 4.4).
         position_resize: how tables are resized for clips of another shape: "bicubic" (linear in time), or
-            "nearest" as the released code's forward pass does.
+            "nearest" or "nearest_flat" as the released code's forward pass or its weight loader does.
         class_token_in_time: the class token is a key of time attention, as in Eq. 11 but not in the released code.
         drop_path: stochastic depth of the last block, growing linearly from 0 in the first.
         dropout: dropout after the tables, in the MLPs and before the head.
@@ -103,6 +115,45 @@ class TimeSformer(nn.Module):
         """Logits (B, num_classes) of features (B, D)."""
         logits: Tensor = self.head(self.dropout(features_BD))
         return logits
+
+    @classmethod
+    def from_pretrained(cls, weights: str | Path) -> TimeSformer:
+        """The model of any weights that `timesformer.load` takes: a folder, a file, or a hub id."""
+        from timesformer.weights.pretrained import from_pretrained
+
+        return from_pretrained(weights)
+
+    def save_pretrained(
+        self,
+        folder: str | Path,
+        *,
+        labels: Sequence[str] | None = None,
+        preprocessing: Preprocessing | None = None,
+        facts: Mapping[str, str] | None = None,
+    ) -> None:
+        """Write the model to a folder that `timesformer.load` takes.
+
+        labels: class names (numbers if not given); preprocessing: how videos become its input (the paper's Kinetics
+        settings if not given); facts: for the model card, such as data, scores and licence.
+        """
+        from timesformer.weights.pretrained import save_pretrained
+
+        save_pretrained(self, folder, labels, preprocessing, facts)
+
+    def push_to_hub(
+        self,
+        repository: str,
+        *,
+        labels: Sequence[str] | None = None,
+        preprocessing: Preprocessing | None = None,
+        facts: Mapping[str, str] | None = None,
+        private: bool = False,
+        token: str | None = None,
+    ) -> str:
+        """Write the model as `save_pretrained` does and upload it to NAMESPACE/NAME on the hub; returns its address."""
+        from timesformer.weights.pretrained import push_to_hub
+
+        return push_to_hub(self, repository, labels, preprocessing, facts, private=private, token=token)
 
     def _check(self, clips: Tensor) -> None:
         patch = self.settings.patch_size

@@ -90,16 +90,19 @@ class CountLeftOut(Callback):
 class SaveClassifier(Callback):
     """Keeps RUN/model: the weights of the best validation top-1, or of the last epoch where `best` is off."""
 
-    def __init__(self, classifier: Classifier, folder: Path, *, best: bool) -> None:
-        self.classifier, self.folder, self.best = classifier, folder, best
+    def __init__(self, classifier: Classifier, folder: Path, facts: dict[str, str], *, best: bool) -> None:
+        self.classifier, self.folder, self.facts, self.best = classifier, folder, facts, best
         self.top1 = -1.0
         self.epoch = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         top1 = float(trainer.callback_metrics.get("val_top1", 0))
         if not self.best or top1 > self.top1:
-            save_native(self.classifier, self.folder)
             self.top1, self.epoch = top1, trainer.current_epoch + 1
+            facts = self.facts | {"epoch": f"{self.epoch} of {trainer.max_epochs}"}
+            if "val_top1" in trainer.callback_metrics:
+                facts["top-1 while training, one crop"] = f"{top1:.3f}"
+            save_native(self.classifier, self.folder, facts)
 
     def state_dict(self) -> dict[str, Any]:
         return {"top1": self.top1, "epoch": self.epoch}

@@ -151,7 +151,9 @@ def _run(
     out.mkdir(parents=True, exist_ok=True)
     (out / "recipe.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False), encoding="utf-8")
     left_out = [LeftOut(manifest, recipe.data.max_bad_share) for manifest in (training, watched) if manifest]
-    keep = SaveClassifier(classifier, out / "model", best=watched is not None and watched.split == "val")
+    facts = {"data": f"{training.folder.name}, {len(training.videos)} videos", "recipe": "recipe.yaml of the run",
+             "seed": str(recipe.seed)}  # fmt: skip
+    keep = SaveClassifier(classifier, out / "model", facts, best=watched is not None and watched.split == "val")
     callbacks: list[Callback] = [
         RunProgress(console),
         CountLeftOut(left_out[0], left_out[1] if watched else None, console),

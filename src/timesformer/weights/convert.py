@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Literal, get_args
 
@@ -26,7 +27,11 @@ def save_as(classifier: Classifier, out: str | Path, layout: str) -> Path:
     if out.exists():
         raise WeightsError(f"{out}: exists already; name a new file or folder")
     out.parent.mkdir(parents=True, exist_ok=True)
-    writers = {"native": save_native, "official": save_official, "mmaction2": save_mmaction2,
-               "huggingface": save_huggingface}  # fmt: skip
+    writers: dict[str, Callable[[Classifier, Path], None]] = {
+        "native": save_native,
+        "official": save_official,
+        "mmaction2": save_mmaction2,
+        "huggingface": save_huggingface,
+    }
     writers[layout](classifier, out)
     return out

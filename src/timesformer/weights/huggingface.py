@@ -17,6 +17,7 @@ from torch import Tensor
 from timesformer.config import ModelSettings, Preprocessing, Sampling, Scheme
 from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.card import model_card
 from timesformer.weights.classifier import Classifier, load_strictly
 from timesformer.weights.files import new_folder, read_json, read_pickle, read_safetensors
 from timesformer.weights.labels import default_labels
@@ -103,6 +104,7 @@ def save_huggingface(classifier: Classifier, folder: Path) -> None:
         for name, values in (("config.json", config), ("preprocessor_config.json", processor)):
             (place / name).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
         save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
+        (place / "README.md").write_text(model_card(classifier, {}), "utf-8")
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:

@@ -17,6 +17,7 @@ from safetensors.torch import save_file
 from timesformer.config import ModelSettings, Preprocessing, make
 from timesformer.errors import SettingError, WeightsError
 from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.card import model_card
 from timesformer.weights.classifier import Classifier, load_strictly
 from timesformer.weights.files import new_folder, read_json, read_safetensors
 
@@ -32,13 +33,17 @@ class Configuration(NamedTuple):
     labels: tuple[str, ...]
 
 
-def save_native(classifier: Classifier, folder: str | Path) -> None:
-    """Write a classifier to a folder, which appears, or replaces an older one, only when it is complete."""
+def save_native(classifier: Classifier, folder: str | Path, facts: Mapping[str, str] | None = None) -> None:
+    """Write a classifier to a folder, which appears, or replaces an older one, only when it is complete.
+
+    `facts`: what is known of its training, for the model card (README.md).
+    """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.model.state_dict().items()}
     text = json.dumps(classifier_config(classifier), indent=2, ensure_ascii=False)
     with new_folder(Path(folder), FILES) as place:
         save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
         (place / "config.json").write_text(text + "\n", "utf-8")
+        (place / "README.md").write_text(model_card(classifier, facts or {}), "utf-8")
 
 
 def load_native(folder: Path) -> Classifier:

@@ -5,16 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
-from torch import Tensor
-
-from timesformer.config import Architecture, ModelSettings, PositionResize, Preprocessing, make
-from timesformer.model.embed import resize_space, resize_time
+from timesformer.config import Architecture, ModelSettings, Preprocessing, make
 from timesformer.model.schemes import SCHEMES
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights import find_weights, open_weights
 from timesformer.weights.classifier import Classifier, load_strictly
 from timesformer.weights.names import dimension_values
+from timesformer.weights.resize import resize_tables
 from timesformer.weights.vit import ImageViT, read_image_vit
 
 
@@ -64,7 +61,7 @@ def _from_video(
     if given.labels != labels:
         tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
         notes.append(f"new head for {len(labels)} classes (the weights have {len(given.labels)} others)")
-    notes += resize_tables(tensors, old.image_size // old.patch_size, settings, settings.position_resize)
+    notes += resize_tables(tensors, old.image_size // old.patch_size, settings)
     load_strictly(model, tensors, init)
     pixels = {name: getattr(given.preprocessing, name) for name in ("mean", "std", "channels")}
     return Start(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)
@@ -97,30 +94,13 @@ def _from_image(
     notes = [
         f"from the image model {init} ({image.kind}), {_name(settings)}: each attention step starts as its attention"
     ]
-    notes += resize_tables(tensors, image.side, settings, settings.position_resize)
+    notes += resize_tables(tensors, image.side, settings)
     # What an image model lacks: the head, the time table, the last linear layer of the added steps.
     new = {name: tensor for name, tensor in model.state_dict().items()
            if name.startswith("head.") or name.endswith((".fc.weight", ".fc.bias", "time_table"))}  # fmt: skip
     load_strictly(model, new | tensors, init)
     pixels = {"mean": image.mean, "std": image.std, "channels": "rgb"}
     return Start(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)
-
-
-@torch.no_grad()
-def resize_tables(tensors: dict[str, Tensor], side: int, settings: ModelSettings, how: PositionResize) -> list[str]:
-    """Fit the position tables, the space table being of side x side patches, to other settings; says what was done."""
-    notes = []
-    grid = settings.image_size // settings.patch_size
-    space = tensors.get("embedding.space_table")
-    if space is not None and side != grid:
-        patches = resize_space(space[:, 1:], side, (grid, grid), how)
-        tensors["embedding.space_table"] = torch.cat([space[:, :1], patches], dim=1)
-        notes.append(f"space table resized from {side} x {side} to {grid} x {grid} ({how})")
-    time = tensors.get("embedding.time_table")
-    if time is not None and settings.num_frames != time.shape[1]:
-        tensors["embedding.time_table"] = resize_time(time, settings.num_frames, how)
-        notes.append(f"time table resized from {time.shape[1]} to {settings.num_frames} frames ({how})")
-    return notes
 
 
 def _name(settings: ModelSettings) -> str:

@@ -1,0 +1,50 @@
+"""The model card: what a folder of weights is, for people and for the hub."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+
+from timesformer.weights.classifier import Classifier
+
+
+def model_card(classifier: Classifier, facts: Mapping[str, str]) -> str:
+    """A README.md with the hub's fields. `facts`: what is known of the run, such as data, recipe and scores; a
+    "licence" among them becomes the hub's licence field."""
+    settings, preprocessing = classifier.model.settings, classifier.preprocessing
+    width, depth, heads = settings.dimensions
+    sampling = preprocessing.sampling
+    licence = facts.get("licence", "unknown")
+    rows = {
+        "architecture": f"TimeSformer, {settings.scheme}, width {width}, {depth} blocks, {heads} heads, patch "
+        f"{settings.patch_size}",
+        "clip": f"{settings.num_frames} frames of {settings.image_size} x {settings.image_size} pixels, "
+        f"{sampling.method}" + (f", rate {sampling.rate:g}" if sampling.method != "segments" else ""),
+        "pixels": f"{preprocessing.channels.upper()}, mean {list(preprocessing.mean)}, std {list(preprocessing.std)}",
+        "test": f"{preprocessing.test_clips} clips x {preprocessing.test_crops} crops, mean of softmax scores",
+        **facts,
+        "licence": licence,
+    }
+    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    names = ", ".join(classifier.labels[:20]) + (", ..." if len(classifier.labels) > 20 else "")
+    return f"""---
+library_name: timesformer
+pipeline_tag: video-classification
+license: {json.dumps(licence)}
+tags: [video-classification, timesformer]
+---
+
+# TimeSformer for {len(classifier.labels)} classes
+
+| | |
+|---|---|
+{table}
+
+Classes: {names}.
+
+```python
+import timesformer
+
+timesformer.load("THIS_FOLDER_OR_HUB_ID").predict("video.mp4", top=5)
+```
+"""

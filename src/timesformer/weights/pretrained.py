@@ -1,0 +1,57 @@
+"""A model alone, saved and loaded in the hub's usual manner."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from timesformer.config import Preprocessing
+from timesformer.errors import WeightsError
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights import open_weights
+from timesformer.weights.classifier import Classifier
+from timesformer.weights.labels import default_labels
+from timesformer.weights.native import save_native
+
+
+def from_pretrained(weights: str | Path) -> TimeSformer:
+    """The model of weights of any layout."""
+    return open_weights(weights).model
+
+
+def save_pretrained(
+    model: TimeSformer,
+    folder: str | Path,
+    labels: Sequence[str] | None,
+    preprocessing: Preprocessing | None,
+    facts: Mapping[str, str] | None,
+) -> None:
+    """Write a model with class names and preprocessing, defaults where they are not given."""
+    names = default_labels(model.settings.num_classes) if labels is None else tuple(labels)
+    save_native(Classifier(model, preprocessing or Preprocessing(), names), folder, facts)
+
+
+def push_to_hub(
+    model: TimeSformer,
+    repository: str,
+    labels: Sequence[str] | None,
+    preprocessing: Preprocessing | None,
+    facts: Mapping[str, str] | None,
+    *,
+    private: bool,
+    token: str | None,
+) -> str:
+    """Upload what `save_pretrained` writes; returns the repository's address."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+
+    api = HfApi(token=token)
+    with tempfile.TemporaryDirectory() as folder:
+        save_pretrained(model, Path(folder) / "model", labels, preprocessing, facts)
+        try:
+            address = api.create_repo(repository, private=private, exist_ok=True)
+            api.upload_folder(repo_id=repository, folder_path=Path(folder) / "model")
+        except (HfHubHTTPError, OSError, ValueError) as error:
+            raise WeightsError(f"{repository}: cannot be uploaded: {' '.join(str(error).split())[:160]}") from None
+    return str(address)

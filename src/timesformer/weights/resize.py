@@ -1,0 +1,53 @@
+"""Weights for clips of another size or length: position tables resized."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from timesformer.config import ModelSettings, make
+from timesformer.model.embed import resize_space, resize_time
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights.classifier import Classifier, load_strictly
+
+
+def resize_classifier(
+    classifier: Classifier, image_size: int | None = None, num_frames: int | None = None
+) -> Classifier:
+    """The classifier for frames of another side, in pixels, or clips of another number of frames.
+
+    Tables are resized the way the model's `position_resize` names: weights of the official code have "nearest", what
+    its forward pass does. Raises SettingError for a size that is no multiple of the patch.
+    """
+    old = classifier.model.settings
+    changes = {"image_size": image_size or old.image_size, "num_frames": num_frames or old.num_frames}
+    settings = make(ModelSettings, old.model_dump() | changes, "another clip shape")
+    if settings == old:
+        return classifier
+    tensors = classifier.model.state_dict()
+    resize_tables(tensors, old.image_size // old.patch_size, settings)
+    model = TimeSformer(**settings.model_dump()).eval()
+    load_strictly(model, tensors, "resized weights")
+    preprocessing = classifier.preprocessing
+    if image_size is not None and preprocessing.short_side is not None:
+        side = preprocessing.short_side * settings.image_size // old.image_size
+        preprocessing = preprocessing.model_copy(update={"short_side": side})
+    return Classifier(model, preprocessing, classifier.labels)
+
+
+@torch.no_grad()
+def resize_tables(tensors: dict[str, Tensor], side: int, settings: ModelSettings) -> list[str]:
+    """Fit the position tables, the space table being of side x side patches, to settings; says what was done."""
+    notes = []
+    how = settings.position_resize
+    grid = settings.image_size // settings.patch_size
+    space = tensors.get("embedding.space_table")
+    if space is not None and side != grid:
+        patches = resize_space(space[:, 1:], side, (grid, grid), how)
+        tensors["embedding.space_table"] = torch.cat([space[:, :1], patches], dim=1)
+        notes.append(f"space table resized from {side} x {side} to {grid} x {grid} ({how})")
+    time = tensors.get("embedding.time_table")
+    if time is not None and settings.num_frames != time.shape[1]:
+        tensors["embedding.time_table"] = resize_time(time, settings.num_frames, how)
+        notes.append(f"time table resized from {time.shape[1]} to {settings.num_frames} frames ({how})")
+    return notes

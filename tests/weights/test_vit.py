@@ -1,0 +1,128 @@
+"""Video models begun from image models: with one frame and space attention alone they are the image model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor
+
+from timesformer.config import Architecture, Preprocessing, Scheme
+from timesformer.errors import WeightsError
+from timesformer.model.embed import resize_space
+from timesformer.model.schemes import SCHEMES
+from timesformer.weights.start import start
+from timesformer.weights.vit import IMAGENET
+
+SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
+ONE_FRAME = Architecture(scheme="space_only", num_frames=1, image_size=32, patch_size=8)
+
+
+def randomise(model: Any) -> Any:
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            scale = "norm" in name and name.endswith("weight")
+            parameter.normal_(1.0 if scale else 0.0, 0.2)
+    return model.eval()
+
+
+def write(kind: str, folder: Path) -> Any:
+    """A random Hugging Face image model, saved."""
+    import transformers
+
+    config: dict[str, Any] = SMALL | ({"mlp_ratio": 3} if kind == "Dinov2Model" else {"intermediate_size": 160})
+    make = transformers.Dinov2Config if kind == "Dinov2Model" else transformers.ViTConfig
+    model = randomise(getattr(transformers, kind)(make(**config)))
+    model.save_pretrained(folder)
+    return model
+
+
+@torch.no_grad()
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["ViTModel", "ViTForImageClassification", "Dinov2Model"])
+def test_one_frame_gives_the_image_models_class_token(tmp_path: Path, kind: str) -> None:
+    theirs = write(kind, tmp_path / "vit")
+    begun = start(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit")
+    images = torch.randn(2, 3, 32, 32)
+    body = theirs.vit if kind == "ViTForImageClassification" else theirs
+    expected = body(images).last_hidden_state[:, 0]
+    assert expected.std() > 0.3
+    found = begun.classifier.model.eval().forward_features(images.unsqueeze(2))
+    assert (found - expected).abs().max() <= 1e-4
+    if kind == "Dinov2Model":
+        assert (begun.classifier.preprocessing.mean, begun.classifier.preprocessing.std) == IMAGENET
+
+
+def timm_names(scaled: bool) -> dict[str, Tensor]:
+    torch.manual_seed(0)
+    width = 64
+    shapes = {"cls_token": (1, 1, width), "pos_embed": (1, 17, width), "patch_embed.proj.weight": (width, 3, 8, 8),
+              "patch_embed.proj.bias": (width,), "norm.weight": (width,), "norm.bias": (width,),
+              "head.weight": (10, width), "head.bias": (10,)}  # fmt: skip
+    for block in range(2):
+        at = f"blocks.{block}."
+        shapes |= {at + "norm1.weight": (width,), at + "norm1.bias": (width,), at + "norm2.weight": (width,),
+                   at + "norm2.bias": (width,), at + "attn.qkv.weight": (3 * width, width),
+                   at + "attn.qkv.bias": (3 * width,), at + "attn.proj.weight": (width, width),
+                   at + "attn.proj.bias": (width,), at + "mlp.fc1.weight": (4 * width, width),
+                   at + "mlp.fc1.bias": (4 * width,), at + "mlp.fc2.weight": (width, 4 * width),
+                   at + "mlp.fc2.bias": (width,)}  # fmt: skip
+        if scaled:
+            shapes |= {at + "ls1.gamma": (width,), at + "ls2.gamma": (width,)}
+    return {name: torch.randn(shape) * 0.1 for name, shape in shapes.items()}
+
+
+@pytest.mark.parametrize("scaled", [False, True])
+@pytest.mark.parametrize("suffix", [".safetensors", ".pth"])
+def test_timm_state_dicts(tmp_path: Path, scaled: bool, suffix: str) -> None:
+    tensors = timm_names(scaled)
+    file = tmp_path / f"vit{suffix}"
+    if suffix == ".safetensors":
+        save_file(tensors, file)
+    else:
+        torch.save({"model": tensors}, file)  # as DeiT's files are
+    found = start(ONE_FRAME, Preprocessing(), ("a", "b"), file).classifier.model.state_dict()
+    gamma = tensors["blocks.1.ls2.gamma"] if scaled else torch.ones(64)
+    assert torch.equal(found["blocks.1.mlp.3.weight"], tensors["blocks.1.mlp.fc2.weight"] * gamma[:, None])
+    assert torch.equal(found["blocks.1.mlp.3.bias"], tensors["blocks.1.mlp.fc2.bias"] * gamma)
+    assert torch.equal(found["blocks.0.steps.space.attention.qkv.weight"], tensors["blocks.0.attn.qkv.weight"])
+    assert torch.equal(found["embedding.space_table"], tensors["pos_embed"])
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("scheme", get_args(Scheme))
+def test_every_scheme_begins_as_copies_of_the_image_models_attention(tmp_path: Path, scheme: str) -> None:
+    write("Dinov2Model", tmp_path / "vit")
+    recipe = Architecture(scheme=scheme, num_frames=4, image_size=48, patch_size=16, initialisation="scratch")
+    model = start(recipe, Preprocessing(), ("a", "b", "c"), tmp_path / "vit").classifier.model
+    assert (model.settings.patch_size, model.settings.dimensions, model.settings.mlp_ratio) == (8, (64, 2, 4), 3)
+    tensors = model.state_dict()
+    steps = SCHEMES[model.settings.scheme]
+    own = tensors[f"blocks.1.steps.{steps[-1]}.attention.qkv.weight"]
+    for step in steps:
+        assert torch.equal(tensors[f"blocks.1.steps.{step}.attention.qkv.weight"], own)
+        if step != steps[-1]:
+            assert not tensors[f"blocks.1.steps.{step}.fc.weight"].any()
+    if "embedding.time_table" in tensors:
+        assert not tensors["embedding.time_table"].any()
+    same = start(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit").classifier.model.embedding.space_table
+    resized = resize_space(same[:, 1:], 4, (6, 6), "bicubic")
+    assert torch.equal(tensors["embedding.space_table"][:, 1:], resized)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_image_models_that_do_not_fit(tmp_path: Path) -> None:
+    tensors = timm_names(False)
+    for change, message in (
+        ({"norm.bias": None}, r"1 missing \(norm\.bias\)"),
+        ({"dist_token": torch.zeros(1, 1, 64)}, r"1 unknown \(dist_token\)"),
+        ({"pos_embed": torch.zeros(1, 18, 64)}, "no square"),
+    ):
+        file = tmp_path / "vit.safetensors"
+        save_file({name: tensor for name, tensor in (tensors | change).items() if tensor is not None}, file)
+        with pytest.raises(WeightsError, match=message):
+            start(ONE_FRAME, Preprocessing(), ("a", "b"), file)
