@@ -1,0 +1,173 @@
+"""Hub ids against a small server on this machine that speaks the hub's file protocol."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from timesformer import TimeSformer
+from timesformer.config import Preprocessing
+from timesformer.weights import Classifier
+from timesformer.weights.hub import is_hub_id
+from timesformer.weights.native import save_native
+
+COMMIT = "a" * 40
+TINY = {"image_size": 16, "patch_size": 8, "num_frames": 2, "width": 12, "depth": 1, "heads": 3, "num_classes": 2}
+
+
+class Hub(ThreadingHTTPServer):
+    """Serves one folder as the model me/tiny, at revisions main, v1 and COMMIT, and records what was asked for."""
+
+    daemon_threads = True
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.folder = folder
+        self.asked: list[str] = []
+        self.address = f"http://127.0.0.1:{self.server_port}"
+
+    def files(self) -> list[Path]:
+        return sorted(path for path in self.folder.iterdir() if path.is_file())
+
+
+class Handler(BaseHTTPRequestHandler):
+    server: Hub
+
+    def log_message(self, format: str, *values: Any) -> None:  # noqa: A002  (its name in the standard library)
+        pass
+
+    def do_HEAD(self) -> None:
+        self.do_GET()
+
+    def do_GET(self) -> None:
+        self.server.asked.append(f"{self.command} {self.path}")
+        parts = self.path.split("?")[0].strip("/").split("/")
+        if parts[:4] == ["api", "models", "me", "tiny"]:
+            revision = parts[5] if len(parts) > 5 else "main"
+            if revision not in ("main", "v1", COMMIT):
+                self.refuse("RevisionNotFound")
+            elif parts[4:5] == ["tree"]:
+                entries = [{"type": "file", "path": path.name, "size": path.stat().st_size, "oid": self.tag(path)}
+                           for path in self.server.files()]  # fmt: skip
+                self.answer(json.dumps(entries).encode(), {"Content-Type": "application/json"})
+            else:
+                siblings = [{"rfilename": path.name} for path in self.server.files()]
+                info = {"_id": "1", "id": "me/tiny", "modelId": "me/tiny", "sha": COMMIT, "siblings": siblings,
+                        "private": False, "gated": False, "disabled": False, "tags": [], "downloads": 0}  # fmt: skip
+                self.answer(json.dumps(info).encode(), {"Content-Type": "application/json"})
+        elif parts[:2] == ["me", "tiny"] and parts[2:3] == ["resolve"]:
+            path = self.server.folder / parts[-1]
+            if not path.is_file():
+                self.refuse("EntryNotFound")
+            else:
+                self.answer(path.read_bytes(), {"ETag": f'"{self.tag(path)}"', "X-Repo-Commit": COMMIT})
+        else:
+            self.refuse("RepoNotFound")
+
+    @staticmethod
+    def tag(path: Path) -> str:
+        return hashlib.sha1(path.read_bytes()).hexdigest()
+
+    def refuse(self, code: str) -> None:
+        self.send_response(404)
+        self.send_header("X-Error-Code", code)
+        self.send_header("X-Error-Message", "not here")
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    def answer(self, body: bytes, headers: dict[str, str]) -> None:
+        self.send_response(200)
+        for name, value in headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        if self.command == "GET":
+            self.wfile.write(body)
+
+
+@pytest.fixture
+def hub(tmp_path: Path) -> Iterator[Hub]:
+    save_native(Classifier(TimeSformer(**TINY), Preprocessing(), ("a", "b")), tmp_path / "served")
+    server = Hub(tmp_path / "served")
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def load(hub_id: str, address: str, cache: Path, **environment: str) -> str:
+    """What a program of its own prints that loads a hub id: labels, or the error."""
+    code = (
+        "import sys\n"
+        "from timesformer.errors import WeightsError\n"
+        "from timesformer.weights import open_weights\n"
+        "try:\n    print(' '.join(open_weights(sys.argv[1]).labels))\n"
+        "except WeightsError as error:\n    print(f'refused: {error}')\n"
+    )
+    variables = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1",
+                 "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "2", "HF_HUB_ETAG_TIMEOUT": "2",
+                 "NO_PROXY": "127.0.0.1", **environment}  # fmt: skip
+    done = subprocess.run(
+        [sys.executable, "-c", code, hub_id], capture_output=True, text=True, env=variables, check=True
+    )
+    return done.stdout.strip()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    found = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {str(path.relative_to(folder)): path.read_bytes() for path in found if ".no_exist" not in str(path)}
+
+
+def test_download_then_cache_then_offline(hub: Hub, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert load("me/tiny", hub.address, cache) == "a b"
+    assert any("GET /me/tiny/resolve" in line and "model.safetensors" in line for line in hub.asked)
+    hub.asked.clear()
+    assert load("me/tiny", hub.address, cache) == "a b"
+    assert not any(line.startswith("GET /me/tiny/resolve") for line in hub.asked)
+    assert load("me/tiny@v1", hub.address, cache) == "a b"
+    hub.asked.clear()
+    assert load("me/tiny", hub.address, cache, HF_HUB_OFFLINE="1") == "a b"
+    assert hub.asked == []
+
+
+def test_what_the_hub_does_not_have(hub: Hub, tmp_path: Path) -> None:
+    cache = tmp_path / "cache"
+    assert load("me/tiny", hub.address, cache) == "a b"
+    before = contents(cache)
+    assert load("me/nothing", hub.address, cache) == (
+        "refused: me/nothing: no such file or folder, and no such model on the hub"
+    )
+    assert load("me/tiny@v9", hub.address, cache) == "refused: me/tiny@v9: the hub's me/tiny has no revision v9"
+    (hub.folder / "model.safetensors").unlink()
+    found = load("me/tiny", hub.address, tmp_path / "other")
+    assert found.startswith("refused: ")
+    assert found.endswith("model.safetensors: no such file")
+    assert contents(cache) == before
+
+
+def test_no_network(tmp_path: Path) -> None:
+    nowhere = "http://127.0.0.1:9"  # nothing listens there
+    for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
+        found = load("me/tiny", nowhere, tmp_path / "cache", **environment)
+        assert found.startswith("refused: me/tiny: no such file or folder; the hub cannot be reached")
+        assert "\n" not in found
+
+
+def test_what_looks_like_a_hub_id() -> None:
+    for text in ("facebook/timesformer-base-finetuned-k400", "me/tiny@v1", "me/tiny@refs/pr/1"):
+        assert is_hub_id(text)
+    for text in ("tiny", "/me/tiny", "./tiny", "a/b/c", "me/tiny@", "../x"):
+        assert not is_hub_id(text)
