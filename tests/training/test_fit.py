@@ -15,6 +15,7 @@ from rich.console import Console
 
 from conftest import small_recipe
 from timesformer.config import Recipe
+from timesformer.data.dataset import Batch
 from timesformer.errors import DataError, SettingError
 from timesformer.training.fit import fit
 from timesformer.training.task import ClassificationTask
@@ -69,9 +70,21 @@ def test_two_batches_accumulated_are_one_of_twice_the_size(bars: Path, tmp_path:
         torch.testing.assert_close(halves[name], whole[name], rtol=1e-4, atol=1e-5)
 
 
-def test_a_stopped_run_resumes_to_the_same_weights(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    recipe = small_recipe("model.drop_path=0.3", "model.dropout=0.2")
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_stopped_run_resumes_to_the_same_weights(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    recipe = small_recipe("model.dropout=0.2", "training.batch_size=3", f"data.workers={workers}")
     fit(recipe, bars, tmp_path / "whole")
+    rows: list[tuple[int, list[int]]] = []
+    step = ClassificationTask.training_step
+
+    def watched(self: ClassificationTask, batch: Batch, number: int) -> torch.Tensor | None:
+        rows.append((self.current_epoch, batch.rows_B.tolist()))
+        return step(self, batch, number)
+
+    monkeypatch.setattr(ClassificationTask, "training_step", watched)
 
     def stop(self: LightningModule) -> None:
         if self.current_epoch == 2:
@@ -81,8 +94,10 @@ def test_a_stopped_run_resumes_to_the_same_weights(bars: Path, tmp_path: Path, m
         patch.setattr(ClassificationTask, "on_train_epoch_start", _before(stop))
         with pytest.raises(RuntimeError, match="plug"):
             fit(recipe, bars, tmp_path / "torn")
+    before = len(rows)
     result = fit(recipe, bars, tmp_path / "torn", resume=True)
     assert result.top1 is not None
+    assert [epoch for epoch, _ in rows[before:]] == [2, 2, 3, 3]  # nothing is trained on twice
     assert_bit_equal(tmp_path / "whole", tmp_path / "torn")
 
 
@@ -94,6 +109,18 @@ def _before(stop):  # type: ignore[no-untyped-def]
         original(self)
 
     return both
+
+
+def test_ctrl_c_keeps_the_last_whole_epoch(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(self: LightningModule) -> None:
+        if self.current_epoch == 1:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClassificationTask, "on_train_epoch_start", _before(interrupt))
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_recipe(), bars, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+    assert open_weights(tmp_path / "run").labels == ("left", "right")
 
 
 def test_resume_refuses_another_recipe_and_names_the_change(bars: Path, run: Path) -> None:

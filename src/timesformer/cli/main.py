@@ -32,3 +32,6 @@ def main() -> None:
     except TimesformerError as error:
         print(f"timesformer: {' '.join(str(error).split())}", file=sys.stderr)
         sys.exit(2)
+    except KeyboardInterrupt:
+        print("timesformer: stopped; a training run goes on after its last whole epoch with --resume", file=sys.stderr)
+        sys.exit(130)

@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from timesformer.data.dataset import Batch, LeftOut
+from timesformer.data.loader import ShuffledEpochs
 from timesformer.weights import Classifier
 from timesformer.weights.native import save_native
 
@@ -85,6 +86,19 @@ class CountLeftOut(Callback):
             self.console.print(
                 f"left out: {problem.reason}", style="yellow", markup=False, highlight=False, soft_wrap=True
             )
+
+
+class ResumeOrder(Callback):
+    """Tells the sampler which epoch a resumed run begins with.
+
+    Lightning tells it too, but only after worker processes have been asked for their first batches.
+    """
+
+    def __init__(self, sampler: ShuffledEpochs) -> None:
+        self.sampler = sampler
+
+    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        self.sampler.set_epoch(checkpoint["epoch"] + 1)
 
 
 class SaveClassifier(Callback):

@@ -24,10 +24,10 @@ from rich.console import Console
 
 from timesformer.config import Preprocessing, Recipe
 from timesformer.data.dataset import LeftOut, Problem, TestingViews, TrainingClips
-from timesformer.data.loader import testing_loader, training_loader
+from timesformer.data.loader import ShuffledEpochs, testing_loader, training_loader
 from timesformer.data.manifest import Manifest, find_splits, read_manifest
 from timesformer.errors import DataError, SettingError, TimesformerError
-from timesformer.training.callbacks import CountLeftOut, RunProgress, SaveClassifier
+from timesformer.training.callbacks import CountLeftOut, ResumeOrder, RunProgress, SaveClassifier
 from timesformer.training.task import ClassificationTask
 from timesformer.weights.start import Start, start
 
@@ -144,6 +144,7 @@ def _run(
     settings, preprocessing = classifier.model.settings, classifier.preprocessing
     clips = TrainingClips(training, settings, preprocessing, recipe.augmentation, recipe.seed)
     loader = training_loader(clips, recipe.training.batch_size, recipe.data)
+    assert isinstance(loader.sampler, ShuffledEpochs)
     watching = None
     if watched is not None:
         views = TestingViews(watched, settings, _single_view(preprocessing))
@@ -158,8 +159,9 @@ def _run(
         RunProgress(console),
         CountLeftOut(left_out[0], left_out[1] if watched else None, console),
         keep,
+        ResumeOrder(loader.sampler),
         LearningRateMonitor("step"),
-        _checkpoints(out / "checkpoints", best=watched is not None),
+        *_checkpoints(out / "checkpoints", best=watched is not None),
     ]
     _quieten()
     trainer = Trainer(
@@ -177,7 +179,10 @@ def _run(
         enable_model_summary=False,
         use_distributed_sampler=False,
     )
-    trainer.fit(ClassificationTask(classifier, recipe), loader, watching, ckpt_path=checkpoint)
+    try:
+        trainer.fit(ClassificationTask(classifier, recipe), loader, watching, ckpt_path=checkpoint)
+    except SystemExit:  # what Lightning makes of Ctrl-C
+        raise KeyboardInterrupt from None
     problems = tuple(Problem(path, reason) for part in left_out for path, reason in part.reasons.items())
     return FitResult(out / "model", keep.epoch, keep.top1 if watched else None, problems)
 
@@ -187,16 +192,11 @@ def _single_view(preprocessing: Preprocessing) -> Preprocessing:
     return preprocessing.model_copy(update={"test_clips": 1, "test_crops": 1})
 
 
-def _checkpoints(folder: Path, *, best: bool) -> ModelCheckpoint:
-    return ModelCheckpoint(
-        dirpath=folder,
-        filename="best" if best else "epoch",
-        monitor="val_top1" if best else None,
-        mode="max",
-        save_last=True,
-        save_top_k=1 if best else 0,
-        enable_version_counter=False,
-    )
+def _checkpoints(folder: Path, *, best: bool) -> list[ModelCheckpoint]:
+    """last.ckpt after every epoch, and best.ckpt where there is a split to watch."""
+    last = ModelCheckpoint(folder, "last", every_n_epochs=1, save_on_train_epoch_end=True, enable_version_counter=False)
+    top = ModelCheckpoint(folder, "best", monitor="val_top1", mode="max", enable_version_counter=False)
+    return [top, last] if best else [last]
 
 
 def _quieten() -> None:
