@@ -23,11 +23,12 @@ from rich.table import Table
 from torch import Tensor
 
 from timesformer.cli.demo import CLIPS
-from timesformer.config import Data, load_recipe
+from timesformer.config import Data
 from timesformer.data.manifest import read_manifest
 from timesformer.data.motion import write_motion_data
 from timesformer.evaluation.test import test
 from timesformer.model.schemes import SCHEMES
+from timesformer.recipes import load_recipe
 from timesformer.training.fit import fit
 from timesformer.video.source import open_video
 from timesformer.weights import open_weights

@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from timesformer.config import Recipe, load_recipe
+from timesformer.config import Recipe
+from timesformer.recipes import load_recipe
 from timesformer.video.encode import write_video
 
 SMALL = (

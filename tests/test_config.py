@@ -9,8 +9,9 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from timesformer.config import Architecture, Recipe, Settings, load_recipe, make, named_recipes
+from timesformer.config import Architecture, Recipe, Settings, make
 from timesformer.errors import SettingError
+from timesformer.recipes import load_recipe, named_recipes
 
 
 @pytest.mark.parametrize("name", named_recipes())

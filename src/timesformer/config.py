@@ -10,12 +10,9 @@ Three groups of settings make a `Recipe`, which describes one whole training run
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping
-from importlib import resources
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Self, TypeVar
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from timesformer.errors import SettingError
@@ -215,79 +212,20 @@ def make(cls: type[S], values: Mapping[str, Any], where: str) -> S:
         raise SettingError(f"{where}: {_explain(error, cls)}") from None
 
 
-def named_recipes() -> list[str]:
-    """Names that `load_recipe` knows."""
-    return sorted(entry.name[:-5] for entry in resources.files("timesformer.recipes").iterdir()
-                  if entry.name.endswith(".yaml"))  # fmt: skip
-
-
-def load_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Recipe:
-    """A recipe by name or from a YAML file, changed by overrides such as ``training.epochs=2``.
-
-    Raises:
-        SettingError: no such recipe, YAML that cannot be read, a setting that does not exist or a value it refuses.
-    """
-    text = _recipe_text(name_or_file)
-    try:
-        values = yaml.safe_load(text) or {}
-    except yaml.YAMLError as error:
-        raise SettingError(f"recipe {name_or_file}: not YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(values, dict):
-        raise SettingError(f"recipe {name_or_file}: expected settings by name, got {type(values).__name__}")
-    for override in overrides:
-        _apply_override(values, override)
-    return make(Recipe, values, f"recipe {name_or_file}")
-
-
-def _recipe_text(name_or_file: str | Path) -> str:
-    if str(name_or_file) in named_recipes():
-        return resources.files("timesformer.recipes").joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
-    path = Path(name_or_file)
-    if not path.is_file():
-        raise SettingError(f"recipe {name_or_file}: no such file, nor one of the recipes {', '.join(named_recipes())}")
-    try:
-        return path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"recipe {name_or_file}: cannot be read: {error}") from None
-
-
-def _apply_override(values: dict[str, Any], override: str) -> None:
-    """Set one dotted key in nested plain values, checked against the fields of `Recipe`."""
-    key, equals, text = override.partition("=")
-    if not equals:
-        raise SettingError(f"override {override!r}: expected key=value, such as training.epochs=2")
-    parts = key.split(".")
-    fields: type[Settings] | None = Recipe
-    for depth, part in enumerate(parts):
-        if fields is None or part not in fields.model_fields:
-            raise SettingError(f"override {override!r}: no setting named {key!r}{_suggest(key)}")
-        annotation = fields.model_fields[part].annotation
-        fields = annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
-        if fields is not None and depth < len(parts) - 1:
-            values = values.setdefault(part, {})
-            if not isinstance(values, dict):
-                raise SettingError(f"override {override!r}: the recipe has {values!r} where settings should be")
-    if fields is not None:
-        raise SettingError(f"override {override!r}: {key!r} is a group of settings, name one of its fields: "
-                           f"{', '.join(fields.model_fields)}")  # fmt: skip
-    try:
-        values[parts[-1]] = yaml.safe_load(text)
-    except yaml.YAMLError:
-        raise SettingError(f"override {override!r}: the value {text!r} cannot be read as YAML") from None
-
-
-def _setting_names(cls: type[Settings] = Recipe, prefix: str = "") -> list[str]:
+def setting_names(cls: type[Settings] = Recipe, prefix: str = "") -> list[str]:
+    """Dotted names of all settings of a class."""
     names = []
     for name, field in cls.model_fields.items():
         if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            names += _setting_names(field.annotation, f"{prefix}{name}.")
+            names += setting_names(field.annotation, f"{prefix}{name}.")
         else:
             names.append(prefix + name)
     return names
 
 
-def _suggest(key: str, names: list[str] | None = None) -> str:
-    names = names or _setting_names()
+def suggest(key: str, names: list[str] | None = None) -> str:
+    """The end of a message about a setting that does not exist: the nearest ones, or all."""
+    names = names or setting_names()
     last = key.split(".")[-1]
     close = [name for name in names if name.split(".")[-1] == last]
     close = close or difflib.get_close_matches(key, names, n=3, cutoff=0.5)
@@ -301,7 +239,7 @@ def _explain(error: ValidationError, cls: type[Settings]) -> str:
         key = ".".join(str(part) for part in item["loc"])
         received = item["input"]
         if item["type"] == "extra_forbidden":
-            problems.append(f"no setting named {key!r}{_suggest(key, _setting_names(cls))}")
+            problems.append(f"no setting named {key!r}{suggest(key, setting_names(cls))}")
         elif item["type"] == "value_error":
             problems.append(f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"]))
         else:

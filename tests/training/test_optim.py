@@ -7,7 +7,8 @@ import torch
 from torch import nn
 
 from timesformer import TimeSformer
-from timesformer.config import Optimizer, load_recipe
+from timesformer.config import Optimizer
+from timesformer.recipes import load_recipe
 from timesformer.training.optim import make_optimizer, make_schedule
 
 

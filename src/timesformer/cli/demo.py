@@ -21,10 +21,10 @@ def demo(
     """Write videos that differ in motion alone, train a tiny TimeSformer, test it, predict, play one backwards."""
     from rich.console import Console
 
-    from timesformer.config import load_recipe
     from timesformer.data.manifest import read_manifest
     from timesformer.data.motion import CLASSES, FPS, motion_clip, write_motion_data
     from timesformer.errors import SettingError
+    from timesformer.recipes import load_recipe
     from timesformer.video.encode import write_video
 
     console = Console(highlight=False, soft_wrap=True)

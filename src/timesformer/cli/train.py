@@ -22,7 +22,7 @@ def train(
     """Train a classifier; RUN/model is the result."""
     from rich.console import Console
 
-    from timesformer.config import load_recipe
+    from timesformer.recipes import load_recipe
 
     settings = load_recipe(recipe, overrides or ())
 
