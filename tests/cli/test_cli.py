@@ -83,6 +83,29 @@ def test_test_follows_the_protocol_it_is_given(command: Command, run: Path, bars
     assert json.loads(covering.out)["videos"] == 4
 
 
+def test_convert_there_and_predict_the_same(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
+    video = bars / "test" / "left" / "0.mp4"
+    expected = json.loads(command("predict", run, video, "--json").out)
+    for layout in ("official", "mmaction2", "huggingface", "native"):
+        out = tmp_path / layout
+        converted = command("convert", run, out, "--to", layout)
+        assert converted.code == 0, converted.err
+        assert f"as {layout}" in converted.out
+        assert json.loads(command("predict", out, video, "--json").out) == expected
+    names = tmp_path / "names.txt"
+    names.write_text("west\neast\n")
+    renamed = json.loads(command("predict", run, video, "--labels", names, "--json").out)
+    assert {entry["label"] for entry in renamed[0]["predictions"]} == {"west", "east"}
+    assert_one_line(command("convert", run, tmp_path / "official", "--to", "native"), "official: exists already")
+
+
+def test_another_size_resizes_the_tables(command: Command, run: Path, bars: Path) -> None:
+    words = ("test", run, "--data", bars, "--workers", 0, "--json")
+    found = command(*words, "--image-size", 24, "--frames", 6)
+    assert json.loads(found.out)["videos"] == 4
+    assert_one_line(command(*words, "--image-size", 20), "image_size 20 is not a multiple of patch_size 8")
+
+
 def test_data_motion(command: Command, tmp_path: Path) -> None:
     made = command("data", "motion", tmp_path / "motion", "--train", 1, "--val", 1, "--test", 1, "--jobs", 1)
     assert made.code == 0

@@ -202,8 +202,10 @@ class VideoFile:
         number = key.number
         damaged = False
         for packet in self._packets_from(key):
-            for frame in packet.decode():
-                wrong = packet.is_corrupt or frame.is_corrupt
+            frames = packet.decode()
+            corrupt = packet.is_corrupt or any(frame.is_corrupt for frame in frames)
+            for frame in frames:
+                wrong = corrupt
                 if self._stamps and frame.pts is not None:
                     if frame.pts < self._stamps[key.number]:
                         continue  # it rests on frames before the keyframe
@@ -212,6 +214,13 @@ class VideoFile:
                 damaged = wrong or (damaged and not frame.key_frame)
                 yield number, frame, damaged
                 number += 1
+
+    def _decoded_ahead(self) -> list[VideoFrame]:
+        """Frames that are decoded but not shown yet: those shown before may rest on them."""
+        try:
+            return self._stream.codec_context.decode(None)
+        except EOFError:
+            return []
 
     def _packets_from(self, key: _Keyframe) -> Iterator[Packet[VideoStream]]:
         """Packets from a keyframe on, wherever a seek lands: some formats go by pts, some by dts, some nowhere."""
