@@ -41,8 +41,12 @@ def test_round_trip_is_bit_equal(tmp_path: Path, scheme: str) -> None:
     assert not after.model.training
 
 
-def test_a_run_is_its_model(folder: Path) -> None:
-    assert open_weights(folder.parent).labels == open_weights(folder).labels == ("über", "b")
+def test_a_run_is_its_model_and_so_is_the_file_of_tensors(folder: Path) -> None:
+    for weights in (folder.parent, folder, folder / "model.safetensors"):
+        assert open_weights(weights).labels == ("über", "b")
+    (folder / "config.json").unlink()
+    with pytest.raises(WeightsError, match="tensors alone"):
+        open_weights(folder / "model.safetensors")
 
 
 def test_saving_replaces_weights_but_nothing_else(folder: Path) -> None:

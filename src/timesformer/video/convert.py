@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import torch
+from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
@@ -29,26 +31,26 @@ class ClipWriter:
         self.places: dict[int, list[int]] = {}
         for place, number in enumerate(numbers):
             self.places.setdefault(number, []).append(place)
-        self.shown_as: tuple[int, int, int] | None = None
+        self.shown_as: tuple[int, ...] | None = None
 
     def write(self, number: int, frame: VideoFrame) -> None:
         """Scale, convert and turn a frame, and put it in its places. Raises VideoError for one unlike the others."""
-        turns = round(frame.rotation / 90)  # counter-clockwise
-        if abs(frame.rotation - 90 * turns) > 1:
+        if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
             raise VideoError(f"{self.path}: turned by {frame.rotation} degrees: only multiples of 90 can be shown")
-        shown_as = (frame.height, frame.width, turns)
+        swapped, *mirrored = placement = _placement(frame)
+        shown_as = (frame.height, frame.width, *placement)
         height, width = scaled_size(frame.height, frame.width, self.short_side)
         if self.shown_as is None:
             self.shown_as = shown_as
-            shape = (width, height) if turns % 2 else (height, width)
+            shape = (width, height) if swapped else (height, width)
             self.clip = torch.empty((3, sum(map(len, self.places.values())), *shape), dtype=torch.uint8)
         elif shown_as != self.shown_as:
             raise VideoError(f"{self.path}: frame {number} is {frame.width}x{frame.height}, others are "
-                             f"{self.shown_as[1]}x{self.shown_as[0]}")  # fmt: skip
+                             f"{self.shown_as[1]}x{self.shown_as[0]}, or turned another way")  # fmt: skip
         rgb = self.reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1)
         image = torch.from_numpy(rgb.to_ndarray())
-        if turns % 4:
-            image = image.rot90(turns)
+        if any(placement):
+            image = (image.transpose(0, 1) if swapped else image).flip([axis for axis in (0, 1) if mirrored[axis]])
         for place in self.places[number]:
             self.clip[:, place] = image.permute(2, 0, 1)
 
@@ -60,3 +62,19 @@ def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, i
     if height <= width:
         return short_side, short_side * width // height
     return short_side * height // width, short_side
+
+
+def _placement(frame: VideoFrame) -> tuple[bool, bool, bool]:
+    """How a frame is shown: with rows and columns swapped; then upside down; then left to right."""
+    try:
+        side_data = frame.side_data
+    except ValueError:
+        # PyAV refuses side data of a kind it does not know (EXIF): then turns alone, counter-clockwise.
+        turns = round(frame.rotation / 90) % 4
+        return turns % 2 == 1, turns in (1, 2), turns in (2, 3)
+    if Type.DISPLAYMATRIX not in side_data:
+        return False, False, False
+    # Where the right and the lower neighbour of a pixel are shown, as steps right and down.
+    right_right, right_down, _, down_right, down_down = np.frombuffer(side_data[Type.DISPLAYMATRIX], np.int32)[:5]
+    swapped = bool(abs(right_down) > abs(right_right))
+    return swapped, bool((right_down if swapped else down_down) < 0), bool((down_right if swapped else right_right) < 0)

@@ -61,6 +61,8 @@ class VideoFile:
         try:
             self.codec = self._stream.codec_context.codec.canonical_name
             self._index_packets()
+            if self.num_frames == 0:
+                raise VideoError(f"{path}: none of its frames can be decoded")
         except av.FFmpegError as error:
             self.close()
             raise VideoError(f"{path}: damaged: {error.strerror}") from None
@@ -126,10 +128,9 @@ class VideoFile:
                 stamps.append(packet.pts)
         if packets == 0:
             raise VideoError(f"{self.path}: holds no frames")
-        # MP4 counts the frames that an edit list leaves out, but does not index them.
+        # MP4's index leaves out what its edit list leaves out; other counts of frames (AVI's) may include repeats.
         is_mp4 = "mp4" in self._container.format.name
-        promised = len(self._stream.index_entries) if is_mp4 else self._stream.frames
-        if cut or packets < promised or _is_cut_matroska(self.path):
+        if cut or (is_mp4 and packets < len(self._stream.index_entries)) or _is_cut(self.path):
             raise VideoError(f"{self.path}: truncated: the file ends before its last frame")
         self.fps = float(self._stream.average_rate) if self._stream.average_rate else None
         self._stamps: list[int] = []
@@ -206,21 +207,14 @@ class VideoFile:
             corrupt = packet.is_corrupt or any(frame.is_corrupt for frame in frames)
             for frame in frames:
                 wrong = corrupt
-                if self._stamps and frame.pts is not None:
-                    if frame.pts < self._stamps[key.number]:
+                if self._stamps:
+                    if frame.pts is not None and frame.pts < self._stamps[key.number]:
                         continue  # it rests on frames before the keyframe
                     wrong |= frame.pts != self._stamps[number]
                 # Damage spreads to the frames that build on it, up to the next keyframe.
                 damaged = wrong or (damaged and not frame.key_frame)
                 yield number, frame, damaged
                 number += 1
-
-    def _decoded_ahead(self) -> list[VideoFrame]:
-        """Frames that are decoded but not shown yet: those shown before may rest on them."""
-        try:
-            return self._stream.codec_context.decode(None)
-        except EOFError:
-            return []
 
     def _packets_from(self, key: _Keyframe) -> Iterator[Packet[VideoStream]]:
         """Packets from a keyframe on, wherever a seek lands: some formats go by pts, some by dts, some nowhere."""
@@ -258,14 +252,17 @@ def _is_flush(packet: Packet[VideoStream]) -> bool:
     return packet.size == 0 and packet.dts is None
 
 
-def _is_cut_matroska(path: Path) -> bool:
-    """Whether a Matroska or WebM file is shorter than its header says; nothing else there tells."""
+def _is_cut(path: Path) -> bool:
+    """Whether a Matroska, WebM or AVI file is shorter than its header says."""
     with path.open("rb") as file:
         head = file.read(4096)
-    place = head.find(b"\x18\x53\x80\x67") + 4  # the size of the segment, the element that holds all the rest
+    size = path.stat().st_size
+    if head.startswith(b"RIFF"):
+        return size < int.from_bytes(head[4:8], "little")  # some writers count these 8 bytes, some do not
+    place = head.find(b"\x18\x53\x80\x67") + 4  # the length of the segment, the element that holds all the rest
     if not head.startswith(b"\x1a\x45\xdf\xa3") or not 4 <= place < len(head):
         return False
     width = 9 - head[place].bit_length()
     unknown = (1 << 7 * width) - 1
-    size = int.from_bytes(head[place : place + width]) & unknown
-    return size != unknown and path.stat().st_size < place + width + size
+    length = int.from_bytes(head[place : place + width]) & unknown
+    return length != unknown and size < place + width + length

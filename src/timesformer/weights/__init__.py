@@ -48,6 +48,8 @@ def _open(weights: str | Path, heads: int | None) -> Classifier:
             return load_huggingface(path)
         kind = config.get("model_type") or ", ".join(list(config)[:4])
         raise WeightsError(f"{path}: weights of another model ({kind}); expected a TimeSformer's")
+    if path.suffix == ".safetensors":
+        raise WeightsError(f"{path}: tensors alone; a TimeSformer's have a config.json beside them")
     content = read_pickle(path)
     if is_official(content):
         return load_official(content, path, heads)
@@ -65,7 +67,8 @@ def find_weights(weights: str | Path) -> Path:
     if not path.exists():
         raise WeightsError(f"{weights}: no such file or folder")
     if path.is_file():
-        return path
+        beside = path.suffix == ".safetensors" and (path.parent / "config.json").is_file()
+        return path.parent if beside else path
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             return folder
