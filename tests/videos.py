@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from fractions import Fraction
 from pathlib import Path
@@ -14,6 +15,7 @@ from av.video.reformatter import Interpolation
 from numpy.typing import NDArray
 
 BITS = 8
+os.environ.setdefault("SVT_LOG", "0")  # SVT-AV1 prints a banner otherwise
 
 
 def picture(number: int, height: int = 48, width: int = 64) -> NDArray[np.uint8]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
-from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
 
@@ -67,14 +67,14 @@ def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, i
 def _placement(frame: VideoFrame) -> tuple[bool, bool, bool]:
     """How a frame is shown: with rows and columns swapped; then upside down; then left to right."""
     try:
-        side_data = frame.side_data
+        side_data: Any = frame.side_data  # PyAV's types name but one kind
     except ValueError:
         # PyAV refuses side data of a kind it does not know (EXIF): then turns alone, counter-clockwise.
         turns = round(frame.rotation / 90) % 4
         return turns % 2 == 1, turns in (1, 2), turns in (2, 3)
-    if Type.DISPLAYMATRIX not in side_data:
+    if "DISPLAYMATRIX" not in side_data:
         return False, False, False
     # Where the right and the lower neighbour of a pixel are shown, as steps right and down.
-    right_right, right_down, _, down_right, down_down = np.frombuffer(side_data[Type.DISPLAYMATRIX], np.int32)[:5]
+    right_right, right_down, _, down_right, down_down = np.frombuffer(side_data["DISPLAYMATRIX"], np.int32)[:5]
     swapped = bool(abs(right_down) > abs(right_right))
     return swapped, bool((right_down if swapped else down_down) < 0), bool((down_right if swapped else right_right) < 0)

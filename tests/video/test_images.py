@@ -1,0 +1,89 @@
+"""Folders of image frames."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from timesformer.errors import VideoError
+from timesformer.video.source import open_video
+from videos import full_decode, picture
+
+
+def write_image(path: Path, number: int, size: tuple[int, int] = (48, 64)) -> Path:
+    codec, pixels = {".png": ("png", "rgb24"), ".jpg": ("mjpeg", "yuvj444p"), ".bmp": ("bmp", "bgr24")}[path.suffix]
+    with av.open(f"file:{path}", "w", format="image2", options={"update": "1"}) as container:
+        stream = container.add_stream(codec, rate=1)
+        stream.height, stream.width = size
+        stream.pix_fmt = pixels
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".png", ".bmp"])
+def test_frames_in_the_order_of_their_numbers(tmp_path: Path, suffix: str) -> None:
+    for number in (2, 10, 1):
+        write_image(tmp_path / f"frame_{number}{suffix}", number)
+    (tmp_path / "notes.txt").touch()
+    (tmp_path / f"._frame_1{suffix}").write_bytes(b"macOS leaves such files")
+    with open_video(tmp_path) as video:
+        assert (video.num_frames, video.fps, video.codec) == (3, None, "images")
+        found = video.read([2, 0, 1, 2]).permute(1, 2, 3, 0)
+    np.testing.assert_array_equal(found, [picture(10), picture(1), picture(2), picture(10)])
+
+
+def test_numbers_anywhere_in_the_name(tmp_path: Path) -> None:
+    names = ["a1b2.png", "a1b10.png", "a2b1.png", "a02b1.png", "b.png"]
+    order = [0, 1, 3, 2, 4]  # a02b1 and a2b1 are equal by number: by name, then
+    for number, name in enumerate(names):
+        write_image(tmp_path / name, number)
+    with open_video(tmp_path) as video:
+        found = video.read(range(5)).permute(1, 2, 3, 0)
+    np.testing.assert_array_equal(found, [picture(number) for number in order])
+
+
+def test_jpeg_is_scaled_as_video_is(tmp_path: Path) -> None:
+    for number in range(3):
+        path = write_image(tmp_path / f"{number}.JPG".replace("JPG", "jpg"), number)
+        path.rename(path.with_suffix(".JPG"))
+    with open_video(tmp_path) as video:
+        found = video.read([2, 1], 24).permute(1, 2, 3, 0)
+    expected = [full_decode(tmp_path / f"{number}.JPG", (24, 32))[0] for number in (2, 1)]
+    np.testing.assert_array_equal(found, expected)
+    assert np.abs(expected[0].astype(int) - picture(2, 48, 64)[::2, ::2]).mean() < 25
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".bmp"])
+def test_damaged_image_is_named(tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
+    for number in range(3):
+        write_image(tmp_path / f"{number}{suffix}", number)
+    damaged = tmp_path / f"1{suffix}"
+    whole = damaged.read_bytes()
+    for broken in (b"", b"no image", whole[:20], whole[: len(whole) // 2], whole[:-40]):
+        damaged.write_bytes(broken)
+        with open_video(tmp_path) as video:
+            assert video.num_frames == 3
+            np.testing.assert_array_equal(video.read([0])[:, 0].shape, (3, 48, 64))
+            with pytest.raises(VideoError) as raised:
+                video.read([0, 1])
+        assert str(raised.value).startswith(f"{damaged}: ")
+        assert "\n" not in str(raised.value)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_images_of_two_sizes(tmp_path: Path) -> None:
+    write_image(tmp_path / "1.png", 1)
+    write_image(tmp_path / "2.png", 2, size=(32, 64))
+    with open_video(tmp_path) as video, pytest.raises(VideoError, match="frame 1 is 64x32, others are 64x48"):
+        video.read([0, 1])
+
+
+def test_a_folder_without_frames(tmp_path: Path) -> None:
+    (tmp_path / "readme.txt").touch()
+    with pytest.raises(VideoError, match="the folder holds no image frames") as raised:
+        open_video(tmp_path)
+    assert str(raised.value).startswith(f"{tmp_path}: ")
