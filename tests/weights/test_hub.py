@@ -14,10 +14,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing
 from timesformer.weights import Classifier
+from timesformer.weights.convert import save_as
 from timesformer.weights.hub import is_hub_id
 from timesformer.weights.native import save_native
 
@@ -34,6 +37,7 @@ class Hub(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), Handler)
         self.folder = folder
         self.asked: list[str] = []
+        self.failure = ""
         self.address = f"http://127.0.0.1:{self.server_port}"
 
     def files(self) -> list[Path]:
@@ -69,6 +73,8 @@ class Handler(BaseHTTPRequestHandler):
             path = self.server.folder / parts[-1]
             if not path.is_file():
                 self.refuse("EntryNotFound")
+            elif self.command == "GET" and path.suffix == ".safetensors" and self.server.failure:
+                self.fail(path.stat().st_size)
             else:
                 self.answer(path.read_bytes(), {"ETag": f'"{self.tag(path)}"', "X-Repo-Commit": COMMIT})
         else:
@@ -84,6 +90,14 @@ class Handler(BaseHTTPRequestHandler):
         self.send_header("X-Error-Message", "not here")
         self.send_header("Content-Length", "0")
         self.end_headers()
+
+    def fail(self, size: int) -> None:
+        """Give up before, or in the middle of, a file's content."""
+        self.send_response(500 if self.server.failure == "error" else 200)
+        self.send_header("Content-Length", str(0 if self.server.failure == "error" else size))
+        self.end_headers()
+        self.wfile.write(b"" if self.server.failure == "error" else bytes(1000))
+        self.close_connection = True
 
     def answer(self, body: bytes, headers: dict[str, str]) -> None:
         self.send_response(200)
@@ -152,10 +166,52 @@ def test_what_the_hub_does_not_have(hub: Hub, tmp_path: Path) -> None:
     )
     assert load("me/tiny@v9", hub.address, cache) == "refused: me/tiny@v9: the hub's me/tiny has no revision v9"
     (hub.folder / "model.safetensors").unlink()
-    found = load("me/tiny", hub.address, tmp_path / "other")
-    assert found.startswith("refused: ")
-    assert found.endswith("model.safetensors: no such file")
+    other = tmp_path / "other"
+    assert load("me/tiny", hub.address, other) == (
+        "refused: me/tiny: the hub's me/tiny has no tensors; expected model.safetensors or pytorch_model.bin"
+    )
+    for config, message in (
+        ({"model_type": "resnet"}, "weights of another model (resnet); expected a TimeSformer's"),
+        ({"model_type": "vit"}, "an image model; a video model can begin from it (timesformer train --init)"),
+    ):
+        (hub.folder / "model.safetensors").write_bytes(b"large")
+        (hub.folder / "config.json").write_text(json.dumps(config))
+        hub.asked.clear()
+        assert load("me/tiny", hub.address, other) == f"refused: me/tiny: {message}"
+        assert not any("model.safetensors" in line for line in hub.asked)
+    (hub.folder / "config.json").unlink()
+    assert load("me/tiny", hub.address, other) == (
+        "refused: me/tiny: the hub's me/tiny has no config.json; expected a model's files"
+    )
+    assert contents(other) == {}
     assert contents(cache) == before
+
+
+def test_old_tensors_only_where_there_are_no_others(hub: Hub, tmp_path: Path) -> None:
+    names = {"model.safetensors", "pytorch_model.bin", "optimizer.pt", "checkpoint-1.safetensors"}
+    for name in names - {"model.safetensors"}:
+        (hub.folder / name).write_bytes(b"never read")
+    assert load("me/tiny", hub.address, tmp_path / "cache") == "a b"
+    assert names & {Path(name).name for name in contents(tmp_path / "cache")} == {"model.safetensors"}
+
+    classifier = Classifier(TimeSformer(**TINY), Preprocessing(), ("x", "y"))
+    save_as(classifier, tmp_path / "old", "huggingface")
+    torch.save(load_file(tmp_path / "old" / "model.safetensors"), tmp_path / "old" / "pytorch_model.bin")
+    (tmp_path / "old" / "model.safetensors").unlink()
+    hub.folder = tmp_path / "old"
+    assert load("me/tiny", hub.address, tmp_path / "other") == "x y"
+
+
+@pytest.mark.parametrize("failure", ["cut", "error"])
+def test_a_download_that_breaks_off(hub: Hub, tmp_path: Path, failure: str) -> None:
+    """One line, nothing that would pass for whole weights, and the next attempt succeeds."""
+    hub.failure = failure
+    found = load("me/tiny", hub.address, tmp_path / "cache")
+    assert found.startswith("refused: me/tiny: cannot be downloaded: ")
+    assert "\n" not in found
+    assert not any("model.safetensors" in name for name in contents(tmp_path / "cache"))
+    hub.failure = ""
+    assert load("me/tiny", hub.address, tmp_path / "cache") == "a b"
 
 
 def test_no_network(tmp_path: Path) -> None:

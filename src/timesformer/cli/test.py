@@ -20,6 +20,9 @@ def test(
     ] = None,
     frames: Annotated[int | None, typer.Option(help="Frames of a clip; tables are resized.")] = None,
     image_size: Annotated[int | None, typer.Option(help="Side of a crop, pixels; tables are resized.")] = None,
+    position_resize: Annotated[
+        str | None, typer.Option(help="How: bicubic, nearest or nearest_flat; the weights' own if not given.")
+    ] = None,
     labels: Annotated[Path | None, typer.Option(help="Class names, one a line.", metavar="FILE")] = None,
     workers: Annotated[int | None, typer.Option(help="Processes that decode; one a core if not given.")] = None,
     max_bad_share: Annotated[float, typer.Option(help="Share of unreadable videos over which the test stops.")] = 0.05,
@@ -45,7 +48,7 @@ def test(
         evaluation.check_score_file(out)
     manifest = read_manifest(data, split)
     settings = make(Data, {"workers": workers, "max_bad_share": max_bad_share}, "test")
-    given = resize_classifier(open_weights(weights, labels=labels), image_size, frames)
+    given = resize_classifier(open_weights(weights, labels=labels), image_size, frames, position_resize)
     protocol = given.preprocessing.model_dump()
     changes = {"test_clips": clips, "test_crops": crops}
     protocol |= {name: value for name, value in changes.items() if value is not None}

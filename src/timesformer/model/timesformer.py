@@ -51,6 +51,9 @@ class TimeSformer(nn.Module):
         initialisation: "released" starts as the released code does, for weights of an image model to follow;
             "scratch" starts where a small model learns motion sooner (`timesformer.model.initialise`).
 
+    Attributes: `settings`; and what came with weights of `from_pretrained`: `labels`, `preprocessing` (None for a new
+    model) and `facts` of its training.
+
     Raises:
         SettingError: a value that is not allowed, or values that do not fit together.
     """
@@ -80,6 +83,9 @@ class TimeSformer(nn.Module):
         values = {name: value for name, value in locals().items() if name in ModelSettings.model_fields}
         super().__init__()
         self.settings = make(ModelSettings, values, "TimeSformer")
+        self.labels: tuple[str, ...] | None = None
+        self.preprocessing: Preprocessing | None = None
+        self.facts: Mapping[str, str] = {}
         dimensions = self.settings.dimensions
         self.embedding = Embedding(self.settings)
         shares = torch.linspace(0, self.settings.drop_path, dimensions.depth, device="cpu").tolist()
@@ -117,11 +123,17 @@ class TimeSformer(nn.Module):
         return logits
 
     @classmethod
-    def from_pretrained(cls, weights: str | Path) -> TimeSformer:
-        """The model of any weights that `timesformer.load` takes: a folder, a file, or a hub id."""
+    def from_pretrained(
+        cls, weights: str | Path, *, revision: str | None = None, heads: int | None = None
+    ) -> TimeSformer:
+        """The model of any weights that `timesformer.load` takes: a folder, a file, or a hub id.
+
+        revision: branch, tag or commit of a hub id. heads: attention heads, for files that do not tell.
+        `labels`, `preprocessing` and `facts` of the model are what came with the weights.
+        """
         from timesformer.weights.pretrained import from_pretrained
 
-        return from_pretrained(weights)
+        return from_pretrained(weights, revision, heads)
 
     def save_pretrained(
         self,
@@ -133,8 +145,9 @@ class TimeSformer(nn.Module):
     ) -> None:
         """Write the model to a folder that `timesformer.load` takes.
 
-        labels: class names (numbers if not given); preprocessing: how videos become its input (the paper's Kinetics
-        settings if not given); facts: for the model card, such as data, scores and licence.
+        labels: class names; preprocessing: how videos become its input; facts: for the model card, such as data,
+        scores and licence. Not given, they are what came with the weights; a new model has numbers for names and the
+        paper's Kinetics settings.
         """
         from timesformer.weights.pretrained import save_pretrained
 

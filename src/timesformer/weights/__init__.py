@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from timesformer.errors import WeightsError
 from timesformer.weights.classifier import Classifier
-from timesformer.weights.files import read_json, read_pickle
+from timesformer.weights.files import read_checkpoint, read_json
 from timesformer.weights.hub import download, is_hub_id
 from timesformer.weights.huggingface import is_huggingface, load_huggingface
 from timesformer.weights.labels import read_labels
 from timesformer.weights.mmaction2 import is_mmaction2, load_mmaction2
 from timesformer.weights.native import is_native, load_native
 from timesformer.weights.official import is_official, load_official
+from timesformer.weights.vit import is_image_vit
 
 __all__ = ["Classifier", "open_weights"]
+
+IMAGE_MODEL = "an image model; a video model can begin from it (timesformer train --init)"
 
 
 def open_weights(weights: str | Path, *, labels: str | Path | None = None, heads: int | None = None) -> Classifier:
@@ -42,33 +47,29 @@ def _open(weights: str | Path, heads: int | None) -> Classifier:
     path = find_weights(weights)
     if path.is_dir():
         config = read_json(path / "config.json")
-        if is_native(config):
-            return load_native(path)
-        if is_huggingface(config):
-            return load_huggingface(path)
-        kind = config.get("model_type") or ", ".join(list(config)[:4])
-        raise WeightsError(f"{path}: weights of another model ({kind}); expected a TimeSformer's")
-    if path.suffix == ".safetensors":
-        raise WeightsError(f"{path}: tensors alone; a TimeSformer's have a config.json beside them")
-    content = read_pickle(path)
+        _check_config(config, path, image=False)
+        return load_native(path) if is_native(config) else load_huggingface(path)
+    content = read_checkpoint(path)
     if is_official(content):
         return load_official(content, path, heads)
     if is_mmaction2(content):
         return load_mmaction2(content, path, heads)
-    raise WeightsError(f"{path}: a checkpoint of another model ({describe(content)}); expected the official code's or "
-                       "mmaction2's TimeSformer")  # fmt: skip
+    raise WeightsError(f"{path}: {_describe(content)}; expected the official code's or mmaction2's TimeSformer")
 
 
-def find_weights(weights: str | Path) -> Path:
-    """The file, or the folder with config.json, that WEIGHTS names; a hub id is downloaded."""
+def find_weights(weights: str | Path, *, image: bool = False) -> Path:
+    """The file, or the folder with config.json, that WEIGHTS names; a hub id is downloaded.
+
+    `image`: whether the hub may have an image ViT there; of other models nothing is downloaded but the config.json.
+    """
     path = Path(weights)
     if not path.exists() and is_hub_id(str(weights)):
-        return download(str(weights))
+        return download(str(weights), lambda config: _check_config(config, weights, image=image))
     if not path.exists():
         raise WeightsError(f"{weights}: no such file or folder")
     if path.is_file():
-        beside = path.suffix == ".safetensors" and (path.parent / "config.json").is_file()
-        return path.parent if beside else path
+        whole = path.name in ("config.json", "model.safetensors") and (path.parent / "config.json").is_file()
+        return path.parent if whole else path
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             return folder
@@ -76,12 +77,25 @@ def find_weights(weights: str | Path) -> Path:
                        "folder model/ (a run that has not ended its first epoch has none yet)")  # fmt: skip
 
 
-def describe(content: object) -> str:
+def _check_config(config: Mapping[str, Any], source: object, *, image: bool) -> None:
+    """Raises WeightsError for the config.json of a model that cannot be loaded."""
+    if is_native(config) or is_huggingface(config) or (image and is_image_vit(config)):
+        return
+    if is_image_vit(config):
+        raise WeightsError(f"{source}: {IMAGE_MODEL}")
+    kind = config.get("model_type") or config.get("architecture") or ", ".join(list(config)[:4])
+    raise WeightsError(f"{source}: weights of another model ({kind}); expected a TimeSformer's")
+
+
+def _describe(content: object) -> str:
     """What a checkpoint looks like, in a few words."""
     if not isinstance(content, dict):
-        return type(content).__name__
-    for key in ("model_state", "state_dict", "model"):
-        if isinstance(content.get(key), dict):
-            return f"{key}: {describe(content[key])}"
-    names = [str(name) for name in content]
-    return f"{len(names)} entries: {', '.join(names[:3])}{', ...' if names[3:] else ''}"
+        return f"a checkpoint of another model ({type(content).__name__})"
+    if is_image_vit(content):
+        return IMAGE_MODEL
+    if "embedding.class_token" in content or "timesformer.embeddings.cls_token" in content:
+        return "tensors without the config.json of their folder, which tells the rest; name that folder"
+    key = next((key for key in ("model_state", "state_dict", "model") if isinstance(content.get(key), dict)), None)
+    names = [str(name) for name in (content if key is None else content[key])]
+    listed = f"{len(names)} entries: {', '.join(names[:3])}{', ...' if names[3:] else ''}"
+    return f"a checkpoint of another model ({listed if key is None else f'{key}: {listed}'})"

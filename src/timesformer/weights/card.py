@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 
 from timesformer.weights.classifier import Classifier
 
 
-def model_card(classifier: Classifier, facts: Mapping[str, str]) -> str:
-    """A README.md with the hub's fields. `facts`: what is known of the run, such as data, recipe and scores; a
-    "licence" among them becomes the hub's licence field."""
+def model_card(classifier: Classifier) -> str:
+    """A README.md with the hub's fields, written from the classifier and the facts of its training; a "licence" among
+    them becomes the hub's licence field."""
     settings, preprocessing = classifier.model.settings, classifier.preprocessing
     width, depth, heads = settings.dimensions
     sampling = preprocessing.sampling
+    facts = classifier.facts
     licence = facts.get("licence", "unknown")
     rows = {
         "architecture": f"TimeSformer, {settings.scheme}, width {width}, {depth} blocks, {heads} heads, patch "
@@ -25,7 +25,7 @@ def model_card(classifier: Classifier, facts: Mapping[str, str]) -> str:
         **facts,
         "licence": licence,
     }
-    table = "\n".join(f"| {name} | {value} |" for name, value in rows.items())
+    table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())
     names = ", ".join(classifier.labels[:20]) + (", ..." if len(classifier.labels) > 20 else "")
     return f"""---
 library_name: timesformer
@@ -48,3 +48,7 @@ import timesformer
 timesformer.load("THIS_FOLDER_OR_HUB_ID").predict("video.mp4", top=5)
 ```
 """
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from torch import Tensor
@@ -14,11 +15,15 @@ from timesformer.model.timesformer import TimeSformer
 
 @dataclass(frozen=True)
 class Classifier:
-    """A model with all it needs to name what a video shows: preprocessing and class names, one a logit."""
+    """A model with all it needs to name what a video shows: preprocessing and class names, one a logit.
+
+    `facts`: what is known of its training, such as data, recipe, scores and licence, for the model card.
+    """
 
     model: TimeSformer
     preprocessing: Preprocessing
     labels: tuple[str, ...]
+    facts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         classes = self.model.settings.num_classes

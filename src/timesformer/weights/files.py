@@ -31,22 +31,40 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
         raise WeightsError(f"{file}: not a safetensors file that can be read: {error}") from None
 
 
+def read_checkpoint(file: Path) -> Any:
+    """What a file of weights holds: safetensors, or what torch.save wrote. Its first bytes tell, not its name."""
+    return read_safetensors(file) if _starts(file)[8:9] == b"{" else read_pickle(file)
+
+
 def read_pickle(file: Path) -> Any:
     """What torch.save wrote, on the CPU, read with `weights_only=True`: no code in the file is ever run.
 
     Raises WeightsError for a file that holds more than tensors and plain values, or is no checkpoint.
     """
+    if not _starts(file).startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as torch.save once wrote
+        raise WeightsError(f"{file}: not a checkpoint that can be read: neither torch.save nor safetensors wrote it")
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), file.open("rb") as stream:
             warnings.simplefilter("ignore")
-            return torch.load(file, map_location="cpu", weights_only=True)
+            return torch.load(stream, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
-        reason = " ".join(str(error).split())
-        if "Unsupported" in reason or "GLOBAL" in reason:
-            reason = "it holds more than tensors and plain values, which only running its code could read"
-        raise WeightsError(f"{file}: refused: {reason[:160]}") from None
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError) as error:
-        raise WeightsError(f"{file}: not a checkpoint that can be read: {' '.join(str(error).split())[:160]}") from None
+        if "Unsupported" in str(error) or "GLOBAL" in str(error):
+            raise WeightsError(
+                f"{file}: refused: it holds more than tensors and plain values, which only running its code could read"
+            ) from None
+        raise WeightsError(f"{file}: not a checkpoint that can be read: {_one_line(error)}") from None
+    except Exception as error:  # damaged bytes send torch's unpickler astray in every way there is
+        raise WeightsError(f"{file}: not a checkpoint that can be read: {_one_line(error)}") from None
+
+
+def tensors_in(content: object, source: object) -> dict[str, Tensor]:
+    """The tensors by name that a checkpoint's content is. Raises WeightsError where it is something else."""
+    if not isinstance(content, dict):
+        raise WeightsError(f"{source}: expected tensors by name, got {type(content).__name__}")
+    for name, tensor in content.items():
+        if not isinstance(name, str) or not isinstance(tensor, Tensor):
+            raise WeightsError(f"{source}: expected tensors by name, got {name!r}: {type(tensor).__name__}")
+    return content
 
 
 def write_pickle(content: dict[str, Any], file: Path) -> None:
@@ -80,6 +98,18 @@ def read_json(file: Path) -> dict[str, Any]:
     if not isinstance(values, dict):
         raise WeightsError(f"{file}: not a configuration that can be read: expected values by name")
     return values
+
+
+def _starts(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            return stream.read(9)
+    except OSError as error:
+        raise WeightsError(f"{file}: cannot be read: {error}") from None
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 @contextmanager

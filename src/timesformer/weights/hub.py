@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import re
+import tempfile
+from collections.abc import Callable
+from fnmatch import fnmatch
 from pathlib import Path
+from typing import Any
 
 from timesformer.errors import WeightsError
+from timesformer.weights.files import read_json
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-PATTERNS = ("*.json", "*.safetensors", "pytorch_model.bin")
+CONFIGS = ("config.json", "preprocessor_config.json", "model.safetensors.index.json")
+TENSORS = ("model.safetensors", "model-*-of-*.safetensors")
+OLD_TENSORS = "pytorch_model.bin"  # only where there are no others
 
 
 def is_hub_id(text: str) -> bool:
@@ -16,35 +23,54 @@ def is_hub_id(text: str) -> bool:
     return HUB_ID.fullmatch(text) is not None
 
 
-def download(hub_id: str) -> Path:
+def download(hub_id: str, check: Callable[[dict[str, Any]], None]) -> Path:
     """The local folder of a hub id's files, downloaded where the cache lacks them.
 
-    Raises WeightsError where the hub cannot be reached and the cache has nothing, for an id or a revision that the hub
-    does not have, and for one without model files.
+    Nothing comes into the cache before `check` has accepted the config.json. Raises WeightsError where the hub cannot
+    be reached and the cache has nothing, for an id or a revision that the hub does not have, and for one without model
+    files.
     """
-    from huggingface_hub import snapshot_download
+    from huggingface_hub import snapshot_download, try_to_load_from_cache
     from huggingface_hub.errors import (
         GatedRepoError,
         HfHubHTTPError,
         LocalEntryNotFoundError,
+        OfflineModeIsEnabled,
         RepositoryNotFoundError,
         RevisionNotFoundError,
     )
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the one it uses itself
 
     name, _, revision = hub_id.partition("@")
+    version = revision or None
     try:
-        folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=list(PATTERNS)))
+        if not isinstance(try_to_load_from_cache(name, "config.json", revision=version), str):
+            _look(hub_id, name, version, check)
+        folder = Path(snapshot_download(name, revision=version, allow_patterns=[*CONFIGS, *TENSORS]))
+        if not any(folder.glob("*.safetensors")):
+            snapshot_download(name, revision=version, allow_patterns=[*CONFIGS, OLD_TENSORS])
     except GatedRepoError:
         raise WeightsError(f"{hub_id}: the hub gives it only to users who accept its terms; log in first") from None
     except RepositoryNotFoundError:
         raise WeightsError(f"{hub_id}: no such file or folder, and no such model on the hub") from None
     except RevisionNotFoundError:
         raise WeightsError(f"{hub_id}: the hub's {name} has no revision {revision}") from None
-    except LocalEntryNotFoundError:
+    except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.ConnectError, httpx.ConnectTimeout):
         raise WeightsError(f"{hub_id}: no such file or folder; the hub cannot be reached (or offline mode is on) and "
                            "the cache does not have it") from None  # fmt: skip
-    except (HfHubHTTPError, OSError) as error:
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
         raise WeightsError(f"{hub_id}: cannot be downloaded: {' '.join(str(error).split())[:160]}") from None
-    if not (folder / "config.json").is_file():
-        raise WeightsError(f"{hub_id}: the hub's folder has no config.json")
     return folder
+
+
+def _look(hub_id: str, name: str, revision: str | None, check: Callable[[dict[str, Any]], None]) -> None:
+    """Raises WeightsError where the hub has no model for us there; leaves the cache as it is."""
+    from huggingface_hub import HfApi, hf_hub_download
+
+    files = {entry.rfilename for entry in HfApi().model_info(name, revision=revision).siblings or ()}
+    if "config.json" not in files:
+        raise WeightsError(f"{hub_id}: the hub's {name} has no config.json; expected a model's files")
+    if not any(fnmatch(file, pattern) for file in files for pattern in (*TENSORS, OLD_TENSORS)):
+        raise WeightsError(f"{hub_id}: the hub's {name} has no tensors; expected model.safetensors or {OLD_TENSORS}")
+    with tempfile.TemporaryDirectory() as folder:
+        check(read_json(Path(hf_hub_download(name, "config.json", revision=revision, local_dir=folder))))

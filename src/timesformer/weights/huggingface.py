@@ -1,7 +1,9 @@
 """Hugging Face folders of TimesformerForVideoClassification: config.json, preprocessor_config.json, tensors.
 
 Folders that this package writes carry the rest of a classifier in config.json under "timesformer", which transformers
-keeps and does not look at.
+keeps and does not look at. Where transformers has changed what both say (a fine-tuned copy), its word counts.
+
+transformers feeds RGB: a model that expects BGR is written with its patch projection's channels turned around.
 """
 
 from __future__ import annotations
@@ -14,20 +16,30 @@ from typing import Any
 from safetensors.torch import save_file
 from torch import Tensor
 
-from timesformer.config import ModelSettings, Preprocessing, Sampling, Scheme
+from timesformer.config import ModelSettings, Preprocessing, Scheme
 from timesformer.errors import WeightsError
-from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.card import model_card
-from timesformer.weights.classifier import Classifier, load_strictly
-from timesformer.weights.files import new_folder, read_json, read_pickle, read_safetensors
-from timesformer.weights.labels import default_labels
-from timesformer.weights.names import check_expressible, count_blocks, expand, settings_of, to_ours, to_theirs
-from timesformer.weights.native import classifier_config, read_config
-from timesformer.weights.official import RATES
+from timesformer.weights.classifier import Classifier
+from timesformer.weights.files import new_folder, read_json, read_pickle, read_safetensors, tensors_in
+from timesformer.weights.labels import named_or_default
+from timesformer.weights.names import (
+    check_expressible,
+    count_blocks,
+    expand,
+    settings_from,
+    settings_of,
+    to_ours,
+    to_theirs,
+)
+from timesformer.weights.native import Configuration, classifier_config, read_config
+from timesformer.weights.official import RATES, SOMETHING_SOMETHING
+from timesformer.weights.processor import PROCESSOR, processor_values, read_processor
 
 LAYERS = "timesformer.encoder.layer."
 LAYER = LAYERS + "{i}."
-FILES = ("config.json", "preprocessor_config.json", "model.safetensors", "README.md")
+PROJECTION = "embedding.projection.weight"
+EXPRESSIBLE = ("space_only", "joint_space_time", "divided_space_time")
+FILES = ("config.json", PROCESSOR, "model.safetensors", "README.md")
 
 
 def is_huggingface(config: Mapping[str, Any]) -> bool:
@@ -37,36 +49,37 @@ def is_huggingface(config: Mapping[str, Any]) -> bool:
 
 def load_huggingface(folder: Path) -> Classifier:
     """The classifier of a folder. Raises WeightsError for another architecture or a setting that differs."""
-    config = read_json(folder / "config.json")
     source = folder / "config.json"
+    config = read_json(source)
     for name, only in (("hidden_act", "gelu"), ("qkv_bias", True), ("num_channels", 3)):
         if config.get(name, only) != only:
             raise WeightsError(f"{source}: {name} is {config[name]!r}; only {only!r} can be loaded")
     scheme = config.get("attention_type", "divided_space_time")
+    if scheme not in EXPRESSIBLE:
+        raise WeightsError(f"{source}: attention_type is {scheme!r}; expected {', '.join(EXPRESSIBLE)}")
     tensors = read_tensors(folder)
-    depth = count_blocks(tensors, LAYERS)
-    ours = to_ours(tensors, tensor_names(scheme, depth), folder)
+    ours = to_ours(tensors, tensor_names(scheme, count_blocks(tensors, LAYERS)), folder)
+    found = settings_of(ours, folder, scheme=scheme, heads=config.get("num_attention_heads", 12),
+                        frames=config.get("num_frames", 8), position_resize="nearest")  # fmt: skip
+    more = {"norm_epsilon": config.get("layer_norm_eps", 1e-6), "drop_path": config.get("drop_path_rate", 0.0)}
+    settings = settings_from(ModelSettings, found.model_dump() | more, source)
     given = read_config(config.get("timesformer"), source)
-    if given is None:
-        settings = settings_of(ours, folder, scheme=scheme, heads=config.get("num_attention_heads"),
-                               frames=config.get("num_frames", 8), position_resize="nearest")  # fmt: skip
-        changes = {"norm_epsilon": config.get("layer_norm_eps", 1e-6), "drop_path": config.get("drop_path_rate", 0.0)}
-        settings = ModelSettings(**settings.model_dump() | changes)
-        preprocessing, labels = _preprocessing(folder, settings.num_frames), _labels(config, settings.num_classes)
-    else:
-        settings, preprocessing, labels = given
-    model = TimeSformer(**settings.model_dump()).eval()
-    load_strictly(model, ours, folder)
-    return Classifier(model, preprocessing, labels)
+    if given is not None and given.preprocessing.channels == "bgr":
+        ours[PROJECTION] = ours[PROJECTION].flip(1)
+    return Configuration(
+        model=given.model if given is not None and _tells(given.model) == _tells(settings) else settings,
+        preprocessing=read_processor(folder, settings, _released(settings) if given is None else given.preprocessing),
+        labels=_labels(config, settings.num_classes, given, source),
+        facts={} if given is None else given.facts,
+    ).classifier(ours, folder)
 
 
 def save_huggingface(classifier: Classifier, folder: Path) -> None:
     """Write a folder that transformers loads. Raises WeightsError for a model the layout cannot express."""
     settings, preprocessing = classifier.model.settings, classifier.preprocessing
-    check_expressible(settings, "huggingface")
+    check_expressible(settings, "huggingface", norm_epsilon=None)
     width, depth, heads = settings.dimensions
     labels = {str(number): name for number, name in enumerate(classifier.labels)}
-    side = preprocessing.short_side or settings.image_size
     config = {
         "architectures": ["TimesformerForVideoClassification"],
         "model_type": "timesformer",
@@ -87,24 +100,15 @@ def save_huggingface(classifier: Classifier, folder: Path) -> None:
         "label2id": {name: int(number) for number, name in labels.items()},
         "timesformer": classifier_config(classifier),
     }
-    processor = {
-        "image_processor_type": "VideoMAEImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": side},
-        "do_center_crop": True,
-        "crop_size": {"height": settings.image_size, "width": settings.image_size},
-        "do_rescale": True,
-        "rescale_factor": 1 / 255,
-        "do_normalize": True,
-        "image_mean": list(preprocessing.mean),
-        "image_std": list(preprocessing.std),
-    }
-    tensors = to_theirs(classifier.model.state_dict(), tensor_names(settings.scheme, depth))
+    ours = classifier.model.state_dict()
+    if preprocessing.channels == "bgr":
+        ours[PROJECTION] = ours[PROJECTION].flip(1)
+    tensors = to_theirs(ours, tensor_names(settings.scheme, depth))
     with new_folder(folder, FILES) as place:
-        for name, values in (("config.json", config), ("preprocessor_config.json", processor)):
+        for name, values in (("config.json", config), (PROCESSOR, processor_values(preprocessing, settings))):
             (place / name).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
         save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
-        (place / "README.md").write_text(model_card(classifier, {}), "utf-8")
+        (place / "README.md").write_text(model_card(classifier), "utf-8")
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -115,8 +119,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
         return {name: tensor for file in files for name, tensor in read_safetensors(folder / file).items()}
     if (folder / "model.safetensors").is_file() or not (folder / "pytorch_model.bin").is_file():
         return read_safetensors(folder / "model.safetensors")
-    tensors: dict[str, Tensor] = read_pickle(folder / "pytorch_model.bin")
-    return tensors
+    return tensors_in(read_pickle(folder / "pytorch_model.bin"), folder / "pytorch_model.bin")
 
 
 def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
@@ -147,22 +150,25 @@ def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
     return expand(templates, depth)
 
 
-def _labels(config: Mapping[str, Any], classes: int) -> tuple[str, ...]:
-    names = config.get("id2label") or {}
-    if len(names) != classes or all(name == f"LABEL_{number}" for number, name in names.items()):
-        return default_labels(classes)
-    return tuple(names[str(number)] for number in range(classes))
+def _tells(settings: ModelSettings) -> tuple[Any, ...]:
+    """What tensors and config.json say of a model; its other settings only this package knows."""
+    hidden = round(settings.dimensions.width * settings.mlp_ratio)
+    names = ("scheme", "image_size", "patch_size", "num_frames", "num_classes", "norm_epsilon")
+    return (settings.dimensions, hidden, *(getattr(settings, name) for name in names))
 
 
-def _preprocessing(folder: Path, frames: int) -> Preprocessing:
-    """Pixel scale and size of the processor; which frames is not said anywhere, so the released code's spans."""
-    file = folder / "preprocessor_config.json"
-    processor = read_json(file) if file.is_file() else {}
-    size = processor.get("size", {})
-    side = size.get("shortest_edge") if isinstance(size, dict) else size
-    return Preprocessing(
-        short_side=side,
-        mean=tuple(processor.get("image_mean", (0.45,) * 3)),
-        std=tuple(processor.get("image_std", (0.225,) * 3)),
-        sampling=Sampling(rate=RATES.get(frames, 256 / frames)),
-    )
+def _labels(config: Mapping[str, Any], classes: int, given: Configuration | None, source: Path) -> tuple[str, ...]:
+    named = config.get("id2label")
+    if isinstance(named, dict) and not all(str(name).startswith("LABEL_") for name in named.values()):
+        if set(named) != {str(number) for number in range(classes)}:
+            raise WeightsError(f"{source}: id2label has {len(named)} names, the tensors {classes} classes; expected "
+                               f"one for each of 0 to {classes - 1}")  # fmt: skip
+        return tuple(str(named[str(number)]) for number in range(classes))
+    return named_or_default(given and given.labels, classes)
+
+
+def _released(settings: ModelSettings) -> Preprocessing:
+    """Which frames the folder's processor expects is said nowhere: so those of the released code."""
+    rate = RATES.get(settings.num_frames, 256 / settings.num_frames)
+    values = SOMETHING_SOMETHING if settings.num_classes == 174 else {"sampling": {"rate": rate}}
+    return Preprocessing(**values)

@@ -18,6 +18,13 @@ def read_labels(file: str | Path) -> tuple[str, ...]:
     return tuple(line.strip() for line in lines if line.strip())
 
 
+def named_or_default(names: object, classes: int) -> tuple[str, ...]:
+    """Class names as a file has them where they are one a class; `default_labels` otherwise."""
+    if isinstance(names, list | tuple) and len(names) == classes and all(isinstance(name, str) for name in names):
+        return tuple(names)
+    return default_labels(classes)
+
+
 def default_labels(classes: int) -> tuple[str, ...]:
     """Kinetics-400's names for 400 classes, numbers for any other number of classes."""
     if classes == 400:

@@ -12,12 +12,11 @@ from typing import Any
 from torch import Tensor
 
 from timesformer.config import Preprocessing, Sampling, Scheme
-from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.classifier import Classifier, load_strictly
-from timesformer.weights.files import write_pickle
-from timesformer.weights.labels import default_labels
+from timesformer.weights.classifier import Classifier
+from timesformer.weights.files import tensors_in, write_pickle
+from timesformer.weights.labels import named_or_default
 from timesformer.weights.names import check_expressible, count_blocks, expand, settings_of, to_ours, to_theirs
-from timesformer.weights.native import classifier_config, read_config
+from timesformer.weights.native import Configuration, classifier_config, read_config
 
 LAYERS = "backbone.transformer_layers.layers."
 LAYER = LAYERS + "{i}."
@@ -32,19 +31,17 @@ def is_mmaction2(content: object) -> bool:
 
 def load_mmaction2(content: Mapping[str, Any], source: Path, heads: int | None = None) -> Classifier:
     """The classifier of a checkpoint's content. Raises WeightsError for another architecture."""
-    tensors: dict[str, Tensor] = content["state_dict"]
+    tensors = tensors_in(content["state_dict"], source)
     scheme = _scheme(tensors)
     ours = to_ours(tensors, tensor_names(scheme, count_blocks(tensors, LAYERS)), source)
-    meta = content.get("meta")
-    given = read_config(meta.get("timesformer") if isinstance(meta, dict) else None, source)
+    meta = _plain(content.get("meta"))
+    given = read_config(meta.get("timesformer"), source)
     if given is None:
         settings = settings_of(ours, source, scheme=scheme, heads=heads, frames=FRAMES, position_resize="nearest")
-        preprocessing, labels = published_preprocessing(settings.num_frames), default_labels(settings.num_classes)
-    else:
-        settings, preprocessing, labels = given
-    model = TimeSformer(**settings.model_dump()).eval()
-    load_strictly(model, ours, source)
-    return Classifier(model, preprocessing, labels)
+        names = _plain(meta.get("dataset_meta")).get("classes") or meta.get("CLASSES")  # versions 1 and 0
+        labels = named_or_default(names, settings.num_classes)
+        given = Configuration(settings, published_preprocessing(settings.num_frames), labels, {})
+    return given.classifier(ours, source)
 
 
 def save_mmaction2(classifier: Classifier, file: Path) -> None:
@@ -52,7 +49,7 @@ def save_mmaction2(classifier: Classifier, file: Path) -> None:
     settings = classifier.model.settings
     check_expressible(settings, "mmaction2")
     names = tensor_names(settings.scheme, settings.dimensions.depth)
-    meta = {"timesformer": classifier_config(classifier)}
+    meta = {"dataset_meta": {"classes": classifier.labels}, "timesformer": classifier_config(classifier)}
     write_pickle({"meta": meta, "state_dict": to_theirs(classifier.model.state_dict(), names)}, file)
 
 
@@ -96,6 +93,10 @@ def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
             LAYER + "norms.1.{p}": "blocks.{i}.norm.{p}",
         }
     return expand(templates, depth)
+
+
+def _plain(values: object) -> dict[str, Any]:
+    return values if isinstance(values, dict) else {}
 
 
 def _attention(number: str, step: str) -> dict[str, str]:

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from torch import Tensor
 
-from timesformer.config import SIZES, Dimensions, ModelSettings, PositionResize, Scheme, make
+from timesformer.config import SIZES, Dimensions, ModelSettings, PositionResize, Scheme, Settings, make
 from timesformer.errors import SettingError, WeightsError
 
 PARTS = ("weight", "bias")
+NDIM = {"embedding.class_token": 3, "embedding.space_table": 3, "embedding.time_table": 3, "head.weight": 2,
+        "embedding.projection.weight": 4, "blocks.0.mlp.0.weight": 2}  # fmt: skip
+S = TypeVar("S", bound=Settings)
+logger = logging.getLogger(__name__)
 
 
 def expand(templates: Mapping[str, str], depth: int) -> dict[str, str]:
@@ -69,19 +74,14 @@ def settings_of(
 ) -> ModelSettings:
     """The settings that tensors under our names tell.
 
-    `heads` are not in the tensors: where they are None, a width that is a multiple of 64 has heads of 64 channels,
-    as all ViTs do, and any other raises WeightsError. `frames` is for models without a time table.
+    `heads` are not in the tensors: see `guess_heads`. `frames` is for models without a time table.
     """
+    check_ndim(tensors, source)
     width = tensors["embedding.class_token"].shape[-1]
-    if heads is None:
-        if width % 64:
-            raise WeightsError(f"{source}: width {width} does not tell the number of attention heads; name it (heads)")
-        heads = width // 64
+    heads = guess_heads(width, source) if heads is None else heads
     depth = count_blocks(tensors, "blocks.")
     patch = tensors["embedding.projection.weight"].shape[-1]
-    side = math.isqrt(tensors["embedding.space_table"].shape[1] - 1)
-    if side**2 != tensors["embedding.space_table"].shape[1] - 1:
-        raise WeightsError(f"{source}: the space table has {side**2} places or more, which make no square")
+    side = side_of(tensors["embedding.space_table"], source)
     table = tensors.get("embedding.time_table")
     values = {
         **dimension_values(Dimensions(width, depth, heads)),
@@ -93,18 +93,53 @@ def settings_of(
         "num_classes": tensors["head.weight"].shape[0],
         "position_resize": position_resize,
     }
+    return settings_from(ModelSettings, values, source)
+
+
+def settings_from(cls: type[S], values: Mapping[str, Any], source: object) -> S:
+    """Settings that a file tells; one that is not allowed is the file's fault, a WeightsError."""
     try:
-        return make(ModelSettings, values, f"{source}")
+        return make(cls, values, str(source))
     except SettingError as error:
         raise WeightsError(str(error)) from None
 
 
-def check_expressible(settings: ModelSettings, layout: str) -> None:
-    """Raises WeightsError for a model that the three other layouts have no words for."""
+def check_ndim(tensors: Mapping[str, Tensor], source: object) -> None:
+    """Raises WeightsError where a tensor that tells the architecture is missing or has another number of dimensions."""
+    for name, ndim in NDIM.items():
+        if name not in tensors and name.startswith("blocks."):
+            raise WeightsError(f"{source}: tensors do not fit the layout: no blocks")
+        if name in tensors and tensors[name].ndim != ndim:
+            raise WeightsError(f"{source}: tensors do not fit the model: 1 misshapen ({name} "
+                               f"{tuple(tensors[name].shape)}, not of {ndim} dimensions)")  # fmt: skip
+
+
+def side_of(space_table: Tensor, source: object) -> int:
+    """Side of the square of patches that a space table, class token first, is for."""
+    patches = space_table.shape[1] - 1
+    if patches < 1 or math.isqrt(patches) ** 2 != patches:
+        raise WeightsError(f"{source}: the space table has {patches} patches, which make no square")
+    return math.isqrt(patches)
+
+
+def guess_heads(width: int, source: object) -> int:
+    """Attention heads, which no tensor tells: of 64 channels, as in all ViTs.
+
+    A width that is no multiple of 64 gets heads of the largest power of two that divides it, and a warning.
+    """
+    channels = math.gcd(width, 64)
+    if channels != 64:
+        logger.warning("%s: the file does not tell its number of attention heads; taking %d of %d channels each: name "
+                       "them (heads=, --heads) if they are others", source, width // channels, channels)  # fmt: skip
+    return width // channels
+
+
+def check_expressible(settings: ModelSettings, layout: str, norm_epsilon: float | None = 1e-6) -> None:
+    """Raises WeightsError for a model that another layout has no words for; `norm_epsilon` None is any."""
     if settings.scheme not in ("space_only", "joint_space_time", "divided_space_time"):
         raise WeightsError(f"the {layout} layout has no scheme {settings.scheme}; it has space_only, joint_space_time "
                            "and divided_space_time")  # fmt: skip
     for name, only in (("order", "time_space"), ("position", "space_time"), ("class_token_in_time", False),
-                       ("norm_epsilon", 1e-6)):  # fmt: skip
-        if getattr(settings, name) != only:
+                       ("norm_epsilon", norm_epsilon)):  # fmt: skip
+        if only is not None and getattr(settings, name) != only:
             raise WeightsError(f"the {layout} layout cannot express {name} {getattr(settings, name)!r}; only {only!r}")

@@ -2,24 +2,29 @@
 
 config.json holds the format's version, the settings of the model, the preprocessing and the class names:
 
-    {"format": "timesformer", "version": 1, "model": {...}, "preprocessing": {...}, "labels": [...]}
+    {"format": "timesformer", "version": 1, "model": {...}, "preprocessing": {...}, "labels": [...], "facts": {...}}
+
+`facts` is what is known of the training, as the model card (README.md) tells it.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from safetensors.torch import save_file
+from torch import Tensor
 
-from timesformer.config import ModelSettings, Preprocessing, make
-from timesformer.errors import SettingError, WeightsError
+from timesformer.config import ModelSettings, Preprocessing
+from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.card import model_card
 from timesformer.weights.classifier import Classifier, load_strictly
 from timesformer.weights.files import new_folder, read_json, read_safetensors
+from timesformer.weights.names import settings_from
 
 VERSION = 1
 FILES = ("config.json", "model.safetensors", "README.md")
@@ -31,19 +36,27 @@ class Configuration(NamedTuple):
     model: ModelSettings
     preprocessing: Preprocessing
     labels: tuple[str, ...]
+    facts: dict[str, str]
+
+    def classifier(self, tensors: dict[str, Tensor], source: Path) -> Classifier:
+        """The classifier with these tensors, strictly loaded."""
+        model = TimeSformer(**self.model.model_dump()).eval()
+        load_strictly(model, tensors, source)
+        return Classifier(model, self.preprocessing, self.labels, self.facts)
 
 
 def save_native(classifier: Classifier, folder: str | Path, facts: Mapping[str, str] | None = None) -> None:
     """Write a classifier to a folder, which appears, or replaces an older one, only when it is complete.
 
-    `facts`: what is known of its training, for the model card (README.md).
+    `facts`: what is known of its training, beside the classifier's own.
     """
+    classifier = dataclasses.replace(classifier, facts={**classifier.facts, **(facts or {})})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.model.state_dict().items()}
     text = json.dumps(classifier_config(classifier), indent=2, ensure_ascii=False)
     with new_folder(Path(folder), FILES) as place:
         save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
         (place / "config.json").write_text(text + "\n", "utf-8")
-        (place / "README.md").write_text(model_card(classifier, facts or {}), "utf-8")
+        (place / "README.md").write_text(model_card(classifier), "utf-8")
 
 
 def load_native(folder: Path) -> Classifier:
@@ -51,9 +64,7 @@ def load_native(folder: Path) -> Classifier:
     file = folder / "config.json"
     config = read_config(read_json(file), file)
     assert config is not None
-    model = TimeSformer(**config.model.model_dump())
-    load_strictly(model, read_safetensors(folder / "model.safetensors"), folder / "model.safetensors")
-    return Classifier(model.eval(), config.preprocessing, config.labels)
+    return config.classifier(read_safetensors(folder / "model.safetensors"), folder / "model.safetensors")
 
 
 def is_native(config: Mapping[str, Any]) -> bool:
@@ -69,6 +80,7 @@ def classifier_config(classifier: Classifier) -> dict[str, Any]:
         "model": classifier.model.settings.model_dump(mode="json"),
         "preprocessing": classifier.preprocessing.model_dump(mode="json"),
         "labels": list(classifier.labels),
+        "facts": dict(classifier.facts),
     }
 
 
@@ -82,11 +94,10 @@ def read_config(config: object, source: Path) -> Configuration | None:
         raise WeightsError(f"{source}: version {config.get('version')!r}; this package reads version {VERSION}")
     try:
         return Configuration(
-            make(ModelSettings, config["model"], f"{source}: model"),
-            make(Preprocessing, config["preprocessing"], f"{source}: preprocessing"),
-            tuple(config["labels"]),
+            settings_from(ModelSettings, config["model"], f"{source}: model"),
+            settings_from(Preprocessing, config["preprocessing"], f"{source}: preprocessing"),
+            tuple(str(name) for name in config["labels"]),
+            {str(name): str(value) for name, value in dict(config.get("facts", {})).items()},
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{source}: incomplete: {error}") from None
-    except SettingError as error:
-        raise WeightsError(str(error)) from None

@@ -13,16 +13,24 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from timesformer.config import Preprocessing, Sampling, Scheme
+from timesformer.config import Preprocessing, Scheme
 from timesformer.errors import WeightsError
-from timesformer.model.timesformer import TimeSformer
-from timesformer.weights.classifier import Classifier, load_strictly
-from timesformer.weights.files import write_pickle
+from timesformer.weights.classifier import Classifier
+from timesformer.weights.files import tensors_in, write_pickle
 from timesformer.weights.labels import default_labels
-from timesformer.weights.names import check_expressible, count_blocks, expand, settings_of, to_ours, to_theirs
-from timesformer.weights.native import classifier_config, read_config
+from timesformer.weights.names import (
+    check_expressible,
+    count_blocks,
+    expand,
+    settings_from,
+    settings_of,
+    to_ours,
+    to_theirs,
+)
+from timesformer.weights.native import Configuration, classifier_config, read_config
 
 BLOCK = "model.blocks.{i}."
+SOMETHING_SOMETHING = {"channels": "bgr", "sampling": {"method": "segments"}}  # of the released weights
 RATES = {8: 32, 16: 16, 96: 4}  # frames of the released variants: rate
 
 
@@ -33,22 +41,18 @@ def is_official(content: object) -> bool:
 
 def load_official(content: Mapping[str, Any], source: Path, heads: int | None = None) -> Classifier:
     """The classifier of a checkpoint's content. Raises WeightsError for another architecture."""
-    tensors: dict[str, Tensor] = content["model_state"]
+    tensors = tensors_in(content["model_state"], source)
     config = _config(content, source)
-    scheme = _scheme(tensors, config)
+    scheme = _scheme(tensors, config, source)
     names = tensor_names(scheme, count_blocks(tensors, "model.blocks."))
     ours = to_ours(tensors, names, source)
     given = read_config(content.get("timesformer"), source)
     if given is None:
         settings = settings_of(ours, source, scheme=scheme, heads=heads, position_resize="nearest",
-                               frames=int(config.get("DATA", {}).get("NUM_FRAMES", 8)))  # fmt: skip
-        preprocessing = _preprocessing(config, settings.num_frames, settings.num_classes)
-        labels = default_labels(settings.num_classes)
-    else:
-        settings, preprocessing, labels = given
-    model = TimeSformer(**settings.model_dump()).eval()
-    load_strictly(model, ours, source)
-    return Classifier(model, preprocessing, labels)
+                               frames=_section(config, "DATA").get("NUM_FRAMES", 8))  # fmt: skip
+        preprocessing = _preprocessing(config, settings.num_frames, settings.num_classes, source)
+        given = Configuration(settings, preprocessing, default_labels(settings.num_classes), {})
+    return given.classifier(ours, source)
 
 
 def save_official(classifier: Classifier, file: Path) -> None:
@@ -61,10 +65,12 @@ def save_official(classifier: Classifier, file: Path) -> None:
             "NUM_FRAMES": settings.num_frames,
             "SAMPLING_RATE": preprocessing.sampling.rate,
             "TRAIN_CROP_SIZE": settings.image_size,
+            "TEST_CROP_SIZE": settings.image_size,
             "MEAN": list(preprocessing.mean),
             "STD": list(preprocessing.std),
         },
         "MODEL": {"ARCH": "vit", "MODEL_NAME": "vit_base_patch16_224", "NUM_CLASSES": settings.num_classes},
+        "TEST": {"NUM_ENSEMBLE_VIEWS": preprocessing.test_clips, "NUM_SPATIAL_CROPS": preprocessing.test_crops},
         "TIMESFORMER": {"ATTENTION_TYPE": settings.scheme},
     }
     content = {
@@ -105,11 +111,15 @@ def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
     return expand(templates, depth)
 
 
-def _scheme(tensors: Mapping[str, Tensor], config: Mapping[str, Any]) -> Scheme:
+def _scheme(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Path) -> Scheme:
     """The tensors tell: a time table is in all but space_only, attention over time in divided alone."""
+    scheme: Scheme = "joint_space_time" if "model.time_embed" in tensors else "space_only"
     if any("temporal_attn" in name for name in tensors):
-        return "divided_space_time"
-    return "joint_space_time" if "model.time_embed" in tensors else "space_only"
+        scheme = "divided_space_time"
+    named = _section(config, "TIMESFORMER").get("ATTENTION_TYPE", scheme)
+    if named != scheme:
+        raise WeightsError(f"{source}: its configuration says ATTENTION_TYPE {named}, its tensors are of {scheme}")
+    return scheme
 
 
 def _config(content: Mapping[str, Any], source: Path) -> dict[str, Any]:
@@ -120,12 +130,25 @@ def _config(content: Mapping[str, Any], source: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _preprocessing(config: Mapping[str, Any], frames: int, classes: int) -> Preprocessing:
-    """The released protocol: Kinetics clips begin at the start of the video; Something-Something V2 (174 classes) has
-    segments, and frames that OpenCV read as BGR."""
-    data = config.get("DATA", {})
-    pixels = {"mean": tuple(data.get("MEAN", (0.45,) * 3)), "std": tuple(data.get("STD", (0.225,) * 3))}
-    if classes == 174:
-        return Preprocessing(**pixels, channels="bgr", sampling=Sampling(method="segments"))
+def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    section = config.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _preprocessing(config: Mapping[str, Any], frames: int, classes: int, source: Path) -> Preprocessing:
+    """The released protocol: Kinetics clips begin at the start of the video; Something-Something V2 has segments, and
+    frames that OpenCV read as BGR."""
+    data, test = _section(config, "DATA"), _section(config, "TEST")
+    crops = test.get("NUM_SPATIAL_CROPS")
     rate = data.get("SAMPLING_RATE", RATES.get(frames, 256 / frames))
-    return Preprocessing(**pixels, sampling=Sampling(rate=rate, fps=30, single_clip="start"))
+    values: dict[str, Any] = {
+        "mean": data.get("MEAN", [0.45] * 3),
+        "std": data.get("STD", [0.225] * 3),
+        "sampling": {"rate": rate, "fps": 30, "single_clip": "start"},
+        "test_clips": test.get("NUM_ENSEMBLE_VIEWS", 1),
+        "test_crops": crops if crops in (1, 3) else 3,
+    }
+    dataset = _section(config, "TRAIN").get("DATASET", "ssv2" if classes == 174 else "kinetics")
+    if str(dataset).lower() == "ssv2":
+        values |= SOMETHING_SOMETHING
+    return settings_from(Preprocessing, values, f"{source}: cfg")

@@ -15,9 +15,13 @@ from timesformer.weights.labels import default_labels
 from timesformer.weights.native import save_native
 
 
-def from_pretrained(weights: str | Path) -> TimeSformer:
-    """The model of weights of any layout."""
-    return open_weights(weights).model
+def from_pretrained(weights: str | Path, revision: str | None, heads: int | None) -> TimeSformer:
+    """The model of weights of any layout; what came with it stays with it."""
+    classifier = open_weights(weights if revision is None else f"{weights}@{revision}", heads=heads)
+    model = classifier.model
+    model.labels, model.preprocessing = classifier.labels, classifier.preprocessing
+    model.facts = dict(classifier.facts)
+    return model
 
 
 def save_pretrained(
@@ -27,9 +31,10 @@ def save_pretrained(
     preprocessing: Preprocessing | None,
     facts: Mapping[str, str] | None,
 ) -> None:
-    """Write a model with class names and preprocessing, defaults where they are not given."""
-    names = default_labels(model.settings.num_classes) if labels is None else tuple(labels)
-    save_native(Classifier(model, preprocessing or Preprocessing(), names), folder, facts)
+    """Write a model with class names and preprocessing: those given, else those it came with, else defaults."""
+    names = model.labels or default_labels(model.settings.num_classes) if labels is None else tuple(labels)
+    classifier = Classifier(model, preprocessing or model.preprocessing or Preprocessing(), names, model.facts)
+    save_native(classifier, folder, facts)
 
 
 def push_to_hub(
@@ -45,6 +50,7 @@ def push_to_hub(
     """Upload what `save_pretrained` writes; returns the repository's address."""
     from huggingface_hub import HfApi
     from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the one it uses itself
 
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
@@ -52,6 +58,6 @@ def push_to_hub(
         try:
             address = api.create_repo(repository, private=private, exist_ok=True)
             api.upload_folder(repo_id=repository, folder_path=Path(folder) / "model")
-        except (HfHubHTTPError, OSError, ValueError) as error:
+        except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
             raise WeightsError(f"{repository}: cannot be uploaded: {' '.join(str(error).split())[:160]}") from None
     return str(address)

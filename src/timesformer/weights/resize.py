@@ -12,15 +12,20 @@ from timesformer.weights.classifier import Classifier, load_strictly
 
 
 def resize_classifier(
-    classifier: Classifier, image_size: int | None = None, num_frames: int | None = None
+    classifier: Classifier,
+    image_size: int | None = None,
+    num_frames: int | None = None,
+    position_resize: str | None = None,
 ) -> Classifier:
     """The classifier for frames of another side, in pixels, or clips of another number of frames.
 
-    Tables are resized the way the model's `position_resize` names: weights of the official code have "nearest", what
-    its forward pass does. Raises SettingError for a size that is no multiple of the patch.
+    Tables are resized as `position_resize` names ("bicubic", "nearest", "nearest_flat"), or else as the model's own
+    setting does: weights of the official code have "nearest", what its forward pass does. Raises SettingError for a
+    size that is no multiple of the patch.
     """
     old = classifier.model.settings
-    changes = {"image_size": image_size or old.image_size, "num_frames": num_frames or old.num_frames}
+    changes = {"image_size": image_size or old.image_size, "num_frames": num_frames or old.num_frames,
+               "position_resize": position_resize or old.position_resize}  # fmt: skip
     settings = make(ModelSettings, old.model_dump() | changes, "another clip shape")
     if settings == old:
         return classifier
@@ -32,7 +37,7 @@ def resize_classifier(
     if image_size is not None and preprocessing.short_side is not None:
         side = preprocessing.short_side * settings.image_size // old.image_size
         preprocessing = preprocessing.model_copy(update={"short_side": side})
-    return Classifier(model, preprocessing, classifier.labels)
+    return Classifier(model, preprocessing, classifier.labels, classifier.facts)
 
 
 @torch.no_grad()

@@ -39,7 +39,7 @@ def start(
     if init is None:
         model = TimeSformer(**architecture.model_dump(), num_classes=len(labels))
         return Start(Classifier(model, preprocessing, labels), [])
-    image = read_image_vit(find_weights(init))
+    image = read_image_vit(find_weights(init, image=True))
     if image is not None:
         return _from_image(image, architecture, preprocessing, labels, init)
     return _from_video(open_weights(init), architecture, preprocessing, labels, init)
@@ -92,7 +92,8 @@ def _from_image(
     if settings.position == "none":
         del tensors["embedding.space_table"]
     notes = [
-        f"from the image model {init} ({image.kind}), {_name(settings)}: each attention step starts as its attention"
+        f"from the image model {init} ({image.kind}), {_name(settings)}: each attention step starts as its attention",
+        f"pixels with mean {list(image.mean)} and std {list(image.std)}, as the image model's",
     ]
     notes += resize_tables(tensors, image.side, settings)
     # What an image model lacks: the head, the time table, the last linear layer of the added steps.

@@ -6,7 +6,6 @@ the backbone is left: its head or pooler, DINOv2's mask token. LayerScale is fol
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,9 +15,10 @@ from torch import Tensor
 
 from timesformer.config import Dimensions
 from timesformer.errors import WeightsError
-from timesformer.weights.files import read_json, read_pickle, read_safetensors
+from timesformer.weights.files import read_checkpoint, read_json, tensors_in
 from timesformer.weights.huggingface import read_tensors
-from timesformer.weights.names import count_blocks, expand, to_ours
+from timesformer.weights.names import check_ndim, count_blocks, expand, guess_heads, side_of, to_ours
+from timesformer.weights.processor import read_pixels
 
 Triple = tuple[float, float, float]
 IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -64,6 +64,7 @@ TIMM_SCALES = {
     "blocks.{i}.ls1.gamma": "blocks.{i}.attention_scale",
     "blocks.{i}.ls2.gamma": "blocks.{i}.mlp_scale",
 }
+KINDS = ("vit", "dinov2")
 LEFT = ("pooler.", "classifier.", "embeddings.mask_token", "head.", "pre_logits.")
 
 
@@ -82,29 +83,35 @@ class ImageViT(NamedTuple):
     std: Triple
 
 
+def is_image_vit(content: Mapping[str, Any]) -> bool:
+    """Whether a folder's config.json, or a file's content, is an image ViT's."""
+    if content.get("model_type") in KINDS or str(content.get("architecture")).startswith(("vit_", "deit_")):
+        return True
+    tensors = _unwrap(content)
+    return "patch_embed.proj.weight" in tensors and "blocks.0.attn.qkv.weight" in tensors
+
+
 def read_image_vit(path: Path) -> ImageViT | None:
     """The image ViT that a file or a folder holds; None where it holds something else."""
-    config: dict[str, Any] = {}
-    if path.is_dir():
-        config = read_json(path / "config.json")
-        kind = config.get("model_type")
-        if kind in ("vit", "dinov2"):
-            return _read_huggingface(path, kind, config)
-        if not str(config.get("architecture", "")).startswith("vit_"):
-            return None
-        tensors = read_tensors(path)
-    elif path.suffix == ".safetensors":
-        tensors = read_safetensors(path)
-    else:
-        tensors = _unwrap(read_pickle(path))
-    if "patch_embed.proj.weight" not in tensors or "blocks.0.attn.qkv.weight" not in tensors:
+    config = read_json(path / "config.json") if path.is_dir() else {}
+    content = config or read_checkpoint(path)
+    if not isinstance(content, dict) or not is_image_vit(content):
         return None
-    return _read_timm(path, tensors, config)
+    if config.get("model_type") in KINDS:
+        return _read_huggingface(path, config["model_type"], config)
+    if config:
+        trained = config.get("pretrained_cfg") or {}
+        return _read_timm(path, read_tensors(path), (trained.get("mean", HALF[0]), trained.get("std", HALF[1])))
+    # A bare file does not tell its pixels: DeiT, DINO and MAE wrap their tensors in "model", AugReg has them bare.
+    return _read_timm(path, tensors_in(_unwrap(content), path), IMAGENET if "model" in content else HALF)
 
 
 def _read_huggingface(folder: Path, kind: str, config: Mapping[str, Any]) -> ImageViT:
     if config.get("hidden_act", "gelu") != "gelu" or config.get("use_swiglu_ffn"):
         raise WeightsError(f"{folder / 'config.json'}: only MLPs with GELU can be loaded")
+    heads = config.get("num_attention_heads")
+    if not isinstance(heads, int):
+        raise WeightsError(f"{folder / 'config.json'}: num_attention_heads is {heads!r}; expected a number")
     tensors = {
         name.removeprefix("vit.").removeprefix("dinov2."): tensor for name, tensor in read_tensors(folder).items()
     }
@@ -115,47 +122,37 @@ def _read_huggingface(folder: Path, kind: str, config: Mapping[str, Any]) -> Ima
         for part in ("weight", "bias"):
             parts = [ours.pop(f"blocks.{block}.{name}.{part}") for name in ("query", "key", "value")]
             ours[f"blocks.{block}.attention.qkv.{part}"] = torch.cat(parts)
-    file = folder / "preprocessor_config.json"
-    processor = read_json(file) if file.is_file() else {}
-    mean, std = IMAGENET if kind == "dinov2" else HALF
-    pixels = (tuple(processor.get("image_mean", mean)), tuple(processor.get("image_std", std)))
+    pixels = read_pixels(folder, *(IMAGENET if kind == "dinov2" else HALF))
     epsilon = config.get("layer_norm_eps", 1e-6 if kind == "dinov2" else 1e-12)
-    return _image_vit(kind, ours, folder, int(config["num_attention_heads"]), epsilon, pixels)
+    return _image_vit(kind, ours, folder, heads, epsilon, (pixels["mean"], pixels["std"]))
 
 
-def _read_timm(path: Path, tensors: dict[str, Tensor], config: Mapping[str, Any]) -> ImageViT:
-    """timm's own: norms at 1e-6, heads of 64 channels. A bare file does not tell its pixels: AugReg's are assumed."""
+def _read_timm(path: Path, tensors: dict[str, Tensor], pixels: tuple[Any, Any]) -> ImageViT:
+    """timm's own: norms at 1e-6."""
     scaled = "blocks.0.ls1.gamma" in tensors
     names = expand(TIMM | TIMM_SCALES if scaled else TIMM, count_blocks(tensors, "blocks."))
     ours = to_ours(_backbone(tensors), names, path)
-    width = ours["embedding.class_token"].shape[-1]
-    if width % 64:
-        raise WeightsError(f"{path}: width {width} does not tell the number of attention heads (64 channels each)")
-    trained = config.get("pretrained_cfg", {})
-    pixels = (tuple(trained.get("mean", HALF[0])), tuple(trained.get("std", HALF[1])))
-    return _image_vit("timm vit", ours, path, width // 64, 1e-6, pixels)
+    return _image_vit("timm vit", ours, path, None, 1e-6, pixels)
 
 
 def _image_vit(
-    kind: str, ours: dict[str, Tensor], source: Path, heads: int, epsilon: float, pixels: tuple[Any, Any]
+    kind: str, ours: dict[str, Tensor], source: Path, heads: int | None, epsilon: float, pixels: tuple[Any, Any]
 ) -> ImageViT:
+    check_ndim(ours, source)
     depth = count_blocks(ours, "blocks.")
     _fold_scales(ours, depth)
     width = ours["embedding.class_token"].shape[-1]
-    places = ours["embedding.space_table"].shape[1] - 1
-    side = math.isqrt(places)
-    if side**2 != places:
-        raise WeightsError(f"{source}: a position table of {places} places beside the class token's is no square")
+    side = side_of(ours["embedding.space_table"], source)
     return ImageViT(
         kind=kind,
         tensors=ours,
-        dimensions=Dimensions(width, depth, heads),
+        dimensions=Dimensions(width, depth, guess_heads(width, source) if heads is None else heads),
         patch_size=ours["embedding.projection.weight"].shape[-1],
         side=side,
         mlp_ratio=ours["blocks.0.mlp.0.weight"].shape[0] / width,
         norm_epsilon=epsilon,
-        mean=pixels[0],
-        std=pixels[1],
+        mean=tuple(pixels[0]),
+        std=tuple(pixels[1]),
     )
 
 
@@ -173,9 +170,6 @@ def _backbone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(LEFT)}
 
 
-def _unwrap(content: object) -> dict[str, Tensor]:
-    """A bare state dict, or one under "model" or "state_dict" (DeiT's files)."""
-    for key in ("model", "state_dict"):
-        if isinstance(content, dict) and isinstance(content.get(key), dict):
-            content = content[key]
-    return content if isinstance(content, dict) else {}
+def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:
+    """A bare state dict, or the one under "model" (DeiT's files) or "state_dict"."""
+    return next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)

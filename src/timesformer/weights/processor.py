@@ -1,0 +1,64 @@
+"""Hugging Face's preprocessor_config.json: pixel scale and sizes of frames, both ways.
+
+Which frames make a clip, and their channel order, it does not say.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from timesformer.config import ModelSettings, Preprocessing
+from timesformer.errors import WeightsError
+from timesformer.weights.files import read_json
+from timesformer.weights.names import settings_from
+
+PROCESSOR = "preprocessor_config.json"
+
+
+def processor_values(preprocessing: Preprocessing, settings: ModelSettings) -> dict[str, Any]:
+    """What the file says of a classifier. transformers runs this processor with Pillow alone, without torchvision."""
+    return {
+        "image_processor_type": "VideoMAEImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": preprocessing.short_side or settings.image_size},
+        "do_center_crop": True,
+        "crop_size": {"height": settings.image_size, "width": settings.image_size},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
+        "image_mean": list(preprocessing.mean),
+        "image_std": list(preprocessing.std),
+    }
+
+
+def read_processor(folder: Path, settings: ModelSettings, otherwise: Preprocessing) -> Preprocessing:
+    """The preprocessing of a folder: `otherwise`, but for what its processor file says, where it has one."""
+    processor = _read(folder)
+    size = processor.get("size")
+    side = size.get("shortest_edge") if isinstance(size, dict) else size
+    values = otherwise.model_dump() | read_pixels(folder, otherwise.mean, otherwise.std)
+    if isinstance(side, int) and side != (otherwise.short_side or settings.image_size):
+        values["short_side"] = max(side, settings.image_size)
+    return settings_from(Preprocessing, values, folder / PROCESSOR)
+
+
+def read_pixels(folder: Path, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
+    """Pixel mean and standard deviation of a folder's processor on a scale of 0..1; those given where it has none."""
+    processor = _read(folder)
+    factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1
+    if processor.get("do_normalize", True):
+        mean, std = processor.get("image_mean", mean), processor.get("image_std", std)
+    else:
+        mean, std = (0.0,) * 3, (1.0,) * 3
+    try:
+        scale = 255 * factor
+        return {"mean": tuple(value / scale for value in mean), "std": tuple(value / scale for value in std)}
+    except (TypeError, ZeroDivisionError):
+        raise WeightsError(f"{folder / PROCESSOR}: pixel scale cannot be read: rescale_factor {factor!r}, image_mean "
+                           f"{mean!r}, image_std {std!r}") from None  # fmt: skip
+
+
+def _read(folder: Path) -> Mapping[str, Any]:
+    return read_json(folder / PROCESSOR) if (folder / PROCESSOR).is_file() else {}
