@@ -103,6 +103,9 @@ def test_another_size_resizes_the_tables(command: Command, run: Path, bars: Path
     words = ("test", run, "--data", bars, "--workers", 0, "--json")
     found = command(*words, "--image-size", 24, "--frames", 6)
     assert json.loads(found.out)["videos"] == 4
+    found = command(*words, "--image-size", 24, "--position-resize", "nearest_flat")
+    assert json.loads(found.out)["videos"] == 4
+    assert_one_line(command(*words, "--position-resize", "linear"), "position_resize is 'linear', should be 'bicubic'")
     assert_one_line(command(*words, "--image-size", 20), "image_size 20 is not a multiple of patch_size 8")
 
 

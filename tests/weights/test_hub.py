@@ -152,6 +152,7 @@ def test_download_then_cache_then_offline(hub: Hub, tmp_path: Path) -> None:
     assert load("me/tiny", hub.address, cache) == "a b"
     assert not any(line.startswith("GET /me/tiny/resolve") for line in hub.asked)
     assert load("me/tiny@v1", hub.address, cache) == "a b"
+    assert any("/revision/v1" in line for line in hub.asked)
     hub.asked.clear()
     assert load("me/tiny", hub.address, cache, HF_HUB_OFFLINE="1") == "a b"
     assert hub.asked == []

@@ -14,13 +14,9 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import timesformer
-from conftest import moving_bar
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing, Sampling
 from timesformer.errors import SettingError, WeightsError
-from timesformer.video.encode import write_video
-from timesformer.video.source import open_video
-from timesformer.video.transforms import normalise
 from timesformer.weights import Classifier, open_weights
 from timesformer.weights.convert import save_as
 from timesformer.weights.native import save_native
@@ -298,18 +294,3 @@ def test_a_model_alone_in_the_hubs_manner(tmp_path: Path, monkeypatch: pytest.Mo
     assert model.push_to_hub("me/model", labels=["a", "b"], token="t") == "https://hub/me/model"
     assert sent["token"] == "t"
     assert torch.equal(sent["me/model"].model.head.weight, model.head.weight)
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_the_video_classification_pipeline_of_transformers(tmp_path: Path) -> None:
-    from transformers import pipeline
-
-    ours = Classifier(random_model("divided_space_time"), Preprocessing(mean=(0.3, 0.4, 0.5)), ("swim", "run"))
-    save_as(ours, tmp_path / "theirs", "huggingface")
-    write_video(tmp_path / "bar.mp4", moving_bar(1, 3)[:, :, :16, :16], 10)
-    found = pipeline("video-classification", model=str(tmp_path / "theirs"))(str(tmp_path / "bar.mp4"))
-    with open_video(tmp_path / "bar.mp4") as video, torch.no_grad():
-        clip = normalise(video.read([0, 1, 2]), ours.preprocessing)  # the pipeline takes neighbouring frames
-        expected = ours.model(clip.unsqueeze(0)).softmax(1)[0]
-    scores = {entry["label"]: entry["score"] for entry in found}
-    assert scores == pytest.approx({"swim": expected[0].item(), "run": expected[1].item()}, abs=1e-4)

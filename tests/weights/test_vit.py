@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, get_args
 
@@ -14,8 +15,9 @@ from timesformer.config import Architecture, Preprocessing, Scheme
 from timesformer.errors import WeightsError
 from timesformer.model.embed import resize_space
 from timesformer.model.schemes import SCHEMES
+from timesformer.weights import open_weights
 from timesformer.weights.start import start
-from timesformer.weights.vit import IMAGENET
+from timesformer.weights.vit import HALF, IMAGENET
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
 ONE_FRAME = Architecture(scheme="space_only", num_frames=1, image_size=32, patch_size=8)
@@ -91,6 +93,28 @@ def test_timm_state_dicts(tmp_path: Path, scaled: bool, suffix: str) -> None:
     assert torch.equal(found["blocks.1.mlp.3.bias"], tensors["blocks.1.mlp.fc2.bias"] * gamma)
     assert torch.equal(found["blocks.0.steps.space.attention.qkv.weight"], tensors["blocks.0.attn.qkv.weight"])
     assert torch.equal(found["embedding.space_table"], tensors["pos_embed"])
+
+
+def test_pixels_of_timm_files(tmp_path: Path) -> None:
+    """Of the folder's configuration; of a bare file, DeiT's where its tensors are wrapped as DeiT's are."""
+    tensors = timm_names(False)
+    save_file(tensors, tmp_path / "bare.safetensors")
+    torch.save({"model": tensors}, tmp_path / "deit.pth")
+    for name, architecture in (("vit", "vit_tiny_patch8_32"), ("deit", "deit_tiny_patch8_32")):
+        (tmp_path / name).mkdir()
+        save_file(tensors, tmp_path / name / "model.safetensors")
+        config = {"architecture": architecture, "pretrained_cfg": {"mean": [0.1, 0.2, 0.3], "std": [0.4, 0.5, 0.6]}}
+        (tmp_path / name / "config.json").write_text(json.dumps(config))
+    own = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
+    for path, pixels in (("bare.safetensors", HALF), ("deit.pth", IMAGENET), ("vit", own), ("deit", own)):
+        begun = start(ONE_FRAME, Preprocessing(channels="bgr"), ("a", "b"), tmp_path / path)
+        found = begun.classifier.preprocessing
+        assert (found.mean, found.std, found.channels) == (*pixels, "rgb")
+        assert any(f"mean {list(pixels[0])} and std {list(pixels[1])}" in note for note in begun.notes)
+    with pytest.raises(WeightsError, match="an image model; a video model can begin from it"):
+        open_weights(tmp_path / "bare.safetensors")
+    with pytest.raises(WeightsError, match="an image model; a video model can begin from it"):
+        open_weights(tmp_path / "vit")
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -94,7 +94,7 @@ def _describe(content: object) -> str:
     if is_image_vit(content):
         return IMAGE_MODEL
     if "embedding.class_token" in content or "timesformer.embeddings.cls_token" in content:
-        return "tensors without the config.json of their folder, which tells the rest; name that folder"
+        return "tensors alone, without the config.json of their folder that tells the rest"
     key = next((key for key in ("model_state", "state_dict", "model") if isinstance(content.get(key), dict)), None)
     names = [str(name) for name in (content if key is None else content[key])]
     listed = f"{len(names)} entries: {', '.join(names[:3])}{', ...' if names[3:] else ''}"
