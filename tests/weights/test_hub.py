@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import textwrap
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -121,13 +122,16 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     server.server_close()
 
 
-def load(hub_id: str, address: str, cache: Path, **environment: str) -> str:
+OPEN = """from timesformer.weights import open_weights
+print(' '.join(open_weights(sys.argv[1]).labels))"""
+
+
+def load(hub_id: str, address: str, cache: Path, program: str = OPEN, **environment: str) -> str:
     """What a program of its own prints that loads a hub id: labels, or the error."""
     code = (
         "import sys\n"
         "from timesformer.errors import WeightsError\n"
-        "from timesformer.weights import open_weights\n"
-        "try:\n    print(' '.join(open_weights(sys.argv[1]).labels))\n"
+        "try:\n" + textwrap.indent(program, "    ") + "\n"
         "except WeightsError as error:\n    print(f'refused: {error}')\n"
     )
     variables = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1",
@@ -201,6 +205,33 @@ def test_old_tensors_only_where_there_are_no_others(hub: Hub, tmp_path: Path) ->
     (tmp_path / "old" / "model.safetensors").unlink()
     hub.folder = tmp_path / "old"
     assert load("me/tiny", hub.address, tmp_path / "other") == "x y"
+
+
+def test_a_revision_by_keyword(hub: Hub, tmp_path: Path) -> None:
+    program = """from timesformer import TimeSformer
+print(TimeSformer.from_pretrained(sys.argv[1], revision='v1').labels)"""
+    assert load("me/tiny", hub.address, tmp_path / "cache", program) == "('a', 'b')"
+    assert any("/revision/v1" in line for line in hub.asked)
+    wrong = program.replace("'v1'", "'v8'")
+    assert load("me/tiny", hub.address, tmp_path / "cache", wrong) == (
+        "refused: me/tiny@v8: the hub's me/tiny has no revision v8"
+    )
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_a_training_run_begins_from_an_image_model_of_the_hub(hub: Hub, tmp_path: Path) -> None:
+    import transformers
+
+    shape = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "image_size": 16, "patch_size": 8}
+    transformers.Dinov2Model(transformers.Dinov2Config(**shape)).save_pretrained(tmp_path / "vit")
+    hub.folder = tmp_path / "vit"
+    program = """from timesformer.config import Architecture, Preprocessing
+from timesformer.weights.start import start
+begun = start(Architecture(image_size=32, num_frames=2), Preprocessing(), ('a', 'b'), sys.argv[1])
+print(begun.classifier.model.settings.dimensions.width, begun.notes[0])"""
+    for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
+        found = load("me/tiny", hub.address, tmp_path / "cache", program, **environment)
+        assert found.startswith("64 from the image model me/tiny (dinov2)")
 
 
 @pytest.mark.parametrize("failure", ["cut", "error"])
