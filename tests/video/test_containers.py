@@ -67,9 +67,7 @@ def test_edit_list_that_starts_between_keyframes(
 
 @pytest.mark.parametrize("name", ["cut.mp4", "cut.mkv", "cut.flv"])
 @pytest.mark.parametrize(("codec", "options"), [("libx264", OPEN), ("libx265", HEVC)])
-def test_file_that_starts_with_an_open_group(
-    tmp_path: Path, codec: str, options: dict[str, str], name: str
-) -> None:
+def test_file_that_starts_with_an_open_group(tmp_path: Path, codec: str, options: dict[str, str], name: str) -> None:
     """Its first packets are of frames that rest on what was cut off: no player shows them."""
     whole = write(tmp_path / "whole.mp4", 40, codec, options)
     keyframe = [place for place, packet in enumerate(packets_of(whole)) if packet.is_keyframe][1]
@@ -101,9 +99,7 @@ def test_joined_transport_streams(tmp_path: Path) -> None:
     numbers = [25, 3, 39, 0]
     with open_video(whole) as video:
         assert (video.num_frames, video.fps) == (40, None)
-        np.testing.assert_array_equal(
-            video.read(numbers).permute(1, 2, 3, 0), [every[number] for number in numbers]
-        )
+        np.testing.assert_array_equal(video.read(numbers).permute(1, 2, 3, 0), [every[number] for number in numbers])
 
 
 def test_picture_refreshed_bit_by_bit(tmp_path: Path) -> None:

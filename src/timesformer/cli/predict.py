@@ -33,9 +33,6 @@ def predict(
         if not found:
             raise VideoError(f"{video}: the folder holds no videos or image frames")
         paths += found
-    missing = [path for path in paths if not path.exists()]
-    if missing:
-        raise VideoError(f"{missing[0]}: no such file")
     predictor = load(weights, device, labels=labels)
     results: list[tuple[Path, list[Prediction]]] = []
     problems: list[str] = []
