@@ -61,7 +61,8 @@ class Manifest:
             return self
         used = sorted({self.labels[video.label] for video in self.videos})
         numbers = {name: number for number, name in enumerate(labels)}
-        if all(name.isdecimal() for name in self.labels):
+        unnamed = self.labels == tuple(str(number) for number in range(len(self.labels)))
+        if unnamed and not any(name.isdecimal() for name in labels):
             numbers = {str(number): number for number in range(len(labels))} | numbers
         unknown = [name for name in used if name not in numbers]
         if unknown:

@@ -63,11 +63,15 @@ def fit(
     out = Path(out)
     checkpoint = out / "checkpoints" / "last.ckpt"
     _check_folder(out, checkpoint, recipe, resume)
+    if resume:
+        _check_init(out, init)
     training, watched = _manifests(data)
     seed_everything(recipe.seed, workers=False, verbose=False)
     begun = start(recipe.model, recipe.preprocessing, training.labels, init)
     _announce(console, recipe, training, watched, begun)
     fresh = not out.exists()
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "init.txt").write_text(f"{init or ''}\n", encoding="utf-8")
     try:
         return _run(recipe, training, watched, begun, out, checkpoint if resume else None, console)
     except TimesformerError:
@@ -88,6 +92,15 @@ def _check_folder(out: Path, checkpoint: Path, recipe: Recipe, resume: bool) -> 
         changed = _differences(before, recipe.model_dump(mode="json"))
         if changed:
             raise SettingError(f"{out}: the recipe has changed since the run began: {'; '.join(changed)}")
+
+
+def _check_init(out: Path, init: str | Path | None) -> None:
+    """A resumed run needs the weights it began with: they decided its architecture and its pixels."""
+    file = out / "init.txt"
+    before = file.read_text(encoding="utf-8").strip() if file.exists() else ""
+    if before != str(init or ""):
+        began = f"--init {before}" if before else "no --init"
+        raise SettingError(f"{out}: the run began with {began}; resume it with the same")
 
 
 def _differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
