@@ -9,7 +9,7 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from timesformer.config import Architecture, Recipe, Settings, make
+from timesformer.config import Architecture, Preprocessing, Recipe, Settings, make
 from timesformer.errors import SettingError
 from timesformer.recipes import load_recipe, named_recipes
 
@@ -70,7 +70,25 @@ REFUSED = {
     "augmentation.short_side=[40,32]": r"short_side \[40, 32\] must be two positive sizes, the smaller first",
     "augmentation.short_side=[24,32]": r"starts at 24, smaller than the crop of model\.image_size 32",
     "preprocessing.short_side=16": r"preprocessing\.short_side 16 is smaller than model\.image_size 32",
-}
+    "preprocessing.sampling.method=cover preprocessing.test_clips=5": r"preprocessing: test_clips 5 .* cover, .* it 1",
+    "preprocessing.std=[0.2,0,0.2]": r"preprocessing\.std\.1 is 0, should be greater than 0",
+    "preprocessing.mean=[0.5]": r"preprocessing\.mean\.1 is \[0\.5\]: field required",
+    "preprocessing.mean=[0.5,0.5,0.5,0.5]": r"preprocessing\.mean is \[0\.5, .*\]: tuple should have at most 3",
+    "optimizer.betas=[0.9,1]": r"optimizer\.betas\.1 is 1, should be less than 1",
+    "optimizer.betas=[0.9]": r"optimizer\.betas\.1 is \[0\.9\]: field required",
+    "optimizer.learning_rate=.nan": r"optimizer\.learning_rate is nan",
+    "optimizer.steps=[11,soon]": r"optimizer\.steps\.1 is 'soon', should be a valid number",
+    "augmentation.short_side=256": r"augmentation\.short_side is 256, should be a valid tuple",
+    "augmentation.flip=maybe": r"augmentation\.flip is 'maybe', should be a valid boolean",
+    "training.epochs=2.5": r"training\.epochs is 2\.5, should be a valid integer",
+    "seed=": r"seed is None, should be a valid integer",
+    "seed=-1": r"seed is -1, should be greater than or equal to 0",
+    "seed=4294967296": r"seed is 4294967296, should be less than 4294967296",
+    "=3": r"no setting named ''; there are seed, model\.size",
+    "model.=tiny": r"no setting named 'model\.'",
+    "data.max_bad_share=5": r"data\.max_bad_share is 5, should be less than or equal to 1",
+    "preprocessing.sampling=segments": r"'preprocessing\.sampling' is a group of settings, .*: method, rate, fps",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("overrides", REFUSED)
@@ -88,6 +106,10 @@ def test_recipes_that_are_refused(tmp_path: Path) -> None:
         ("- 1\n", "expected settings by name, got list"),
         ("a: [\n", "not YAML"),
         ("training: 3\n", "training"),
+        ("1: 2\n", r"mine\.yaml: no setting named 1; there are seed, "),
+        ("on: true\n", r"no setting named True; there are seed, "),  # YAML's on, yes, y are True
+        ("model:\n  on: 3\n", r"no setting named True"),
+        ("training:\n", r"training is None, should be a valid dictionary"),
     ):
         file.write_text(text)
         with pytest.raises(SettingError, match=message) as raised:
@@ -100,9 +122,46 @@ def test_recipes_that_are_refused(tmp_path: Path) -> None:
         load_recipe("nothing")
 
 
+def test_a_recipe_that_is_no_text(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingError, match=r"recipe .*mine\.yaml: cannot be read: 'utf-8'"):
+        load_recipe(tmp_path / "mine.yaml")
+
+
+def test_overrides_go_before_the_file_and_later_ones_before_earlier(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text("training: {epochs: 3}\npreprocessing: {sampling: {rate: 4}}\n")
+    overrides = ["training.epochs=5", "training.epochs=6", "preprocessing.sampling.fps=30"]
+    recipe = load_recipe(tmp_path / "mine.yaml", overrides)
+    assert (recipe.training.epochs, recipe.training.batch_size) == (6, Recipe().training.batch_size)
+    assert (recipe.preprocessing.sampling.rate, recipe.preprocessing.sampling.fps) == (4, 30)
+    (tmp_path / "empty.yaml").write_text("# nothing but a comment\n")
+    assert load_recipe(tmp_path / "empty.yaml") == Recipe()
+
+
+def test_values_survive_being_written_to_the_last_bit(tmp_path: Path) -> None:
+    overrides = ["optimizer.learning_rate=1.2345678901234567e-05", "model.norm_epsilon=1e-12", "seed=4294967295",
+                 "optimizer.steps=[0.1, 11, 1e3]", "preprocessing.mean=[0.1, 0.2, 0.3]", "model.heads=8",
+                 "optimizer.clip_gradient=null", "preprocessing.sampling.method=cover", "data.workers=0"]  # fmt: skip
+    recipe = load_recipe("demo", overrides)
+    assert recipe.optimizer.learning_rate == 1.2345678901234567e-05
+    assert recipe.optimizer.steps == (0.1, 11, 1000)
+    (tmp_path / "again.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
+    assert load_recipe(tmp_path / "again.yaml") == recipe
+    assert recipe != load_recipe("demo", overrides[1:])
+
+
+def test_one_test_clip_with_cover_and_any_number_without() -> None:
+    assert make(Preprocessing, {"sampling": {"method": "cover"}}, "here").test_clips == 1
+    assert make(Preprocessing, {"sampling": {"method": "segments"}, "test_clips": 5}, "here").test_clips == 5
+
+
 def test_settings_are_frozen() -> None:
+    recipe = load_recipe("demo")
     with pytest.raises(ValidationError, match="frozen"):
-        load_recipe("demo").seed = 3  # type: ignore[misc]
+        recipe.seed = 3  # type: ignore[misc]
+    with pytest.raises(ValidationError, match="frozen"):
+        recipe.preprocessing.sampling.rate = 3  # type: ignore[misc]
+    assert hash(recipe) == hash(load_recipe("demo"))
 
 
 def test_make_names_where_a_value_came_from() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import time
 from pathlib import Path
+
+import pytest
 
 import timesformer
 
@@ -18,6 +21,25 @@ def test_public_names_exist_and_are_described() -> None:
         assert name == "__version__" or value.__doc__, name
     assert sorted(timesformer.__all__) == timesformer.__all__
     assert set(dir(timesformer)) == set(timesformer.__all__)
+
+
+def test_other_names_do_not_exist() -> None:
+    with pytest.raises(AttributeError, match="module 'timesformer' has no attribute 'Timesformer'"):
+        timesformer.Timesformer  # noqa: B018
+    assert timesformer.__version__ == importlib.metadata.version("timesformer")
+
+
+def test_everything_can_be_imported_at_once() -> None:
+    code = "from timesformer import *; print(TimeSformer.__module__, Predictor.__module__, load.__module__)"
+    found = subprocess.run([sys.executable, "-W", "error", "-c", code], capture_output=True, text=True, check=True)
+    assert found.stdout.split() == ["timesformer.model.timesformer", *["timesformer.inference.predictor"] * 2]
+
+
+def test_every_error_is_one_of_ours() -> None:
+    assert issubclass(timesformer.VideoError, timesformer.DataError)
+    assert issubclass(timesformer.SettingError, ValueError)
+    for name in ("DataError", "SettingError", "VideoError", "WeightsError"):
+        assert issubclass(getattr(timesformer, name), timesformer.TimesformerError)
 
 
 def test_import_is_light() -> None:

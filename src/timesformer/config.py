@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -24,6 +24,8 @@ PositionTables = Literal["none", "space", "space_time"]
 PositionResize = Literal["bicubic", "nearest", "nearest_flat"]
 Initialisation = Literal["released", "scratch"]
 SamplingMethod = Literal["span", "segments", "cover"]
+Positive = Annotated[float, Field(gt=0)]
+Factor = Annotated[float, Field(ge=0, lt=1)]
 
 
 class Dimensions(NamedTuple):
@@ -118,11 +120,19 @@ class Preprocessing(Settings):
 
     short_side: int | None = Field(None, gt=0, description="short side of test frames, pixels; null is the image size")
     mean: tuple[float, float, float] = Field((0.45, 0.45, 0.45), description="pixel mean, RGB on a scale of 0..1")
-    std: tuple[float, float, float] = Field((0.225, 0.225, 0.225), description="pixel standard deviation, same scale")
+    std: tuple[Positive, Positive, Positive] = Field(
+        (0.225, 0.225, 0.225), description="pixel standard deviation, same scale"
+    )
     channels: Literal["rgb", "bgr"] = Field("rgb", description="channel order the model expects")
     sampling: Sampling = Field(Sampling(), description="which frames make a clip")
     test_clips: int = Field(1, gt=0, description="temporal clips a video is tested with (not for cover)")
     test_crops: Literal[1, 3] = Field(3, description="spatial crops a clip is tested with, along its longer side")
+
+    @model_validator(mode="after")
+    def _clips_to_choose(self) -> Self:
+        if self.sampling.method == "cover" and self.test_clips != 1:
+            raise ValueError(f"test_clips {self.test_clips} is not for sampling cover, which finds its own; leave it 1")
+        return self
 
 
 class Augmentation(Settings):
@@ -148,7 +158,7 @@ class Optimizer(Settings):
     name: Literal["sgd", "adamw"] = Field("sgd", description="sgd has Nesterov momentum")
     learning_rate: float = Field(0.005, gt=0, description="peak learning rate for the batch size of the recipe")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
-    betas: tuple[float, float] = Field((0.9, 0.999), description="running-average factors of adamw")
+    betas: tuple[Factor, Factor] = Field((0.9, 0.999), description="running-average factors of adamw")
     weight_decay: float = Field(1e-4, ge=0, description="weight decay")
     decay_all: bool = Field(True, description="decay norms, biases and tables too, as the paper does")
     schedule: Literal["steps", "cosine", "constant"] = Field("steps", description="how the learning rate falls")
@@ -178,7 +188,7 @@ class Data(Settings):
 class Recipe(Settings):
     """A whole training run: with a data set, all that is needed to repeat it."""
 
-    seed: int = Field(0, ge=0, description="seed of weights, order, sampling and augmentation")
+    seed: int = Field(0, ge=0, lt=2**32, description="seed of weights, order, sampling and augmentation")
     model: Architecture = Architecture()
     preprocessing: Preprocessing = Preprocessing()
     augmentation: Augmentation = Augmentation()
@@ -207,7 +217,7 @@ S = TypeVar("S", bound=Settings)
 def make(cls: type[S], values: Mapping[str, Any], where: str) -> S:
     """Settings of class `cls` from plain values; a wrong one is a `SettingError` that begins with `where`."""
     try:
-        return cls(**values)
+        return cls.model_validate(dict(values))  # not cls(**values): keys from YAML need not be strings
     except ValidationError as error:
         raise SettingError(f"{where}: {_explain(error, cls)}") from None
 
@@ -238,11 +248,15 @@ def _explain(error: ValidationError, cls: type[Settings]) -> str:
     for item in error.errors()[:3]:
         key = ".".join(str(part) for part in item["loc"])
         received = item["input"]
+        message = item["msg"].removeprefix("Input should be ")
         if item["type"] == "extra_forbidden":
             problems.append(f"no setting named {key!r}{suggest(key, setting_names(cls))}")
+        elif item["type"] == "invalid_key":
+            problems.append(f"no setting named {received!r}{suggest(str(received), setting_names(cls))}")
         elif item["type"] == "value_error":
             problems.append(f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"]))
+        elif message == item["msg"]:
+            problems.append(f"{key} is {received!r}: {message[0].lower()}{message[1:]}")
         else:
-            message = item["msg"].removeprefix("Input should be ")
             problems.append(f"{key} is {received!r}, should be {message}")
     return "; ".join(problems)

@@ -11,6 +11,7 @@ import av
 import numpy as np
 import pytest
 
+from timesformer.video.decode import VideoFile
 from timesformer.video.source import open_video
 from videos import full_decode, number_in, write
 
@@ -18,6 +19,7 @@ CLOSED = {"preset": "veryfast", "x264-params": "keyint=10:min-keyint=10:scenecut
 OPEN = {"preset": "veryfast", "x264-params": CLOSED["x264-params"] + ":open-gop=1"}
 HEVC = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=10:min-keyint=10:bframes=3:open-gop=1:"
         "scenecut=0:pools=none:frame-threads=1"}  # fmt: skip
+RADL = {**HEVC, "x265-params": HEVC["x265-params"].replace("open-gop=1", "open-gop=0:radl=2")}
 Change = Callable[["av.Packet[Any]", int], None]
 
 
@@ -89,6 +91,49 @@ def test_transport_stream_recorded_from_the_middle(
     check(tmp_path / "part.ts", range(first, 40))
 
 
+@pytest.mark.parametrize("first", [0, 10])
+def test_frames_before_a_keyframe_that_rest_on_it_alone(tmp_path: Path, first: int) -> None:
+    """HEVC's RADL frames: shown before the keyframe, decoded after it, also where the file starts with it."""
+    whole = write(tmp_path / "whole.mp4", 40, "libx265", RADL)
+    packets = packets_of(whole)
+    start = max(place for place, packet in enumerate(packets) if packet.is_keyframe and place <= first)
+    pts = packets[start].pts
+    assert pts is not None
+    shown_first = min(packet.pts for packet in packets[start:] if packet.pts is not None) // 512
+    assert shown_first == 0 if first == 0 else shown_first < pts // 512
+    check(copy(whole, tmp_path / "part.mkv", first=start), range(shown_first, 40))
+
+
+@pytest.mark.parametrize(
+    ("name", "codec", "options"),
+    [("a.mp4", "libx264", OPEN), ("a.mkv", "libx264", OPEN), ("a.flv", "libx264", OPEN), ("a.ts", "libx264", OPEN),
+     ("b.ts", "mpeg2video", {"g": "10", "bf": "2"}), ("b.mp4", "libx265", RADL), ("c.avi", "mpeg4", {"g": "10"})],
+)  # fmt: skip
+def test_one_seek_is_enough(
+    tmp_path: Path, name: str, codec: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is not opened again, and decoding starts once, at the keyframe before."""
+    path = write(tmp_path / name, 40, codec, options)
+    starts: list[int] = []
+    decode = VideoFile._decode
+    with open_video(path) as video:
+        assert isinstance(video, VideoFile)
+        monkeypatch.setattr(VideoFile, "_open", None)
+        monkeypatch.setattr(VideoFile, "_decode", lambda self, key: starts.append(key.number) or decode(self, key))
+        numbers = (24, 5, 39, 21, 12, 0)
+        for number in numbers:
+            video.read([number])
+        keys = [key.number for key in video._keys]
+    assert keys[0] == 0
+    assert len(keys) >= 4
+    assert starts == [max(key for key in keys if key <= number) for number in numbers]
+
+
+def test_h264_in_avi(tmp_path: Path) -> None:
+    """AVI has no time of showing, and FFmpeg's guesses are wrong for B-frames that build on B-frames."""
+    check(write(tmp_path / "a.avi", 40, options=OPEN), range(40))
+
+
 def test_joined_transport_streams(tmp_path: Path) -> None:
     """Time stamps start again: frames are counted. FFmpeg marks those at the seam as doubtful: an error, then."""
     part = write(tmp_path / "part.ts", 20, options=CLOSED)
@@ -100,6 +145,18 @@ def test_joined_transport_streams(tmp_path: Path) -> None:
     with open_video(whole) as video:
         assert (video.num_frames, video.fps) == (40, None)
         np.testing.assert_array_equal(video.read(numbers).permute(1, 2, 3, 0), [every[number] for number in numbers])
+
+
+def test_time_stamps_that_run_back(tmp_path: Path) -> None:
+    late = {"times": range(100, 120), "time_base": Fraction(1, 25)}
+    parts = [write(tmp_path / "1.ts", 20, options=CLOSED, **late), write(tmp_path / "2.ts", 20, options=CLOSED)]
+    whole = tmp_path / "whole.ts"
+    whole.write_bytes(b"".join(part.read_bytes() for part in parts))
+    every = full_decode(whole)
+    with open_video(whole) as video:
+        assert video.num_frames == 40
+        for number in (3, 25, 39):
+            np.testing.assert_array_equal(video.read([number])[:, 0].permute(1, 2, 0), every[number])
 
 
 def test_picture_refreshed_bit_by_bit(tmp_path: Path) -> None:
@@ -145,6 +202,20 @@ def test_frames_that_are_never_shown() -> None:
     with open_video(path) as video:
         assert (video.num_frames, video.fps, video.codec) == (16, pytest.approx(10), "vp8")
         for number in (9, 0, 15, 1, 2):
+            np.testing.assert_array_equal(video.read([number])[:, 0].permute(1, 2, 0), every[number])
+
+
+def test_frames_packed_two_by_two() -> None:
+    """What DivX and Xvid do in AVI, where the time stamps that FFmpeg makes up are wrong. PyAV has no such encoder:
+
+    20 pictures of 16 x 32, 10 a second | ffmpeg -i ... -c:v libxvid -bf 2 -g 6 -q:v 2 packed_frames.avi
+    """
+    path = Path(__file__).with_name("packed_frames.avi")
+    every = full_decode(path)
+    assert [number_in(image) for image in every] == [*range(17), 18]  # the encoder dropped two at the end
+    with open_video(path) as video:
+        assert (video.num_frames, video.fps, video.codec) == (18, 10, "mpeg4")
+        for number in range(17, -1, -1):
             np.testing.assert_array_equal(video.read([number])[:, 0].permute(1, 2, 0), every[number])
 
 

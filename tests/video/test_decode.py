@@ -14,6 +14,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
+from timesformer.errors import VideoError
 from timesformer.video.convert import ClipWriter, scaled_size
 from timesformer.video.decode import VideoFile
 from timesformer.video.source import open_video
@@ -52,7 +53,7 @@ FILES: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
 
 
 @pytest.fixture(scope="module")
-def written(tmp_path_factory: pytest.TempPathFactory, capfd_module: None) -> Callable[[str], Path]:
+def written(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     """The path of one of FILES, written on first use."""
     folder = tmp_path_factory.mktemp("videos")
 
@@ -62,12 +63,6 @@ def written(tmp_path_factory: pytest.TempPathFactory, capfd_module: None) -> Cal
         return path if path.exists() else write(path, FRAMES, codec, options, **arguments)
 
     return path_of
-
-
-@pytest.fixture(scope="module")
-def capfd_module() -> None:
-    """FFmpeg's own lines (SVT-AV1 prints a banner) are no part of a test's output."""
-    av.logging.set_level(None)
 
 
 def images(path: Path, numbers: list[int], short_side: int | None = None) -> NDArray[np.uint8]:
@@ -116,6 +111,38 @@ def test_rotation_is_applied(tmp_path: Path, rotation: int, turns: int) -> None:
     np.testing.assert_array_equal(images(path, [4, 1]), expected)
     scaled = full_decode(path, (24, 32))
     np.testing.assert_array_equal(images(path, [2], 24), [np.rot90(scaled[2], turns)])
+
+
+@pytest.mark.parametrize(
+    ("matrix", "shown"),
+    [
+        ((-1, 0, 0, 1), lambda image: image[:, ::-1]),
+        ((1, 0, 0, -1), lambda image: image[::-1]),
+        ((-1, 0, 0, -1), lambda image: image[::-1, ::-1]),
+        ((0, 1, 1, 0), lambda image: image.swapaxes(0, 1)),
+        ((0, 1, -1, 0), lambda image: np.rot90(image, -1)),
+        ((0, -1, 1, 0), lambda image: np.rot90(image)),
+        ((0, -1, -1, 0), lambda image: np.rot90(image.swapaxes(0, 1), 2)),
+    ],
+)
+def test_mirrored_and_turned(
+    tmp_path: Path, matrix: tuple[int, ...], shown: Callable[[NDArray[np.uint8]], NDArray[np.uint8]]
+) -> None:
+    """All that a display matrix can ask for; `ffmpeg -i turned.mp4 out_%d.png` (7:5.1) gave the same pixels."""
+    path = write(tmp_path / "turned.mp4", 4, options={**X264, "bf": "0"})
+    every = full_decode(path)
+    data = bytearray(path.read_bytes())
+    place = data.index(b"tkhd") + 44  # of the matrix: nine 16.16 numbers
+    for number, value in zip((0, 1, 3, 4), matrix, strict=True):
+        data[place + 4 * number : place + 4 * number + 4] = (value << 16).to_bytes(4, "big", signed=True)
+    path.write_bytes(data)
+    np.testing.assert_array_equal(images(path, [3, 1]), [shown(every[3]), shown(every[1])])
+
+
+def test_turned_by_half_a_right_angle(tmp_path: Path) -> None:
+    path = write(tmp_path / "skew.mp4", 4, options={**X264, "bf": "0"}, rotation=45)
+    with open_video(path) as video, pytest.raises(VideoError, match=r"skew\.mp4: turned by -?45 degrees"):
+        video.read([0])
 
 
 def test_time_stamps_that_are_all_zero(tmp_path: Path) -> None:
@@ -180,6 +207,7 @@ def test_numbers_out_of_range(written: Callable[[str], Path]) -> None:
 
 def test_a_clip_is_uint8_rgb_with_time_second(tmp_path: Path) -> None:
     path = write(tmp_path / "colours.mkv", 3, "ffv1", pixels="bgr0")
-    clip = open_video(path).read([2, 0])
+    with open_video(path) as video:
+        clip = video.read([2, 0])
     assert clip.dtype == torch.uint8
     np.testing.assert_array_equal(clip.permute(1, 2, 3, 0).numpy(), [picture(2), picture(0)])

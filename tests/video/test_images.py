@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from pathlib import Path
 
 import av
@@ -48,7 +49,7 @@ def test_numbers_anywhere_in_the_name(tmp_path: Path) -> None:
 
 def test_jpeg_is_scaled_as_video_is(tmp_path: Path) -> None:
     for number in range(3):
-        path = write_image(tmp_path / f"{number}.JPG".replace("JPG", "jpg"), number)
+        path = write_image(tmp_path / f"{number}.jpg", number)
         path.rename(path.with_suffix(".JPG"))
     with open_video(tmp_path) as video:
         found = video.read([2, 1], 24).permute(1, 2, 3, 0)
@@ -61,13 +62,14 @@ def test_jpeg_is_scaled_as_video_is(tmp_path: Path) -> None:
 def test_damaged_image_is_named(tmp_path: Path, suffix: str, capfd: pytest.CaptureFixture[str]) -> None:
     for number in range(3):
         write_image(tmp_path / f"{number}{suffix}", number)
+    right = full_decode(tmp_path / f"0{suffix}")[0]
     damaged = tmp_path / f"1{suffix}"
     whole = damaged.read_bytes()
     for broken in (b"", b"no image", whole[:20], whole[: len(whole) // 2], whole[:-40]):
         damaged.write_bytes(broken)
         with open_video(tmp_path) as video:
             assert video.num_frames == 3
-            np.testing.assert_array_equal(video.read([0])[:, 0].shape, (3, 48, 64))
+            np.testing.assert_array_equal(video.read([0])[:, 0].permute(1, 2, 0), right)
             with pytest.raises(VideoError) as raised:
                 video.read([0, 1])
         assert str(raised.value).startswith(f"{damaged}: ")
@@ -87,3 +89,16 @@ def test_a_folder_without_frames(tmp_path: Path) -> None:
     with pytest.raises(VideoError, match="the folder holds no image frames") as raised:
         open_video(tmp_path)
     assert str(raised.value).startswith(f"{tmp_path}: ")
+
+
+@pytest.mark.parametrize(("orientation", "turns"), [(1, 0), (3, 2), (6, -1), (8, 1)])
+def test_photographs_are_turned_upright(tmp_path: Path, orientation: int, turns: int) -> None:
+    """As the EXIF data of a camera says; 6 is a quarter to the right."""
+    path = write_image(tmp_path / "1.jpg", 5)
+    expected = full_decode(path)[0]
+    tag = struct.pack("<HHIHH", 0x0112, 3, 1, orientation, 0)
+    exif = b"Exif\0\0" + struct.pack("<2sHIH", b"II", 42, 8, 1) + tag + bytes(4)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:2] + struct.pack(">2sH", b"\xff\xe1", len(exif) + 2) + exif + whole[2:])
+    with open_video(tmp_path) as video:
+        np.testing.assert_array_equal(video.read([0])[:, 0].permute(1, 2, 0), np.rot90(expected, turns))

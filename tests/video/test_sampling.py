@@ -92,6 +92,16 @@ def test_every_clip_is_whole_in_order_and_repeatable(
         assert numbers[-1] < frames
 
 
+@given(frames=st.integers(1, 400), num_frames=st.integers(2, 16), rate=st.integers(1, 12))
+def test_cover_takes_every_part_once(frames: int, num_frames: int, rate: int) -> None:
+    length = num_frames * rate
+    clips = testing_clips(frames, num_frames, Sampling(method="cover", rate=rate), None)
+    assert len(clips) == -(-frames // length)
+    for place, numbers in enumerate(clips):
+        assert numbers[0] == place * length
+        assert numbers[-1] == min(place * length + length, frames) - 1
+
+
 def test_training_spans_start_anywhere() -> None:
     starts = [training_clip(20, 4, Sampling(rate=4), None, random.Random(seed))[0] for seed in range(400)]
     assert set(starts) == {0, 1, 2, 3}  # a start of exactly 4 has no probability

@@ -130,10 +130,11 @@ class LeftOut:
         """Count problems; returns those of videos not counted before. Raises DataError over the allowed share."""
         new = [problem for problem in problems if problem.path not in self.reasons]
         self.reasons.update(new)
-        total = len(self.manifest.videos)
-        if new and (len(self.reasons) > self.max_share * total or len(self.reasons) == total):
+        bad, total = len(self.reasons), len(self.manifest.videos)
+        over = bad / total > self.max_share  # a product, 0.29 * 100, may fall below the number that is meant
+        if new and (over or bad == total):
+            limit = f", more than the share of {self.max_share:g} that data.max_bad_share allows" if over else ""
             raise DataError(
-                f"{self.manifest.source}: {len(self.reasons)} of {total} videos cannot be read, more than the share "
-                f"of {self.max_share:g} that data.max_bad_share allows; the last: {new[-1].reason}"
+                f"{self.manifest.source}: {bad} of {total} videos cannot be read{limit}; the last: {new[-1].reason}"
             )
         return new

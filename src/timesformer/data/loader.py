@@ -45,7 +45,7 @@ def testing_loader(views: TestingViews, batch_size: int, data: Data) -> DataLoad
 def _loader(
     dataset: TrainingClips | TestingViews, batch_size: int, sampler: Sampler[Any], data: Data, *, drop_last: bool
 ) -> DataLoader[Sample]:
-    workers = min(os.cpu_count() or 1, 8) if data.workers is None else data.workers
+    workers = min(_cores(), 8) if data.workers is None else data.workers
     return DataLoader(
         dataset,
         batch_size,
@@ -57,6 +57,12 @@ def _loader(
         pin_memory=torch.cuda.is_available(),
         worker_init_fn=_start_worker,
     )
+
+
+def _cores() -> int:
+    """Cores that this process may use: fewer than there are in a job of a cluster."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def _start_worker(number: int) -> None:

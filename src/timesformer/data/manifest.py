@@ -85,7 +85,8 @@ def read_manifest(data: str | Path, split: str) -> Manifest:
     source, read = _find(folder, split)
     labels, videos = read(folder, source)
     if not videos:
-        raise DataError(f"{source}: holds no videos")
+        allowed = "a folder of videos for each class" if source.is_dir() else "at least one"
+        raise DataError(f"{source}: holds no videos; expected {allowed}")
     return Manifest(folder, source, split, labels, tuple(videos))
 
 
@@ -119,7 +120,7 @@ def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:
         (sorted(p for place in (folder, folder / "labels") for name in names for p in place.glob(f"*{name}.json")),
          _read_something),
         (sorted(p for p in folder.glob("*.txt") if _words(p.stem) & set(names)), _read_text_list),
-        ([folder / name for name in names], _read_folders),
+        ([folder / name for name in names if (folder / name).is_dir()], _read_folders),
     ]  # fmt: skip
     for paths, reader in layouts:
         found = [path for path in paths if path.exists()]
@@ -129,110 +130,141 @@ def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:
 
 
 def _read_folders(folder: Path, source: Path) -> tuple[tuple[str, ...], list[LabelledVideo]]:
-    found = {entry.name: find_videos(entry) for entry in sorted(source.iterdir()) if entry.is_dir()}
+    classes = [entry for entry in sorted(source.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
+    found = {entry.name: find_videos(entry) for entry in classes}
     labels = tuple(name for name, paths in found.items() if paths)
     return labels, [LabelledVideo(path, number) for number, name in enumerate(labels) for path in found[name]]
 
 
 def find_videos(folder: Path) -> list[Path]:
-    """All video files and folders of image frames below a folder, in order of their paths."""
-    found = set()
+    """All video files and folders of image frames below a folder, in order of their paths.
+
+    Pictures beside video files are not frames; what is hidden is left out.
+    """
+    videos, frames = set(), set()
     for path in folder.rglob("*"):
-        if path.name.startswith(".") or not path.is_file():
+        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
             continue
         if path.suffix.lower() in VIDEO_SUFFIXES:
-            found.add(path)
+            videos.add(path)
         elif path.suffix.lower() in IMAGE_SUFFIXES:
-            found.add(path.parent)
-    return sorted(found)
+            frames.add(path.parent)
+    return sorted(videos | frames - {path.parent for path in videos})
 
 
 def _read_csv(folder: Path, source: Path) -> tuple[tuple[str, ...], list[LabelledVideo]]:
-    first = next(iter(_lines(source)), "")
-    header = [name.strip() for name in first.split(",")]
+    lines = _lines(source)
+    first = next(filter(None, lines), "")
+    header = [name.strip() for name in next(csv.reader([first], skipinitialspace=True), [])]
     if "path" not in header or "label" not in header:
         if first.rpartition(" ")[2].isdecimal():
             return _read_text_list(folder, source)
         raise DataError(f"{source}: the first line is {first[:80]!r}; expected a header path,label[,more], or lines of "
                         "'path label-number' without a header")  # fmt: skip
-    rows = _csv_rows(source)
+    rows = _csv_rows(source, lines, header)
     labels = tuple(sorted({label for _, label in rows}))
     numbers = {name: number for number, name in enumerate(labels)}
     return labels, [LabelledVideo(folder / path, numbers[label]) for path, label in rows]
 
 
-def _csv_rows(source: Path) -> list[tuple[str, str]]:
-    reader = csv.DictReader(_lines(source), skipinitialspace=True)
-    rows = []
-    for row in reader:
-        path, label = ((row.get(column) or "").strip() for column in ("path", "label"))
-        if not path or not label:
-            raise DataError(f"{source}, line {reader.line_num}: path {path!r}, label {label!r}; neither may be empty")
-        rows.append((path, label))
-    return rows
+def _csv_rows(source: Path, lines: list[str], header: list[str]) -> list[tuple[str, str]]:
+    """Path and label of all rows below the header."""
+    reader = csv.reader(lines, skipinitialspace=True, strict=True)
+    rows, end = [], 0
+    try:
+        for row in reader:
+            begin, end = end + 1, reader.line_num  # a quoted field may hold many lines
+            if not row:
+                continue
+            if any(row[len(header) :]):
+                raise DataError(f"{source}, line {begin}: {len(row)} fields, the header has {len(header)}; a path with "
+                                "a comma needs quotes")  # fmt: skip
+            fields = dict(zip(header, row, strict=False))
+            path, label = (fields.get(column, "").strip() for column in ("path", "label"))
+            if not path or not label:
+                raise DataError(f"{source}, line {begin}: path {path[:80]!r}, label {label!r}; neither may be empty")
+            rows.append((path, label))
+    except csv.Error as error:
+        raise DataError(f"{source}, line {end + 1}: not CSV that can be read: {error}") from None
+    return rows[1:]  # the first is the header
 
 
 def _read_text_list(folder: Path, source: Path) -> tuple[tuple[str, ...], list[LabelledVideo]]:
     rows: list[tuple[str, int]] = []
     for number, line in enumerate(_lines(source), 1):
-        path, _, label = line.strip().rpartition(" ")
-        if not path or not label.isdecimal():
-            raise DataError(f"{source}, line {number}: {line.strip()!r}; expected 'path label-number'")
-        rows.append((path.strip(), int(label)))
-    rows = [(_without_frame_count(folder, source, path), label) for path, label in rows]
-    place = _place_of(folder, source, rows[0][0]) if rows else folder
+        path, _, label = line.rpartition(" ")
+        if line and not (path and label.isdecimal()):
+            raise DataError(f"{source}, line {number}: {line[:80]!r}; expected 'path label-number'")
+        rows += [(path.strip(), int(label))] if line else []
+    place, counted = _place_of(folder, source, [path for path, _ in rows])
     top = max((label for _, label in rows), default=-1)
     names = _label_names(folder) or tuple(str(number) for number in range(top + 1))
     if top >= len(names):
         raise DataError(
             f"{source}: label number {top}; there are {len(names)} label names, so at most {len(names) - 1}"
         )
-    return names, [LabelledVideo(place / path, label) for path, label in rows]
+    return names, [LabelledVideo(place / (_uncounted(path) if counted else path), label) for path, label in rows]
 
 
-def _without_frame_count(folder: Path, source: Path, path: str) -> str:
-    """mmaction2 lists of frame folders name the number of frames between path and label."""
-    shorter, _, count = path.rpartition(" ")
-    if shorter and count.isdecimal() and (_place_of(folder, source, shorter) / shorter).is_dir():
-        return shorter.strip()
-    return path
+def _place_of(folder: Path, source: Path, paths: list[str]) -> tuple[Path, bool]:
+    """Where the paths of a list start from, and whether frame counts follow them; the first video there is tells.
 
-
-def _place_of(folder: Path, source: Path, path: str) -> Path:
-    """The folder that the paths of a list start from: DATA, or one of the folders mmaction2 keeps videos in."""
+    mmaction2 keeps videos in folders of its own beside DATA's lists, and counts the frames of frame folders.
+    """
     splits = [split for split, names in SPLITS.items() if _words(source.stem) & set(names)]
-    for name in (
-        "",
-        *(f"{kind}_{split}" for kind in ("videos", "rawframes") for split in splits),
-        "videos",
-        "rawframes",
-    ):
-        if (folder / name / path).exists():
-            return folder / name
-    return folder
+    names = [f"{kind}_{split}" for kind in ("videos", "rawframes") for split in splits]
+    places = [folder, *(folder / name for name in (*names, "videos", "rawframes"))]
+    for path in paths:
+        for place in places:
+            if (place / path).exists():
+                return place, False
+            if _uncounted(path) != path and (place / _uncounted(path)).is_dir():
+                return place, True
+    return folder, False
+
+
+def _uncounted(path: str) -> str:
+    """A path of a list without the number of frames that may follow it."""
+    shorter, _, count = path.rpartition(" ")
+    return shorter.strip() if shorter and count.isdecimal() else path
 
 
 def _label_names(folder: Path) -> tuple[str, ...] | None:
     files = [folder / "labels.txt", *sorted(folder.glob("label_map*.txt"))]
-    for file in files:
-        if file.is_file():
-            return tuple(line.strip() for line in _lines(file))
-    return None
+    file = next((file for file in files if file.is_file()), None)
+    if file is None:
+        return None
+    names = _lines(file)
+    while names and not names[-1]:
+        names.pop()
+    for number, name in enumerate(names, 1):
+        if not name:
+            raise DataError(f"{file}, line {number}: empty; expected a class name in every line")
+        if names.index(name) < number - 1:
+            raise DataError(f"{file}, line {number}: class {name} is there already, in line {names.index(name) + 1}")
+    return tuple(names)
 
 
 def _read_something(folder: Path, source: Path) -> tuple[tuple[str, ...], list[LabelledVideo]]:
     label_files = sorted(source.parent.glob("*labels.json"))
     if not label_files:
         raise DataError(f"{source.parent}: no *labels.json beside {source.name}")
-    numbers = {name: int(number) for name, number in _json(label_files[0]).items()}
-    labels = tuple(sorted(numbers, key=lambda name: numbers[name]))
+    given, entries = _json(label_files[0]), _json(source)
+    if not isinstance(given, dict):
+        raise DataError(f"{label_files[0]}: expected an object of class names and numbers, got {type(given).__name__}")
+    for name, number in given.items():
+        if not str(number).isdecimal():
+            raise DataError(f"{label_files[0]}: {name!r} has the number {number!r}; expected 0 or more")
+    if not isinstance(entries, list):
+        raise DataError(f"{source}: expected a list of entries with id and template, got {type(entries).__name__}")
+    labels = tuple(sorted(given, key=lambda name: int(given[name])))
     numbers = {name: number for number, name in enumerate(labels)}
     place = next(
         (path for path in (folder / "videos", folder / "20bn-something-something-v2") if path.is_dir()), folder
     )
     videos = []
-    for entry in _json(source):
-        if "template" not in entry or "id" not in entry:
+    for entry in entries:
+        if not isinstance(entry, dict) or "id" not in entry or not isinstance(entry.get("template"), str):
             raise DataError(
                 f"{source}: entry {str(entry)[:80]}; expected id and template (the test list has no labels)"
             )
@@ -254,8 +286,9 @@ def _json(path: Path) -> Any:
 
 
 def _lines(path: Path) -> list[str]:
+    """All lines of a text file, empty ones too, without the spaces around them."""
     try:
-        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
+        return [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{path}: not a text file that can be read: {error}") from None
 

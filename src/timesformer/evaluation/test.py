@@ -77,10 +77,12 @@ def test(
 
 
 def check_score_file(file: str | Path) -> Path:
-    """The path of a score file. Raises SettingError for a kind that cannot be written or a missing folder."""
+    """The path of a score file. Raises SettingError for a kind that cannot be written, a folder, a missing folder."""
     path = Path(file)
     if path.suffix not in SCORE_FILES:
         raise SettingError(f"{path}: a score file is named {' or '.join('*' + suffix for suffix in SCORE_FILES)}")
+    if path.is_dir():
+        raise SettingError(f"{path}: is a folder; a score file is a file")
     if not path.parent.is_dir():
         raise SettingError(f"{path}: no such folder {path.parent}")
     return path

@@ -36,11 +36,14 @@ def testing_views(video: Video, model: Architecture, preprocessing: Preprocessin
 def spatial_crops(clip_CTHW: Tensor, size: int, crops: int) -> list[Tensor]:
     """1 centre crop, or 3 crops (start, centre, end) along the longer side, each (3, T, size, size).
 
-    Centres that fall between two pixels are rounded up, as in the released code.
+    Centres that fall between two pixels are rounded up, as in the released code. Raises SettingError for frames that
+    are smaller than a crop.
     """
     if crops not in (1, 3):
         raise SettingError(f"crops is {crops}: 1 or 3")
     height, width = clip_CTHW.shape[2:]
+    if min(height, width) < size:
+        raise SettingError(f"frames of {height} x {width} pixels are smaller than crops of {size}")
     top, left = -((size - height) // 2), -((size - width) // 2)
     corners = [(top, left)]
     if crops == 3 and width >= height:
