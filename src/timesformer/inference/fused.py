@@ -1,0 +1,308 @@
+"""The network rewritten for inference: the same function of a clip, with less arithmetic and fewer copies.
+
+What is changed once, when it is built, and is exact but for rounding:
+
+    embedding     takes bytes: /255, mean, standard deviation and channel order are in its weights; patches are rows of
+                  one matrix product; class token, bias and position tables are one table, added once
+    temporal_fc   each step's output projection and the linear layer after it are one matrix
+    last block    only what the class token gains: steps after its last one are dropped, its one query is multiplied into
+                  the keys' and values' matrices (which then need no products of their own), the MLP has one row a clip
+
+Tokens are x_TBSD: frames first, and in each frame a slot for the class token before those of the patches. So attention
+inside a frame and along time both see their tokens without a copy, and nothing is ever joined or split. The copies of
+the class token are equal wherever the model has one: `time` restores them, `space` averages them.
+
+Schemes whose attention leaves the frame have their own blocks (`timesformer.inference.joined`).
+
+Dimensions: B batch, T frames, S = 1 + N slots of a frame, D channels, H heads, K = D / H, P pixels of a patch's side,
+X, L, M any sets, lines, keys.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from timesformer.config import ModelSettings, Preprocessing
+from timesformer.inference.linear import Ending, PlainLinear
+from timesformer.model.block import Block, Step
+from timesformer.model.embed import Embedding, resize_space, resize_time
+from timesformer.model.timesformer import TimeSformer
+
+Make = Callable[[str, Tensor, Tensor, Ending], nn.Module]
+Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
+Grid = tuple[int, int]
+
+CENTRE = 128  # taken off the bytes before the product, so that a bfloat16 one loses less; both are exact
+SHORT = 512  # keys up to which products and softmax apart beat torch's fused bfloat16 attention on a CPU
+
+
+def attend_fused(q_XHNK: Tensor, k_XHMK: Tensor, v_XHMK: Tensor) -> Tensor:
+    """torch's fused attention, (X, H, N, K)."""
+    return F.scaled_dot_product_attention(q_XHNK, k_XHMK, v_XHMK)
+
+
+def attend_apart(q_XHNK: Tensor, k_XHMK: Tensor, v_XHMK: Tensor) -> Tensor:
+    """The same by two batched products on contiguous heads; for few keys in bfloat16 on a CPU, far faster."""
+    if k_XHMK.shape[2] > SHORT:
+        return attend_fused(q_XHNK, k_XHMK, v_XHMK)
+    q, k, v = (x.reshape(-1, *x.shape[2:]) for x in (q_XHNK, k_XHMK, v_XHMK))
+    scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
+    return torch.bmm(scores.softmax(-1), v).view(q_XHNK.shape)
+
+
+def plain(name: str, weight: Tensor, bias: Tensor, ending: Ending) -> nn.Module:
+    """torch's own linear layer in the weights' type."""
+    return PlainLinear(weight, bias, ending)
+
+
+class Arithmetic(NamedTuple):
+    """How a network computes: its linear layers by name (weights and bias come in float32), the types of what goes into
+    the embedding's and into all others, and how it attends. The residual stream and the class token's last way through
+    the network are always float32."""
+
+    make: Make = plain
+    embeds: torch.dtype = torch.float32
+    enters: torch.dtype = torch.float32
+    attend: Attend = attend_fused
+
+
+class FusedEmbedding(nn.Module):
+    """Bytes (B, 3, T, rows, columns) to tokens x_TBSD in float32."""
+
+    def __init__(self, embedding: Embedding, preprocessing: Preprocessing, how: Arithmetic) -> None:
+        super().__init__()
+        self.dtype, self.side = how.embeds, embedding.patch_size
+        self.grid, self.resize = embedding.grid, embedding.resize
+        weight = embedding.projection.weight.detach().double()
+        if preprocessing.channels == "bgr":
+            weight = weight.flip(1)
+        mean, std = (torch.tensor(value, dtype=torch.float64, device=weight.device).view(1, 3, 1, 1)
+                     for value in (preprocessing.mean, preprocessing.std))  # fmt: skip
+        bias = embedding.projection.bias.detach().double() + (weight * (CENTRE / 255 - mean) / std).sum((1, 2, 3))
+        matrix = (weight / std / 255).flatten(1)
+        self.project = how.make("embedding", matrix.float(), torch.zeros_like(bias).float(), "none")
+        self.register_buffer("bias", bias.float())
+        self.register_buffer("class_token", embedding.class_token.detach()[0])
+        for name, table in (("space", embedding.space_table), ("time", embedding.time_table)):
+            self.register_buffer(name, None if table is None else table.detach())
+        self.tables: dict[tuple[int, int, int], Tensor] = {}
+
+    def forward(self, clips_BCTHW: Tensor) -> tuple[Tensor, Grid]:
+        batch, colours, frames, rows, columns = clips_BCTHW.shape
+        grid = (rows // self.side, columns // self.side)
+        patches = clips_BCTHW.view(batch, colours, frames, grid[0], self.side, grid[1], self.side)
+        patches = patches.permute(2, 0, 3, 5, 1, 4, 6).flatten(4).flatten(2, 3)
+        projected = self.project(patches.to(self.dtype) - CENTRE)
+        table_T1SD = self.table(frames, grid)
+        slots = table_T1SD[:, :, :1].expand(-1, batch, -1, -1)
+        return torch.cat([slots, projected + table_T1SD[:, :, 1:]], dim=2), grid
+
+    def table(self, frames: int, grid: Grid) -> Tensor:
+        """All that is added to the projected patches of a clip, and the class token in its slots: (T, 1, S, D)."""
+        key = (frames, *grid)
+        if key not in self.tables:
+            patches_T1ND = self.bias.expand(frames, 1, grid[0] * grid[1], -1)
+            class_token = self.class_token
+            if self.space is not None:
+                class_token = class_token + self.space[0, :1]
+                patches_T1ND = patches_T1ND + resize_space(self.space[:, 1:], self.grid, grid, self.resize)
+            if self.time is not None:
+                patches_T1ND = patches_T1ND + resize_time(self.time, frames, self.resize)[0, :, None, None]
+            self.tables[key] = torch.cat([class_token.expand(frames, 1, 1, -1), patches_T1ND], dim=2)
+        return self.tables[key]
+
+
+class FusedStep(nn.Module):
+    """One attention step inside frames or along time, on all slots: what they gain."""
+
+    def __init__(self, name: str, step: Step, how: Arithmetic, prefix: str, class_in_time: bool) -> None:
+        super().__init__()
+        self.along_time, self.class_in_time = name == "time", class_in_time
+        self.norm, self.heads, self.dtype, self.attend = step.norm, step.attention.heads, how.enters, how.attend
+        self.qkv = how.make(f"{prefix}.{name}.qkv", *weights(step.attention.qkv), "none")
+        self.proj = how.make(f"{prefix}.{name}.proj", *projection(step), "none")
+
+    def forward(self, x_TBSD: Tensor) -> Tensor:
+        qkv = self.qkv(self.norm(x_TBSD).to(self.dtype)).unflatten(-1, (3, self.heads, -1))
+        frames, batch, slots = qkv.shape[:3]
+        if self.along_time:
+            q, k, v = qkv.flatten(1, 2).permute(2, 1, 3, 0, 4).unbind(0)
+            if self.class_in_time:
+                first = qkv[0, :, :1].expand(-1, slots, -1, -1, -1).flatten(0, 1).unsqueeze(3)
+                k, v = torch.cat([first[:, 1], k], dim=2), torch.cat([first[:, 2], v], dim=2)
+            out = self.attend(q, k, v).permute(2, 0, 1, 3)
+        else:
+            q, k, v = qkv.flatten(0, 1).permute(2, 0, 3, 1, 4).unbind(0)
+            out = self.attend(q, k, v).transpose(1, 2)
+        gain: Tensor = self.proj(out.reshape(frames, batch, slots, -1))
+        return gain
+
+
+class ClassStep(nn.Module):
+    """What the class token alone gains from an attention step: one query a set of keys.
+
+    (W_k x + b_k) q = x (W_k^T q) + a constant that softmax cancels, and sum a (W_v x + b_v) = W_v (sum a x) + b_v, so
+    neither keys nor values are computed.
+    """
+
+    def __init__(self, step: Step) -> None:
+        super().__init__()
+        heads = step.attention.heads
+        weight, bias = weights(step.attention.qkv)
+        weight_3HKD, bias_3HK = weight.unflatten(0, (3, heads, -1)), bias.unflatten(0, (3, heads, -1))
+        self.scale = weight_3HKD.shape[2] ** -0.5
+        for name, tensor in (("wq", weight_3HKD[0]), ("wk", weight_3HKD[1]), ("wv", weight_3HKD[2]),
+                             ("bq", bias_3HK[0]), ("bv", bias_3HK[2])):  # fmt: skip
+            self.register_buffer(name, tensor.contiguous())
+        self.proj = PlainLinear(*projection(step))
+
+    def forward(self, class_XD: Tensor, keys_XLMD: Tensor) -> Tensor:
+        """The gain (X, D), averaged over L sets of M keys; both normalised already."""
+        q_XHK = torch.einsum("xd,hkd->xhk", class_XD, self.wq) + self.bq
+        query_XHD = torch.einsum("xhk,hkd->xhd", q_XHK, self.wk) * self.scale
+        weights_XLHM = (query_XHD.unsqueeze(1) @ keys_XLMD.transpose(2, 3)).softmax(-1)
+        seen_XHD = (weights_XLHM @ keys_XLMD).mean(1)
+        out_XHK = torch.einsum("xhd,hkd->xhk", seen_XHD, self.wv) + self.bv
+        gain: Tensor = self.proj(out_XHK.flatten(1))
+        return gain
+
+
+class FusedMlp(nn.Module):
+    """Norm and MLP of a block: what its tokens gain."""
+
+    def __init__(self, block: Block, how: Arithmetic, prefix: str) -> None:
+        super().__init__()
+        self.norm, self.dtype = block.norm, how.enters
+        self.fc1 = how.make(f"{prefix}.fc1", *weights(block.mlp[0]), "gelu")
+        self.fc2 = how.make(f"{prefix}.fc2", *weights(block.mlp[3]), "none")
+
+    def forward(self, x: Tensor) -> Tensor:
+        gain: Tensor = self.fc2(self.fc1(self.norm(x).to(self.dtype)))
+        return gain
+
+
+class FramesBlock(nn.Module):
+    """A block of `divided_space_time` or `space_only`; tokens are changed in place."""
+
+    def __init__(self, block: Block, settings: ModelSettings, how: Arithmetic, prefix: str, names: tuple[str, ...],
+                 mlp: bool = True) -> None:  # fmt: skip
+        super().__init__()
+        self.parallel, self.average = block.parallel, settings.scheme != "space_only"
+        self.steps = nn.ModuleDict(
+            {name: FusedStep(name, block.steps[name], how, prefix, settings.class_token_in_time) for name in names}
+        )
+        self.mlp = FusedMlp(block, how, prefix) if mlp else None
+
+    def forward(self, x_TBSD: Tensor) -> Tensor:
+        gains = []
+        for name, step in self.steps.items():
+            gain = step(x_TBSD)
+            if name == "time":
+                gain = with_class_slots(gain, torch.zeros_like(gain[:, :, :1]))
+            elif self.average:
+                gain = with_class_slots(gain, gain[:, :, :1].mean(0, keepdim=True).expand(gain.shape[0], -1, -1, -1))
+            if self.parallel:
+                gains.append(gain)
+            else:
+                x_TBSD.add_(gain)
+        for gain in gains:
+            x_TBSD.add_(gain)
+        return x_TBSD if self.mlp is None else x_TBSD.add_(self.mlp(x_TBSD))
+
+
+class LastFramesBlock(nn.Module):
+    """The last block, for the class token alone: (B, D), or (T x B, D) of frames apart."""
+
+    def __init__(self, block: Block, settings: ModelSettings, how: Arithmetic, prefix: str) -> None:
+        super().__init__()
+        self.average = settings.scheme != "space_only"
+        before = () if block.parallel else block.order[: block.order.index("space")]
+        self.before = FramesBlock(block, settings, how, prefix, before, mlp=False)
+        self.norm = block.steps["space"].norm
+        self.step = ClassStep(block.steps["space"])
+        self.mlp = FusedMlp(block, Arithmetic(), prefix)
+
+    def forward(self, x_TBSD: Tensor) -> Tensor:
+        x_TBSD = self.before(x_TBSD)
+        normed = self.norm(x_TBSD)
+        if self.average:
+            class_XD, gain = x_TBSD[0, :, 0], self.step(normed[0, :, 0], normed.transpose(0, 1))
+        else:
+            class_XD = x_TBSD[:, :, 0].flatten(0, 1)
+            gain = self.step(normed[:, :, 0].flatten(0, 1), normed.flatten(0, 1).unsqueeze(1))
+        class_XD = class_XD + gain
+        last: Tensor = class_XD + self.mlp(class_XD)
+        return last
+
+
+class FusedTimeSformer(nn.Module):
+    """uint8 clips (B, 3, T, rows, columns) to float32 logits (B, classes); made of a model, which stays as it is."""
+
+    def __init__(self, model: TimeSformer, preprocessing: Preprocessing, how: Arithmetic | None = None) -> None:
+        super().__init__()
+        how = how or Arithmetic()
+        settings = model.settings
+        model = copy.deepcopy(model).eval().float().requires_grad_(False)
+        self.embedding = FusedEmbedding(model.embedding, preprocessing, how)
+        self.in_frames = settings.scheme in ("divided_space_time", "space_only")
+        self.frames_apart = settings.scheme == "space_only"
+        *blocks, last = [(block, str(number)) for number, block in enumerate(model.blocks)]
+        if self.in_frames:
+            self.blocks = nn.ModuleList(
+                FramesBlock(block, settings, how, number, block.order) for block, number in blocks
+            )
+            self.last: nn.Module = LastFramesBlock(last[0], settings, how, last[1])
+        else:
+            from timesformer.inference.joined import JoinedBlock, LastJoinedBlock
+
+            self.blocks = nn.ModuleList(JoinedBlock(block, how, number) for block, number in blocks)
+            self.last = LastJoinedBlock(last[0], how, last[1])
+        self.norm = model.norm
+        self.head = PlainLinear(*weights(model.head))
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        batch, frames = clips_BCTHW.shape[0], clips_BCTHW.shape[2]
+        x_TBSD, grid = self.embedding(clips_BCTHW)
+        if self.in_frames:
+            for block in self.blocks:
+                x_TBSD = block(x_TBSD)
+            class_XD = self.last(x_TBSD)
+        else:
+            patches = x_TBSD[:, :, 1:].transpose(0, 1).flatten(1, 2)
+            tokens_BMD = torch.cat([x_TBSD[0, :, :1], patches], dim=1)
+            for block in self.blocks:
+                tokens_BMD = block(tokens_BMD, frames, grid)
+            class_XD = self.last(tokens_BMD, frames, grid)
+        if self.frames_apart:
+            class_XD = class_XD.unflatten(0, (frames, batch)).mean(0)
+        logits: Tensor = self.head(self.norm(class_XD))
+        return logits
+
+
+def with_class_slots(x_TBSD: Tensor, slots_TB1D: Tensor) -> Tensor:
+    """The same with other class slots; in place but in a graph to be exported, where writing is slower than joining."""
+    if torch.compiler.is_exporting():
+        return torch.cat([slots_TB1D, x_TBSD[:, :, 1:]], dim=2)
+    x_TBSD[:, :, :1] = slots_TB1D
+    return x_TBSD
+
+
+def weights(linear: nn.Module) -> tuple[Tensor, Tensor]:
+    """Weight and bias of a layer."""
+    assert isinstance(linear, nn.Linear)
+    return linear.weight.detach(), linear.bias.detach()
+
+
+def projection(step: Step) -> tuple[Tensor, Tensor]:
+    """Output projection of a step, multiplied with the linear layer that follows it, if any."""
+    weight, bias = weights(step.attention.proj)
+    if step.fc is None:
+        return weight, bias
+    last_weight, last_bias = (part.double() for part in weights(step.fc))
+    return (last_weight @ weight.double()).float(), (last_weight @ bias.double() + last_bias).float()
