@@ -5,8 +5,8 @@ What is changed once, when it is built, and is exact but for rounding:
     embedding     takes bytes: /255, mean, standard deviation and channel order are in its weights; patches are rows of
                   one matrix product; class token, bias and position tables are one table, added once
     temporal_fc   each step's output projection and the linear layer after it are one matrix
-    last block    only what the class token gains: steps after its last one are dropped, its one query is multiplied into
-                  the keys' and values' matrices (which then need no products of their own), the MLP has one row a clip
+    last block    only what the class token gains: steps after its last one are dropped, its one query is multiplied
+                  into the matrices of keys and values (which then need no products of their own), the MLP has one row
 
 Tokens are x_TBSD: frames first, and in each frame a slot for the class token before those of the patches. So attention
 inside a frame and along time both see their tokens without a copy, and nothing is ever joined or split. The copies of
@@ -75,16 +75,21 @@ class Arithmetic(NamedTuple):
 class FusedEmbedding(nn.Module):
     """Bytes (B, 3, T, rows, columns) to tokens x_TBSD in float32."""
 
+    bias: Tensor
+    class_token: Tensor
+    space: Tensor | None
+    time: Tensor | None
+
     def __init__(self, embedding: Embedding, preprocessing: Preprocessing, how: Arithmetic) -> None:
         super().__init__()
         self.dtype, self.side = how.embeds, embedding.patch_size
         self.grid, self.resize = embedding.grid, embedding.resize
-        weight = embedding.projection.weight.detach().double()
+        weight = weights(embedding.projection)[0].double()
         if preprocessing.channels == "bgr":
             weight = weight.flip(1)
         mean, std = (torch.tensor(value, dtype=torch.float64, device=weight.device).view(1, 3, 1, 1)
                      for value in (preprocessing.mean, preprocessing.std))  # fmt: skip
-        bias = embedding.projection.bias.detach().double() + (weight * (CENTRE / 255 - mean) / std).sum((1, 2, 3))
+        bias = weights(embedding.projection)[1].double() + (weight * (CENTRE / 255 - mean) / std).sum((1, 2, 3))
         matrix = (weight / std / 255).flatten(1)
         self.project = how.make("embedding", matrix.float(), torch.zeros_like(bias).float(), "none")
         self.register_buffer("bias", bias.float())
@@ -151,6 +156,12 @@ class ClassStep(nn.Module):
     neither keys nor values are computed.
     """
 
+    wq: Tensor
+    wk: Tensor
+    wv: Tensor
+    bq: Tensor
+    bv: Tensor
+
     def __init__(self, step: Step) -> None:
         super().__init__()
         heads = step.attention.heads
@@ -190,12 +201,14 @@ class FusedMlp(nn.Module):
 class FramesBlock(nn.Module):
     """A block of `divided_space_time` or `space_only`; tokens are changed in place."""
 
-    def __init__(self, block: Block, settings: ModelSettings, how: Arithmetic, prefix: str, names: tuple[str, ...],
-                 mlp: bool = True) -> None:  # fmt: skip
+    def __init__(self, block: nn.Module, settings: ModelSettings, how: Arithmetic, prefix: str,
+                 names: tuple[str, ...] | None = None, mlp: bool = True) -> None:  # fmt: skip
         super().__init__()
+        assert isinstance(block, Block)
+        names = block.order if names is None else names
         self.parallel, self.average = block.parallel, settings.scheme != "space_only"
         self.steps = nn.ModuleDict(
-            {name: FusedStep(name, block.steps[name], how, prefix, settings.class_token_in_time) for name in names}
+            {name: FusedStep(name, step_of(block, name), how, prefix, settings.class_token_in_time) for name in names}
         )
         self.mlp = FusedMlp(block, how, prefix) if mlp else None
 
@@ -219,13 +232,14 @@ class FramesBlock(nn.Module):
 class LastFramesBlock(nn.Module):
     """The last block, for the class token alone: (B, D), or (T x B, D) of frames apart."""
 
-    def __init__(self, block: Block, settings: ModelSettings, how: Arithmetic, prefix: str) -> None:
+    def __init__(self, block: nn.Module, settings: ModelSettings, how: Arithmetic, prefix: str) -> None:
         super().__init__()
+        assert isinstance(block, Block)
         self.average = settings.scheme != "space_only"
         before = () if block.parallel else block.order[: block.order.index("space")]
         self.before = FramesBlock(block, settings, how, prefix, before, mlp=False)
-        self.norm = block.steps["space"].norm
-        self.step = ClassStep(block.steps["space"])
+        step = step_of(block, "space")
+        self.norm, self.step = step.norm, ClassStep(step)
         self.mlp = FusedMlp(block, Arithmetic(), prefix)
 
     def forward(self, x_TBSD: Tensor) -> Tensor:
@@ -252,17 +266,15 @@ class FusedTimeSformer(nn.Module):
         self.embedding = FusedEmbedding(model.embedding, preprocessing, how)
         self.in_frames = settings.scheme in ("divided_space_time", "space_only")
         self.frames_apart = settings.scheme == "space_only"
-        *blocks, last = [(block, str(number)) for number, block in enumerate(model.blocks)]
+        blocks = [(block, settings, how, str(number)) for number, block in enumerate(model.blocks)]
         if self.in_frames:
-            self.blocks = nn.ModuleList(
-                FramesBlock(block, settings, how, number, block.order) for block, number in blocks
-            )
-            self.last: nn.Module = LastFramesBlock(last[0], settings, how, last[1])
+            self.blocks = nn.ModuleList(FramesBlock(*given) for given in blocks[:-1])
+            self.last: nn.Module = LastFramesBlock(*blocks[-1])
         else:
             from timesformer.inference.joined import JoinedBlock, LastJoinedBlock
 
-            self.blocks = nn.ModuleList(JoinedBlock(block, how, number) for block, number in blocks)
-            self.last = LastJoinedBlock(last[0], how, last[1])
+            self.blocks = nn.ModuleList(JoinedBlock(*given) for given in blocks[:-1])
+            self.last = LastJoinedBlock(*blocks[-1])
         self.norm = model.norm
         self.head = PlainLinear(*weights(model.head))
 
@@ -293,9 +305,17 @@ def with_class_slots(x_TBSD: Tensor, slots_TB1D: Tensor) -> Tensor:
     return x_TBSD
 
 
+def step_of(block: Block, name: str) -> Step:
+    """A step of a block."""
+    step = block.steps[name]
+    assert isinstance(step, Step)
+    return step
+
+
 def weights(linear: nn.Module) -> tuple[Tensor, Tensor]:
     """Weight and bias of a layer."""
-    assert isinstance(linear, nn.Linear)
+    assert isinstance(linear, nn.Linear | nn.Conv2d)
+    assert linear.bias is not None
     return linear.weight.detach(), linear.bias.detach()
 
 

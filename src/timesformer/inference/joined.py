@@ -1,7 +1,7 @@
 """Blocks rewritten for inference whose attention leaves the frame: `joint_space_time`, `sparse_local_global`, `axial`.
 
-Class token and patches stay joined, (B, 1 + T x N, D); the steps are the model's own (`timesformer.model.schemes`), given
-linear layers and attention of the engine's arithmetic.
+Class token and patches stay joined, (B, 1 + T x N, D); the steps are the model's own (`timesformer.model.schemes`),
+given linear layers and attention of the engine's arithmetic.
 
 Dimensions: B batch, T frames, N patches of a frame, D channels, H heads, K = D / H, M tokens or keys.
 """
@@ -13,7 +13,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from timesformer.inference.fused import Arithmetic, ClassStep, FusedMlp, Grid, projection, weights
+from timesformer.config import ModelSettings
+from timesformer.inference.fused import Arithmetic, ClassStep, FusedMlp, Grid, projection, step_of, weights
 from timesformer.model.block import Block, Step
 
 
@@ -37,7 +38,8 @@ class JoinedAttention(nn.Module):
         """As `timesformer.model.attention.Attention`."""
         if context_BMD is None:
             return self.join(self.attend(*self.project(x_BND)))
-        assert self.q is not None and self.kv is not None
+        assert self.q is not None
+        assert self.kv is not None
         q_BHNK = self._split(self.q(x_BND), 1)[0]
         return self.join(self.attend(q_BHNK, *self._split(self.kv(context_BMD), 2)))
 
@@ -52,7 +54,8 @@ class JoinedAttention(nn.Module):
         return joined
 
     def _split(self, x_BND: Tensor, parts: int) -> tuple[Tensor, ...]:
-        return x_BND.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        split: tuple[Tensor, ...] = x_BND.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+        return split
 
 
 class JoinedStep(nn.Module):
@@ -81,9 +84,10 @@ class JoinedStep(nn.Module):
 class JoinedBlock(nn.Module):
     """A block; tokens are changed in place."""
 
-    def __init__(self, block: Block, how: Arithmetic, prefix: str) -> None:
+    def __init__(self, block: nn.Module, settings: ModelSettings, how: Arithmetic, prefix: str) -> None:
         super().__init__()
-        self.steps = nn.ModuleList(JoinedStep(name, block.steps[name], how, prefix) for name in block.order)  # type: ignore[arg-type]
+        assert isinstance(block, Block)
+        self.steps = nn.ModuleList(JoinedStep(name, step_of(block, name), how, prefix) for name in block.order)
         self.mlp = FusedMlp(block, how, prefix)
 
     def forward(self, tokens_BMD: Tensor, frames: int, grid: Grid) -> Tensor:
@@ -95,12 +99,12 @@ class JoinedBlock(nn.Module):
 class LastJoinedBlock(nn.Module):
     """The last block, for the class token alone: (B, D)."""
 
-    def __init__(self, block: Block, how: Arithmetic, prefix: str) -> None:
+    def __init__(self, block: nn.Module, settings: ModelSettings, how: Arithmetic, prefix: str) -> None:
         super().__init__()
+        assert isinstance(block, Block)
         *before, last = block.order
-        self.before = nn.ModuleList(JoinedStep(name, block.steps[name], how, prefix) for name in before)  # type: ignore[arg-type]
-        step = block.steps[last]
-        assert isinstance(step, Step)
+        self.before = nn.ModuleList(JoinedStep(name, step_of(block, name), how, prefix) for name in before)
+        step = step_of(block, last)
         self.keys, self.norm, self.step = CLASS_KEYS[last], step.norm, ClassStep(step)
         self.mlp = FusedMlp(block, Arithmetic(), prefix)
 

@@ -1,8 +1,9 @@
 """Linear layers for inference: torch's own, oneDNN's with weights packed once, and eight-bit ones.
 
 All take rows of any leading shape and may end in a GELU, which oneDNN computes while the result is still in the cache
-(its fused sum with a residual, in contrast, is slower than a separate one). oneDNN's float32 products are about twice as fast as those torch takes from MKL on
-processors that are not Intel's; nothing public in torch reaches them, so their availability is asked, not assumed.
+(its fused sum with a residual, in contrast, is slower than a separate one). oneDNN's float32 products are about twice
+as fast as those torch takes from MKL on processors that are not Intel's; nothing public in torch reaches them, so their
+availability is asked, not assumed.
 
 Dimensions: R rows, I channels in, O channels out.
 """
@@ -86,7 +87,7 @@ class Bytes(NamedTuple):
 class Int8Linear(nn.Module):
     """oneDNN's eight-bit product: unsigned activations with one scale and zero, signed weights with a scale an output.
 
-    Floats that go in are quantised as `takes`; out come floats of type `dtype`, or the bytes `gives` for the next layer.
+    Floats that go in are quantised as `takes`; out come floats of type `dtype`, or the bytes that `gives` describes.
     """
 
     bias: Tensor
