@@ -63,13 +63,28 @@ def plain(name: str, weight: Tensor, bias: Tensor, ending: Ending) -> nn.Module:
 
 class Arithmetic(NamedTuple):
     """How a network computes: its linear layers by name (weights and bias come in float32), the types of what goes into
-    the embedding's and into all others, and how it attends. The residual stream and the class token's last way through
-    the network are always float32."""
+    the embedding's and into all others, how it attends, and by what the channels that enter a layer after a norm are
+    divided. The residual stream and the class token's last way through the network are always float32."""
 
     make: Make = plain
     embeds: torch.dtype = torch.float32
     enters: torch.dtype = torch.float32
     attend: Attend = attend_fused
+    smooth: Callable[[str], Tensor | None] = lambda name: None
+
+    def after(
+        self, norm: nn.Module, name: str, layer: nn.Module, ending: Ending = "none"
+    ) -> tuple[nn.Module, nn.Module]:
+        """A norm and the linear layer after it."""
+        assert isinstance(norm, nn.LayerNorm)
+        weight, bias = weights(layer)
+        smoothing = self.smooth(name)
+        if smoothing is not None:
+            norm = copy.deepcopy(norm)
+            norm.weight.div_(smoothing)
+            norm.bias.div_(smoothing)
+            weight = weight * smoothing
+        return norm, self.make(name, weight, bias, ending)
 
 
 class FusedEmbedding(nn.Module):
@@ -129,8 +144,8 @@ class FusedStep(nn.Module):
     def __init__(self, name: str, step: Step, how: Arithmetic, prefix: str, class_in_time: bool) -> None:
         super().__init__()
         self.along_time, self.class_in_time = name == "time", class_in_time
-        self.norm, self.heads, self.dtype, self.attend = step.norm, step.attention.heads, how.enters, how.attend
-        self.qkv = how.make(f"{prefix}.{name}.qkv", *weights(step.attention.qkv), "none")
+        self.heads, self.dtype, self.attend = step.attention.heads, how.enters, how.attend
+        self.norm, self.qkv = how.after(step.norm, f"{prefix}.{name}.qkv", step.attention.qkv)
         self.proj = how.make(f"{prefix}.{name}.proj", *projection(step), "none")
 
     def forward(self, x_TBSD: Tensor) -> Tensor:
@@ -189,8 +204,8 @@ class FusedMlp(nn.Module):
 
     def __init__(self, block: Block, how: Arithmetic, prefix: str) -> None:
         super().__init__()
-        self.norm, self.dtype = block.norm, how.enters
-        self.fc1 = how.make(f"{prefix}.fc1", *weights(block.mlp[0]), "gelu")
+        self.dtype = how.enters
+        self.norm, self.fc1 = how.after(block.norm, f"{prefix}.fc1", block.mlp[0], "gelu")
         self.fc2 = how.make(f"{prefix}.fc2", *weights(block.mlp[3]), "none")
 
     def forward(self, x: Tensor) -> Tensor:

@@ -16,22 +16,24 @@ from torch import Tensor, nn
 from timesformer.config import ModelSettings
 from timesformer.inference.fused import Arithmetic, ClassStep, FusedMlp, Grid, projection, step_of, weights
 from timesformer.model.block import Block, Step
+from timesformer.model.schemes import time_with_class
 
 
 class JoinedAttention(nn.Module):
-    """What a step of `schemes` asks of an attention, with the output projection and what follows it as one matrix."""
+    """What a step of `schemes` asks of an attention, with the norm before it; projection and what follows as one."""
 
-    def __init__(self, name: str, step: Step, how: Arithmetic, prefix: str, own_keys: bool) -> None:
+    def __init__(self, name: str, step: Step, how: Arithmetic, prefix: str) -> None:
         super().__init__()
         self.heads, self.attend = step.attention.heads, how.attend
-        weight, bias = weights(step.attention.qkv)
-        width = weight.shape[1]
         self.qkv = self.q = self.kv = None
-        if own_keys:
+        self.norm: nn.Module = step.norm
+        if name == "global" or step.attend is time_with_class:
+            weight, bias = weights(step.attention.qkv)
+            width = weight.shape[1]
             self.q = how.make(f"{prefix}.{name}.q", weight[:width], bias[:width], "none")
             self.kv = how.make(f"{prefix}.{name}.kv", weight[width:], bias[width:], "none")
         else:
-            self.qkv = how.make(f"{prefix}.{name}.qkv", weight, bias, "none")
+            self.norm, self.qkv = how.after(step.norm, f"{prefix}.{name}.qkv", step.attention.qkv)
         self.proj = how.make(f"{prefix}.{name}.proj", *projection(step), "none")
 
     def forward(self, x_BND: Tensor, context_BMD: Tensor | None = None) -> Tensor:
@@ -63,12 +65,11 @@ class JoinedStep(nn.Module):
 
     def __init__(self, name: str, step: Step, how: Arithmetic, prefix: str) -> None:
         super().__init__()
-        self.attend, self.norm, self.dtype = step.attend, step.norm, how.enters
-        own_keys = name == "global" or step.attend.__name__ == "time_with_class"
-        self.attention = JoinedAttention(name, step, how, prefix, own_keys)
+        self.attend, self.dtype = step.attend, how.enters
+        self.attention = JoinedAttention(name, step, how, prefix)
 
     def forward(self, tokens_BMD: Tensor, frames: int, grid: Grid) -> Tensor:
-        normed = self.norm(tokens_BMD).to(self.dtype)
+        normed = self.attention.norm(tokens_BMD).to(self.dtype)
         x_BTND = normed[:, 1:].unflatten(1, (frames, -1))
         # A step of the model asks of an attention no more than what JoinedAttention has.
         dx, dcls = self.attend(self.attention, x_BTND, normed[:, :1], grid, _keep)  # type: ignore[arg-type]
