@@ -104,13 +104,12 @@ def test_the_model_stays_as_it_is() -> None:
         assert torch.equal(tensor, before[name])
 
 
-@pytest.mark.parametrize("name", ["openvino", "onnx"])
-@pytest.mark.parametrize("case", [0, 3, 6, 8])
+@pytest.mark.parametrize(("name", "case"), [("openvino", 3), ("openvino", 6), ("onnx", 5)])
 def test_other_runtimes_agree(name: Any, case: int) -> None:
     pytest.importorskip({"openvino": "openvino", "onnx": "onnxruntime"}[name])
-    net = classifier(**CASES[case])
+    net = classifier(**{"depth": 2, **CASES[case]})
     engine = load_engine(net, name, "fp32", device="cpu")
-    for shape in ((2, 3, 4, 32, 32), (1, 3, 4, 32, 32), (3, 3, 6, 48, 32)):
+    for shape in ((3, 3, 4, 32, 32), (1, 3, 4, 32, 32)):
         clips = some_clips(*shape)
         torch.testing.assert_close(engine(clips), expected(net, clips), rtol=0, atol=1e-4)
 
