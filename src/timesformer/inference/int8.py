@@ -1,9 +1,9 @@
 """Eight-bit linear layers, calibrated on clips.
 
 Activations are unsigned bytes with one scale and zero for all channels, found on the clips; weights are signed bytes
-with a scale an output. Where a norm precedes the layer, channels of large range are first made smaller and their weights
-larger by the same factor (as in SmoothQuant, arXiv 2211.10438), which is exact. Attention, norms, the embedding, the
-residual stream and the class token's way through the last block stay in floating point.
+with a scale an output. Where a norm precedes the layer, channels of large range are first made smaller and their
+weights larger by the same factor (as in SmoothQuant, arXiv 2211.10438), which is exact. Attention, norms, the
+embedding, the residual stream and the class token's way through the last block stay in floating point.
 
 Dimensions: R rows, I channels in, O channels out.
 """
