@@ -136,19 +136,35 @@ class Preprocessing(Settings):
 
 
 class Augmentation(Settings):
-    """What training changes at random."""
+    """What training changes at random; every clip draws its own."""
 
+    repeats: int = Field(1, gt=0, description="clips drawn of a video each time it is decoded (repeated augmentation)")
+    time_scale: tuple[Positive, Positive] = Field(
+        (1.0, 1.0), description="smallest and largest factor of a clip's span; of segments, the share of the video"
+    )
     short_side: tuple[int, int] = Field((256, 320), description="smallest and largest short side, pixels")
     short_side_law: Literal["uniform", "inverse_uniform"] = Field(
         "uniform", description="law the short side is drawn from"
     )
     flip: bool = Field(True, description="mirror half of the clips; wrong where a class is a direction")
+    random_ops: int = Field(0, ge=0, le=12, description="operations RandAugment applies to a clip; 0 for none")
+    random_magnitude: float = Field(0.5, gt=0, le=1, description="strength of those operations")
+    random_pool: Literal["all", "geometric"] = Field(
+        "all", description="what they are drawn from; geometric: rotation, shear, shift and scale alone"
+    )
+    erasing: float = Field(0.0, ge=0, le=1, description="share of clips that lose a box, the same in all frames")
+    mixup: float = Field(0.0, ge=0, description="alpha of the Beta law that mixes two clips of a batch; 0 for none")
+    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta law of the box taken from another clip; 0 for none")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         low, high = self.short_side
         if not 0 < low <= high:
             raise ValueError(f"short_side [{low}, {high}] must be two positive sizes, the smaller first")
+        if self.time_scale[0] > self.time_scale[1]:
+            raise ValueError(f"time_scale {list(self.time_scale)}: the smaller factor comes first")
+        if self.random_pool == "geometric" and self.random_ops > 4:
+            raise ValueError(f"random_ops is {self.random_ops}; the geometric operations are 4")
         return self
 
 
@@ -156,31 +172,56 @@ class Optimizer(Settings):
     """Optimiser and learning-rate schedule."""
 
     name: Literal["sgd", "adamw"] = Field("sgd", description="sgd has Nesterov momentum")
-    learning_rate: float = Field(0.005, gt=0, description="peak learning rate for the batch size of the recipe")
+    learning_rate: float = Field(
+        0.005, gt=0, allow_inf_nan=False, description="peak learning rate for `reference_batch`"
+    )
+    reference_batch: int = Field(64, gt=0, description="clips a step that the learning rate is stated for")
+    scale_learning_rate: Literal["linear", "sqrt", "none"] = Field(
+        "linear", description="how the rate follows the real number of clips a step (devices x batch_size x accumulate)"
+    )
+    layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a block as a share of the next one's")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
     betas: tuple[Factor, Factor] = Field((0.9, 0.999), description="running-average factors of adamw")
-    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
+    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False, description="weight decay")
     decay_all: bool = Field(True, description="decay norms, biases and tables too, as the paper does")
     schedule: Literal["steps", "cosine", "constant"] = Field("steps", description="how the learning rate falls")
     steps: tuple[float, ...] = Field((11, 14), description="epochs at which `steps` divides the rate by ten")
     warmup_epochs: float = Field(0, ge=0, description="epochs of linear growth from 1% at the start")
     clip_gradient: float | None = Field(None, gt=0, description="largest norm of the gradient; null does not clip")
 
+    def rate_for(self, batch: int) -> float:
+        """The peak learning rate of steps of `batch` clips."""
+        power = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}[self.scale_learning_rate]
+        return float(self.learning_rate * (batch / self.reference_batch) ** power)
+
 
 class Training(Settings):
     """Length, batch and hardware of a run."""
 
-    epochs: int = Field(15, gt=0, description="passes over the training split")
+    epochs: int = Field(15, gt=0, strict=True, description="passes over the training split")
     batch_size: int = Field(8, gt=0, description="clips a device takes at once")
     accumulate: int = Field(1, gt=0, description="batches whose gradients make one optimiser step")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    balance: Literal["none", "sampling", "loss"] = Field(
+        "none", description="against unequal classes: draw videos of all classes equally often, or weigh their losses"
+    )
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of averaged weights, which are then the result")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="arithmetic")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto takes a GPU where there is one")
+    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="how several processes share the work")
+    checkpoint_activations: bool = Field(False, description="recompute blocks in the backward pass to save memory")
+    compile: bool = Field(False, description="compile the network with torch.compile")
+    deterministic: bool = Field(False, description="refuse operations whose result may differ from run to run")
+    checkpoint_steps: int | None = Field(
+        None, gt=0, description="optimiser steps between checkpoints inside an epoch; there is one after each epoch"
+    )
+    loggers: tuple[Literal["mlflow", "wandb"], ...] = Field((), description="trackers beside TensorBoard and CSV")
 
 
 class Data(Settings):
     """Reading the data."""
 
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the training videos, of each class and by the seed")
     workers: int | None = Field(None, ge=0, description="processes that decode; null is one a core, at most 8")
     max_bad_share: float = Field(0.05, ge=0, le=1, description="share of unreadable videos over which a run stops")
 
@@ -208,6 +249,24 @@ class Recipe(Settings):
             raise ValueError(
                 f"preprocessing.short_side {self.preprocessing.short_side} is smaller than model.image_size {size}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> Self:
+        repeats, batch = self.augmentation.repeats, self.training.batch_size
+        if batch % repeats:
+            raise ValueError(f"training.batch_size {batch} is not a multiple of augmentation.repeats {repeats}")
+        if (self.augmentation.mixup or self.augmentation.cutmix) and batch == 1:
+            raise ValueError("augmentation.mixup and cutmix mix clips of a batch; training.batch_size is 1")
+        if self.preprocessing.sampling.method == "segments" and self.augmentation.time_scale[1] > 1:
+            raise ValueError(
+                f"augmentation.time_scale goes up to {self.augmentation.time_scale[1]:g}; segments cannot be more than "
+                "the whole video, 1"
+            )
+        if self.training.strategy == "fsdp" and self.training.ema is not None:
+            raise ValueError("training.ema keeps whole weights on every device; it is not for training.strategy fsdp")
+        if self.training.strategy == "fsdp" and self.training.precision == "16-mixed":
+            raise ValueError("training.precision 16-mixed is not for training.strategy fsdp; bf16-mixed is")
         return self
 
 

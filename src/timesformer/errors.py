@@ -4,7 +4,8 @@
     ├── SettingError    a setting or an argument (also a ValueError)
     ├── DataError       a data set: its folder, its lists, its labels
     │   └── VideoError  one video that cannot be read
-    └── WeightsError    a weights folder or file
+    ├── WeightsError    a weights folder or file
+    └── TrainingError   a run that cannot go on
 
 Every message is one line that names the file or the setting, what was received and what is allowed.
 The command line prints it and exits with 2.
@@ -29,3 +30,7 @@ class VideoError(DataError):
 
 class WeightsError(TimesformerError):
     """A weights folder or file cannot be used as it is."""
+
+
+class TrainingError(TimesformerError):
+    """A training run cannot go on: its loss is no number, memory or disk is full."""

@@ -11,6 +11,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from timesformer.config import (
     Initialisation,
@@ -51,8 +52,9 @@ class TimeSformer(nn.Module):
         initialisation: "released" starts as the released code does, for weights of an image model to follow;
             "scratch" starts where a small model learns motion sooner (`timesformer.model.initialise`).
 
-    Attributes: `settings`; and what came with weights of `from_pretrained`: `labels`, `preprocessing` (None for a new
-    model) and `facts` of its training.
+    Attributes: `settings`; `checkpoint_activations`, whether training recomputes the blocks in the backward pass,
+    which saves memory and costs a third more time; and what came with weights of `from_pretrained`: `labels`,
+    `preprocessing` (None for a new model) and `facts` of its training.
 
     Raises:
         SettingError: a value that is not allowed, or values that do not fit together.
@@ -86,6 +88,7 @@ class TimeSformer(nn.Module):
         self.labels: tuple[str, ...] | None = None
         self.preprocessing: Preprocessing | None = None
         self.facts: Mapping[str, str] = {}
+        self.checkpoint_activations = False
         dimensions = self.settings.dimensions
         self.embedding = Embedding(self.settings)
         shares = torch.linspace(0, self.settings.drop_path, dimensions.depth, device="cpu").tolist()
@@ -111,7 +114,10 @@ class TimeSformer(nn.Module):
         if frames_apart:
             x_BTND, cls_B1D = x_BTND.flatten(0, 1).unsqueeze(1), cls_B1D.repeat_interleave(frames, 0)
         for block in self.blocks:
-            x_BTND, cls_B1D = block(x_BTND, cls_B1D, grid)
+            if self.checkpoint_activations and self.training:
+                x_BTND, cls_B1D = checkpoint(block, x_BTND, cls_B1D, grid, use_reentrant=False)
+            else:
+                x_BTND, cls_B1D = block(x_BTND, cls_B1D, grid)
         if frames_apart:
             cls_B1D = cls_B1D.unflatten(0, (batch, frames)).mean(1)
         features: Tensor = self.norm(cls_B1D[:, 0])
