@@ -149,8 +149,8 @@ class Augmentation(Settings):
     flip: bool = Field(True, description="mirror half of the clips; wrong where a class is a direction")
     random_ops: int = Field(0, ge=0, le=12, description="operations RandAugment applies to a clip; 0 for none")
     random_magnitude: float = Field(0.5, gt=0, le=1, description="strength of those operations")
-    random_pool: Literal["all", "geometric"] = Field(
-        "all", description="what they are drawn from; geometric: rotation, shear, shift and scale alone"
+    affine: float = Field(
+        0.0, ge=0, le=1, description="strength of one random rotation, shift, scale and shear of every clip; 0 for none"
     )
     erasing: float = Field(0.0, ge=0, le=1, description="share of clips that lose a box, the same in all frames")
     mixup: float = Field(0.0, ge=0, description="alpha of the Beta law that mixes two clips of a batch; 0 for none")
@@ -163,8 +163,6 @@ class Augmentation(Settings):
             raise ValueError(f"short_side [{low}, {high}] must be two positive sizes, the smaller first")
         if self.time_scale[0] > self.time_scale[1]:
             raise ValueError(f"time_scale {list(self.time_scale)}: the smaller factor comes first")
-        if self.random_pool == "geometric" and self.random_ops > 4:
-            raise ValueError(f"random_ops is {self.random_ops}; the geometric operations are 4")
         return self
 
 

@@ -12,16 +12,29 @@ from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from timesformer.config import Recipe
 from timesformer.data.dataset import Batch, LeftOut
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.curves import draw_curves
-from timesformer.training.log import Log
+from timesformer.training.log import Log, write_session
 from timesformer.training.task import ClassificationTask
 from timesformer.weights import Classifier
 from timesformer.weights.native import save_native
 
 LOG_EVERY = 10
 SHOWN = {"train_loss": "loss", "train_top1": "top-1", "val_top1": "top-1", "val_top5": "top-5", "val_map": "mAP"}
+
+
+class RecordSession(Callback):
+    """Writes RUN/recipe.yaml and adds to RUN/sessions.yaml, when every process has read what was there before."""
+
+    def __init__(self, folder: Path, recipe: Recipe, session: dict[str, Any]) -> None:
+        self.folder, self.recipe, self.session = folder, recipe, session
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            write_session(self.folder, self.recipe, self.session)
 
 
 class Figures(Callback):
@@ -64,9 +77,7 @@ class Figures(Callback):
         self.progress.update(self.task, advance=1, loss=f"{pl_module.last_loss:.3f}")
         stepped, self.stepped = trainer.global_step > self.stepped, trainer.global_step
         if stepped and trainer.global_step % min(LOG_EVERY, int(trainer.num_training_batches)) == 0:
-            scheduler = trainer.lr_scheduler_configs[0].scheduler
-            rate = max(float(rate) for rate in scheduler.get_last_lr())
-            figures = {"batch_loss": pl_module.last_loss, "learning_rate": rate}
+            figures = {"batch_loss": pl_module.last_loss, "learning_rate": pl_module.last_rate}
             self._keep(trainer, trainer.current_epoch + (batch_idx + 1) / int(trainer.num_training_batches), figures)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

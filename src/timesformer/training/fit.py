@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import yaml
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Callback, Trainer, seed_everything
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -32,11 +31,11 @@ from timesformer.data.loader import ShuffledEpochs, testing_loader, training_loa
 from timesformer.data.manifest import Manifest, find_splits, read_manifest
 from timesformer.errors import DataError, SettingError, TrainingError
 from timesformer.training.announce import announce
-from timesformer.training.callbacks import CountLeftOut, Figures, SaveClassifier
+from timesformer.training.callbacks import CountLeftOut, Figures, RecordSession, SaveClassifier
 from timesformer.training.checkpoint import AtomicFiles, SaveCheckpoints
 from timesformer.training.curves import MetricsFile
 from timesformer.training.launch import Launch, find_launch
-from timesformer.training.log import Log, add_session, describe_session
+from timesformer.training.log import Log, describe_session
 from timesformer.training.resume import Place, check_new, find_place
 from timesformer.training.task import ClassificationTask, class_weights
 from timesformer.weights.start import Start, start
@@ -101,9 +100,9 @@ def fit(
     """
     console = console or Console(quiet=True)
     out = Path(out)
-    if not resume:
-        check_new(out)
     launch = find_launch()
+    if not resume and launch.process.rank == 0:
+        check_new(out)
     _check_device(recipe)
     training, watched = _manifests(data, recipe)
     facts = {"init": init and str(init), "classes": list(training.labels),
@@ -118,11 +117,8 @@ def fit(
     try:
         if launch.process.rank == 0:
             out.mkdir(parents=True, exist_ok=True)
-            add_session(out, session)
-            text = yaml.safe_dump(recipe.model_dump(mode="json"), sort_keys=False)
-            (out / "recipe.yaml").write_text(text, encoding="utf-8")
         announce(log, recipe, training, watched, begun, launch, place)
-        return _run(plan, facts, log, console)
+        return _run(plan, facts, session, log, console)
     except BaseException:
         if launch.process.rank == 0 and not (out / "checkpoints" / "last.ckpt").exists():
             _remove_new(out, before)
@@ -162,7 +158,7 @@ def _manifests(data: str | Path, recipe: Recipe) -> tuple[Manifest, Manifest | N
     return training, read_manifest(data, watched).with_labels(training.labels)
 
 
-def _run(plan: _Plan, facts: dict[str, Any], log: Log, console: Console) -> FitResult:
+def _run(plan: _Plan, facts: dict[str, Any], session: dict[str, Any], log: Log, console: Console) -> FitResult:
     recipe, out, process = plan.recipe, plan.out, plan.launch.process
     classifier, watched = plan.begun.classifier, plan.watched
     settings, preprocessing = classifier.model.settings, classifier.preprocessing
@@ -182,6 +178,7 @@ def _run(plan: _Plan, facts: dict[str, Any], log: Log, console: Console) -> FitR
             "recipe": "recipe.yaml of the run"}  # fmt: skip
     keep = SaveClassifier(classifier, out / "model", card, best=watched is not None and watched.split == "val")
     callbacks: list[Callback] = [
+        RecordSession(out, recipe, session),
         Figures(log, console, {"val": "validation", "test": "test split"}.get(watched.split, "") if watched else ""),
         CountLeftOut(left_out[0], left_out[1] if watched else None, log),
         keep,
@@ -267,6 +264,8 @@ def _loggers(plan: _Plan) -> list[Logger]:
 
 def _quieten() -> None:
     """Lightning's hints about devices, tips and loaders: this package prints what its users need to know itself."""
-    logging.getLogger("lightning.pytorch").setLevel(logging.ERROR)
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")  # nothing here writes in place
     warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own, of a newer torch

@@ -15,6 +15,7 @@ import torch
 import yaml
 from rich.console import Console
 
+from timesformer.config import Recipe
 from timesformer.training.launch import Launch
 
 PACKAGES = ("timesformer", "torch", "lightning", "av", "kornia", "torchmetrics", "numpy")
@@ -67,11 +68,16 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     return sessions if isinstance(sessions, list) else []
 
 
-def add_session(folder: Path, session: dict[str, Any]) -> None:
-    """Append a session; the file is replaced when the new one is complete."""
-    temporary = folder / ".sessions.yaml.tmp"
-    temporary.write_text(yaml.safe_dump([*read_sessions(folder), session], sort_keys=False), encoding="utf-8")
-    temporary.replace(folder / "sessions.yaml")
+def write_session(folder: Path, recipe: Recipe, session: dict[str, Any]) -> None:
+    """Write recipe.yaml and append to sessions.yaml; each file is replaced when the new one is complete."""
+    texts = {"recipe.yaml": recipe.model_dump(mode="json"), "sessions.yaml": [*read_sessions(folder), session]}
+    for name, content in texts.items():
+        temporary = folder / f".{name}.tmp"
+        with temporary.open("w", encoding="utf-8") as stream:
+            yaml.safe_dump(content, stream, sort_keys=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(folder / name)
 
 
 def _version(package: str) -> str:

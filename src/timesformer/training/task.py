@@ -34,6 +34,7 @@ class ClassificationTask(LightningModule):
     Attributes:
         figures: of the epoch so far: train_loss and train_top1, and val_* after its validation pass.
         last_loss: of the last training batch.
+        last_rate: the learning rate of the last optimiser step, the largest of all parameters'.
     """
 
     weights_K: Tensor | None
@@ -64,7 +65,7 @@ class ClassificationTask(LightningModule):
         self.sharded = False
         self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
         self.figures: dict[str, float] = {}
-        self.last_loss = float("nan")
+        self.last_loss = self.last_rate = float("nan")
         self.sums = [0.0, 0.0, 0.0, 0.0]  # loss, right answers, clips and batches of the epoch so far
 
     @property
@@ -163,6 +164,7 @@ class ClassificationTask(LightningModule):
         )
 
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.last_rate = max(float(group["lr"]) for group in self.trainer.optimizers[0].param_groups)
         super().optimizer_step(*args, **kwargs)
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
@@ -207,7 +209,9 @@ class ClassificationTask(LightningModule):
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe
-        fused = recipe.training.precision != "16-mixed"  # there Lightning clips gradients, which fused steps preclude
+        # Fused steps preclude Lightning's clipping of scaled gradients, and torch has none of SGD for sharded weights.
+        sharded_sgd = recipe.training.strategy == "fsdp" and recipe.optimizer.name == "sgd"
+        fused = recipe.training.precision != "16-mixed" and not sharded_sgd
         optimizer = make_optimizer(self.model, recipe.optimizer, self.batch, fused=fused)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "step"}}
 

@@ -47,7 +47,7 @@ def _augmented(clip_CTHW: Tensor, size: int, augmentation: Augmentation, generat
     clip_CTHW = clip_CTHW[:, :, top : top + size, left : left + size]
     if augmentation.flip and generator.random() < 0.5:
         clip_CTHW = clip_CTHW.flip(3)
-    if augmentation.random_ops or augmentation.erasing:
+    if augmentation.affine or augmentation.random_ops or augmentation.erasing:
         clip_CTHW = randomly_changed(clip_CTHW, augmentation, generator.getrandbits(63))
     return clip_CTHW
 
