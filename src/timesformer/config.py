@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,6 +23,7 @@ Order = Literal["time_space", "space_time", "parallel"]
 PositionTables = Literal["none", "space", "space_time"]
 PositionResize = Literal["bicubic", "nearest", "nearest_flat"]
 Initialisation = Literal["released", "scratch"]
+Pooling = Literal["class_token", "attentive"]
 SamplingMethod = Literal["span", "segments", "cover"]
 Positive = Annotated[float, Field(gt=0)]
 Factor = Annotated[float, Field(ge=0, lt=1)]
@@ -66,6 +67,9 @@ class Architecture(Settings):
     position: PositionTables = Field("space_time", description="learned position tables (space_only has none for time)")
     position_resize: PositionResize = Field("bicubic", description="how tables are resized for a clip of another shape")
     class_token_in_time: bool = Field(False, description="class token is a key of time attention (paper's Eq. 11)")
+    pooling: Pooling = Field(
+        "class_token", description="what the head sees: the class token, or all tokens by a learned query's attention"
+    )
     drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth of the last block; linear over depth")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout after the tables, in the MLP and before the head")
     norm_epsilon: float = Field(1e-6, gt=0, description="what layer norms add to the variance")
@@ -216,6 +220,14 @@ class Training(Settings):
     loggers: tuple[Literal["mlflow", "wandb"], ...] = Field((), description="trackers beside TensorBoard and CSV")
 
 
+class Probe(Settings):
+    """A head on a frozen backbone: the features are computed once, and one head a learning rate is trained on them."""
+
+    learning_rates: tuple[Positive, ...] = Field(
+        (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), min_length=1, description="rates tried at once; the best on `val` is kept"
+    )
+
+
 class Data(Settings):
     """Reading the data."""
 
@@ -233,6 +245,7 @@ class Recipe(Settings):
     augmentation: Augmentation = Augmentation()
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
+    probe: Probe | None = None
     data: Data = Data()
 
     @model_validator(mode="after")
@@ -282,12 +295,17 @@ def make(cls: type[S], values: Mapping[str, Any], where: str) -> S:
 def setting_names(cls: type[Settings] = Recipe, prefix: str = "") -> list[str]:
     """Dotted names of all settings of a class."""
     names = []
-    for name, field in cls.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            names += setting_names(field.annotation, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
+    for name in cls.model_fields:
+        group = group_of(cls, name)
+        names += [prefix + name] if group is None else setting_names(group, f"{prefix}{name}.")
     return names
+
+
+def group_of(cls: type[Settings], name: str) -> type[Settings] | None:
+    """The class of a field that is a group of settings, or may be one; None for a plain setting."""
+    annotation = cls.model_fields[name].annotation
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
 
 
 def suggest(key: str, names: list[str] | None = None) -> str:

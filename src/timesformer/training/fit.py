@@ -11,6 +11,7 @@ RUN/curves.png         the figures as a picture
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import shutil
 import warnings
@@ -35,9 +36,11 @@ from timesformer.training.callbacks import CountLeftOut, Figures, RecordSession,
 from timesformer.training.checkpoint import AtomicFiles, SaveCheckpoints
 from timesformer.training.curves import MetricsFile
 from timesformer.training.launch import Launch, find_launch
-from timesformer.training.log import Log, describe_session
+from timesformer.training.log import Log, describe_session, write_session
+from timesformer.training.probe import compute_features, train_probe
 from timesformer.training.resume import Place, check_new, find_place
 from timesformer.training.task import ClassificationTask, class_weights
+from timesformer.weights.native import save_native
 from timesformer.weights.start import Start, start
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
@@ -118,6 +121,9 @@ def fit(
         if launch.process.rank == 0:
             out.mkdir(parents=True, exist_ok=True)
         announce(log, recipe, training, watched, begun, launch, place)
+        if recipe.probe is not None:
+            write_session(out, recipe, session)
+            return _probe(plan, log, console)
         return _run(plan, facts, session, log, console)
     except BaseException:
         if launch.process.rank == 0 and not (out / "checkpoints" / "last.ckpt").exists():
@@ -174,9 +180,7 @@ def _run(plan: _Plan, facts: dict[str, Any], session: dict[str, Any], log: Log, 
         views = TestingViews(watched, settings, _single_view(preprocessing))
         watching = testing_loader(views, recipe.training.batch_size, recipe.data, process)
     left_out = [LeftOut(manifest, recipe.data.max_bad_share) for manifest in (plan.training, watched) if manifest]
-    card = {"data": f"{plan.training.folder.name}, {len(plan.training.videos)} videos", "seed": str(recipe.seed),
-            "recipe": "recipe.yaml of the run"}  # fmt: skip
-    keep = SaveClassifier(classifier, out / "model", card, best=watched is not None and watched.split == "val")
+    keep = SaveClassifier(classifier, out / "model", _card(plan), best=watched is not None and watched.split == "val")
     callbacks: list[Callback] = [
         RecordSession(out, recipe, session),
         Figures(log, console, {"val": "validation", "test": "test split"}.get(watched.split, "") if watched else ""),
@@ -219,6 +223,34 @@ def _run(plan: _Plan, facts: dict[str, Any], session: dict[str, Any], log: Log, 
     return FitResult(
         out / "model", keep.epoch, keep.score, watched.split if watched else None, problems, process.rank == 0
     )
+
+
+def _probe(plan: _Plan, log: Log, console: Console) -> FitResult:
+    """Train heads on a frozen backbone; the features of a run that was stopped are used again."""
+    recipe, out = plan.recipe, plan.out
+    found_here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    device = (found_here or "cpu") if recipe.training.device == "auto" else recipe.training.device
+    classifier = dataclasses.replace(plan.begun.classifier, model=plan.begun.classifier.model.to(device))
+    manifests = [plan.training, *([plan.watched] if plan.watched and plan.watched.split == "val" else [])]
+    found, left_out = [], []
+    for manifest in manifests:
+        protocol = classifier.preprocessing if manifest is plan.training else _single_view(classifier.preprocessing)
+        views = TestingViews(manifest, classifier.model.settings, protocol)
+        loader = testing_loader(views, recipe.training.batch_size, recipe.data)
+        left_out.append(LeftOut(manifest, recipe.data.max_bad_share))
+        file = out / "features" / f"{manifest.split}.safetensors"
+        found.append(compute_features(classifier, loader, file, left_out[-1], recipe.training.precision, console))
+    classifier.model.cpu()
+    result, chosen = train_probe(classifier, recipe, found[0], found[1] if len(found) > 1 else None, log)
+    save_native(result, out / "model", _card(plan) | {"probe": f"learning rate {chosen.rate:g}, epoch {chosen.epoch}"})
+    problems = tuple(Problem(path, reason) for part in left_out for path, reason in part.reasons.items())
+    return FitResult(out / "model", chosen.epoch, chosen.top1, "val" if len(found) > 1 else None, problems)
+
+
+def _card(plan: _Plan) -> dict[str, str]:
+    """What the model card says of a run."""
+    return {"data": f"{plan.training.folder.name}, {len(plan.training.videos)} videos", "seed": str(plan.recipe.seed),
+            "recipe": "recipe.yaml of the run"}  # fmt: skip
 
 
 def _goes_on(out: Path) -> str:

@@ -163,6 +163,15 @@ class ClassificationTask(LightningModule):
             f"{self.trainer.global_step}); its videos: {', '.join(files)}"
         )
 
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Lightning refuses to clip for fused steps in any mixed precision; only 16-mixed has gradients to unscale."""
+        if self.recipe.training.precision == "16-mixed":
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         self.last_rate = max(float(group["lr"]) for group in self.trainer.optimizers[0].param_groups)
         super().optimizer_step(*args, **kwargs)
