@@ -88,8 +88,9 @@ def write_pickle(content: dict[str, Any], file: Path) -> None:
                 stream.flush()
                 os.fsync(stream.fileno())
             temporary.replace(file)
-        except RuntimeError as error:  # torch's writer, where the system's has failed
-            raise OSError(_one_line(error)) from error
+        except RuntimeError as error:  # torch's writer, which hides what the system said
+            said = error.__context__
+            raise (said if isinstance(said, OSError) else OSError(_one_line(error))) from None
         finally:
             with suppress(OSError):
                 temporary.unlink()
