@@ -65,5 +65,6 @@ def test_places_stand_for_their_videos(bars: Path, tmp_path: Path) -> None:
 
 
 def test_a_device_that_is_not_there(run: Path) -> None:
-    with pytest.raises(timesformer.SettingError, match="device 'nonsense'"):
-        timesformer.load(run, "nonsense")
+    for name in ("nonsense", "meta", "cuda:99"):
+        with pytest.raises(timesformer.SettingError, match=f"device '{name}' .*expected auto, cpu, cuda or mps"):
+            timesformer.load(run, name)

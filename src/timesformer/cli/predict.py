@@ -19,7 +19,7 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
-    """The best classes of every video, with scores between 0 and 1."""
+    """The best classes of every video, with scores between 0 and 1; where no terminal reads, fields parted by tabs."""
     import json
 
     from rich.console import Console

@@ -109,7 +109,8 @@ def find_device(device: str = "auto") -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from None
+        raise SettingError(f"device {device!r} cannot be used here, expected auto, cpu, cuda or mps: "
+                           f"{str(error).splitlines()[0]}") from None  # fmt: skip
     return torch.device(device)

@@ -115,16 +115,15 @@ def new_folder(folder: Path, files: Collection[str]) -> Iterator[Path]:
             for path in (*new.iterdir(), new):
                 flush(path)
             _exchange(new, place, old)
+            for entry in old.iterdir() if old.exists() else ():
+                if entry.name not in files:
+                    entry.rename(place / entry.name)
+            shutil.rmtree(old, ignore_errors=True)
             flush(place.parent)
         finally:
             shutil.rmtree(new, ignore_errors=True)
             with suppress(OSError):
-                workshop.rmdir()
-        if old.exists():
-            for entry in old.iterdir():
-                if entry.name not in files:
-                    entry.rename(place / entry.name)
-            shutil.rmtree(workshop)
+                workshop.rmdir()  # but for what could not be put back
 
 
 def _check_replaceable(folder: Path, files: Collection[str]) -> None:
