@@ -214,6 +214,7 @@ class Training(Settings):
     checkpoint_activations: bool = Field(False, description="recompute blocks in the backward pass to save memory")
     compile: bool = Field(False, description="compile the network with torch.compile")
     deterministic: bool = Field(False, description="refuse operations whose result may differ from run to run")
+    watch_every: int = Field(1, gt=0, description="epochs between two passes over the split that is watched")
     checkpoint_steps: int | None = Field(
         None, gt=0, description="optimiser steps between checkpoints inside an epoch; there is one after each epoch"
     )

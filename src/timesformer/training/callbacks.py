@@ -141,7 +141,7 @@ class SaveClassifier(Callback):
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ClassificationTask)
         score = pl_module.figures.get("val_top1")
-        if self.best and self.score is not None and score is not None and score <= self.score:
+        if self.best and self.score is not None and (score is None or score <= self.score):
             return
         self.score, self.epoch = score, trainer.current_epoch + 1
         facts = self.facts | {"epoch": f"{self.epoch} of {trainer.max_epochs}"}

@@ -23,7 +23,7 @@ class Start(NamedTuple):
 
 
 # What a recipe decides even where the network comes from other weights of a video model.
-RECIPE_DECIDES = ("image_size", "num_frames", "drop_path", "dropout", "position_resize")
+RECIPE_DECIDES = ("image_size", "num_frames", "drop_path", "dropout", "position_resize", "pooling")
 
 
 def start(
@@ -32,7 +32,7 @@ def start(
     """A new model for `labels`; with `init`, a copy of other weights changed to fit.
 
     From a video model come the architecture, the pixel normalisation and all tensors; the recipe decides image size,
-    frames and dropout. From an image ViT come width, depth, heads, patch size, pixel normalisation and all its
+    frames, dropout and pooling. From an image ViT come width, depth, heads, patch size, pixel normalisation and all its
     tensors, every attention step starting as a copy of its attention; the recipe decides the rest (paper, section 4).
     Position tables are resized. The head of a video model is kept where the classes are the same, in any order, and
     where `labels` are as many numbers, which stand for places among the weights' classes: the classifier then has the
@@ -60,6 +60,10 @@ def _from_video(
     model = TimeSformer(**settings.model_dump())
     tensors = given.model.state_dict()
     notes = [f"from {init}, {_name(settings)}: architecture and pixel normalisation are the weights', not the recipe's"]
+    if settings.pooling != old.pooling:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("pooling.")}
+        tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("pooling.")}
+        notes.append(f"pooling {settings.pooling} in place of {old.pooling}")
     places = _places(labels, given.labels)
     if places is None:
         tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
@@ -119,8 +123,10 @@ def _from_image(
     ]
     notes += resize_tables(tensors, image.side, settings)
     # What an image model lacks: the head, the time table, the last linear layer of the added steps.
-    new = {name: tensor for name, tensor in model.state_dict().items()
-           if name.startswith("head.") or name.endswith((".fc.weight", ".fc.bias", "time_table"))}  # fmt: skip
+    starts, ends = ("head.", "pooling."), (".fc.weight", ".fc.bias", "time_table")
+    new = {
+        name: tensor for name, tensor in model.state_dict().items() if name.startswith(starts) or name.endswith(ends)
+    }
     load_strictly(model, new | tensors, init)
     pixels = {"mean": image.mean, "std": image.std, "channels": "rgb"}
     return Start(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)
