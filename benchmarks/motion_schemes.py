@@ -22,10 +22,10 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from timesformer.cli.demo import CLIPS
 from timesformer.config import Data
 from timesformer.data.manifest import read_manifest
 from timesformer.data.motion import write_motion_data
+from timesformer.demo import CLIPS
 from timesformer.evaluation.test import test
 from timesformer.model.schemes import SCHEMES
 from timesformer.recipes import load_recipe

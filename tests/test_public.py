@@ -6,6 +6,7 @@ import importlib.metadata
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -58,3 +59,17 @@ def test_help_within_half_a_second() -> None:
         times.append(time.perf_counter() - began)
     assert "predict" in done.stdout
     assert min(times) < 0.5
+
+
+def test_the_wheel_has_what_is_no_python_too(tmp_path: Path) -> None:
+    """The types of the package count for its users (PEP 561); recipes and class names are read where it lies."""
+    from hatchling.builders.wheel import WheelBuilder
+
+    root = Path(__file__).parents[1]
+    wheel = next(WheelBuilder(str(root)).build(directory=str(tmp_path), versions=["standard"]))
+    names = set(zipfile.ZipFile(wheel).namelist())
+    source = root / "src"
+    tracked = {path.relative_to(source).as_posix() for path in (source / "timesformer").rglob("*")
+               if path.is_file() and path.suffix in (".py", ".yaml", ".txt", ".typed")}  # fmt: skip
+    assert {"timesformer/py.typed", "timesformer/recipes/demo.yaml", "timesformer/weights/kinetics400.txt"} <= tracked
+    assert {name for name in names if name.startswith("timesformer/")} == tracked

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -23,6 +23,7 @@ Order = Literal["time_space", "space_time", "parallel"]
 PositionTables = Literal["none", "space", "space_time"]
 PositionResize = Literal["bicubic", "nearest", "nearest_flat"]
 Initialisation = Literal["released", "scratch"]
+Pooling = Literal["class_token", "attentive"]
 SamplingMethod = Literal["span", "segments", "cover"]
 Positive = Annotated[float, Field(gt=0)]
 Factor = Annotated[float, Field(ge=0, lt=1)]
@@ -66,6 +67,9 @@ class Architecture(Settings):
     position: PositionTables = Field("space_time", description="learned position tables (space_only has none for time)")
     position_resize: PositionResize = Field("bicubic", description="how tables are resized for a clip of another shape")
     class_token_in_time: bool = Field(False, description="class token is a key of time attention (paper's Eq. 11)")
+    pooling: Pooling = Field(
+        "class_token", description="what the head sees: the class token, or all tokens by a learned query's attention"
+    )
     drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth of the last block; linear over depth")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout after the tables, in the MLP and before the head")
     norm_epsilon: float = Field(1e-6, gt=0, description="what layer norms add to the variance")
@@ -136,19 +140,33 @@ class Preprocessing(Settings):
 
 
 class Augmentation(Settings):
-    """What training changes at random."""
+    """What training changes at random; every clip draws its own."""
 
+    repeats: int = Field(1, gt=0, description="clips drawn of a video each time it is decoded (repeated augmentation)")
+    time_scale: tuple[Positive, Positive] = Field(
+        (1.0, 1.0), description="smallest and largest factor of a clip's span; of segments, the share of the video"
+    )
     short_side: tuple[int, int] = Field((256, 320), description="smallest and largest short side, pixels")
     short_side_law: Literal["uniform", "inverse_uniform"] = Field(
         "uniform", description="law the short side is drawn from"
     )
     flip: bool = Field(True, description="mirror half of the clips; wrong where a class is a direction")
+    random_ops: int = Field(0, ge=0, le=12, description="operations RandAugment applies to a clip; 0 for none")
+    random_magnitude: float = Field(0.5, gt=0, le=1, description="strength of those operations")
+    affine: float = Field(
+        0.0, ge=0, le=1, description="strength of one random rotation, shift, scale and shear of every clip; 0 for none"
+    )
+    erasing: float = Field(0.0, ge=0, le=1, description="share of clips that lose a box, the same in all frames")
+    mixup: float = Field(0.0, ge=0, description="alpha of the Beta law that mixes two clips of a batch; 0 for none")
+    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta law of the box taken from another clip; 0 for none")
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
         low, high = self.short_side
         if not 0 < low <= high:
             raise ValueError(f"short_side [{low}, {high}] must be two positive sizes, the smaller first")
+        if self.time_scale[0] > self.time_scale[1]:
+            raise ValueError(f"time_scale {list(self.time_scale)}: the smaller factor comes first")
         return self
 
 
@@ -156,31 +174,65 @@ class Optimizer(Settings):
     """Optimiser and learning-rate schedule."""
 
     name: Literal["sgd", "adamw"] = Field("sgd", description="sgd has Nesterov momentum")
-    learning_rate: float = Field(0.005, gt=0, description="peak learning rate for the batch size of the recipe")
+    learning_rate: float = Field(
+        0.005, gt=0, allow_inf_nan=False, description="peak learning rate for `reference_batch`"
+    )
+    reference_batch: int = Field(64, gt=0, description="clips a step that the learning rate is stated for")
+    scale_learning_rate: Literal["linear", "sqrt", "none"] = Field(
+        "linear", description="how the rate follows the real number of clips a step (devices x batch_size x accumulate)"
+    )
+    layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a block as a share of the next one's")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
     betas: tuple[Factor, Factor] = Field((0.9, 0.999), description="running-average factors of adamw")
-    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
+    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False, description="weight decay")
     decay_all: bool = Field(True, description="decay norms, biases and tables too, as the paper does")
     schedule: Literal["steps", "cosine", "constant"] = Field("steps", description="how the learning rate falls")
     steps: tuple[float, ...] = Field((11, 14), description="epochs at which `steps` divides the rate by ten")
     warmup_epochs: float = Field(0, ge=0, description="epochs of linear growth from 1% at the start")
     clip_gradient: float | None = Field(None, gt=0, description="largest norm of the gradient; null does not clip")
 
+    def rate_for(self, batch: int) -> float:
+        """The peak learning rate of steps of `batch` clips."""
+        power = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}[self.scale_learning_rate]
+        return float(self.learning_rate * (batch / self.reference_batch) ** power)
+
 
 class Training(Settings):
     """Length, batch and hardware of a run."""
 
-    epochs: int = Field(15, gt=0, description="passes over the training split")
+    epochs: int = Field(15, gt=0, strict=True, description="passes over the training split")
     batch_size: int = Field(8, gt=0, description="clips a device takes at once")
     accumulate: int = Field(1, gt=0, description="batches whose gradients make one optimiser step")
     label_smoothing: float = Field(0.0, ge=0, lt=1, description="share of the target spread over all classes")
+    balance: Literal["none", "sampling", "loss"] = Field(
+        "none", description="against unequal classes: draw videos of all classes equally often, or weigh their losses"
+    )
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of averaged weights, which are then the result")
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="arithmetic")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto takes a GPU where there is one")
+    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="how several processes share the work")
+    checkpoint_activations: bool = Field(False, description="recompute blocks in the backward pass to save memory")
+    compile: bool = Field(False, description="compile the network with torch.compile")
+    deterministic: bool = Field(False, description="refuse operations whose result may differ from run to run")
+    watch_every: int = Field(1, gt=0, description="epochs between two passes over the split that is watched")
+    checkpoint_steps: int | None = Field(
+        None, gt=0, description="optimiser steps between checkpoints inside an epoch; there is one after each epoch"
+    )
+    loggers: tuple[Literal["mlflow", "wandb"], ...] = Field((), description="trackers beside TensorBoard and CSV")
+
+
+class Probe(Settings):
+    """A head on a frozen backbone: the features are computed once, and one head a learning rate is trained on them."""
+
+    learning_rates: tuple[Positive, ...] = Field(
+        (1e-4, 3e-4, 1e-3, 3e-3, 1e-2), min_length=1, description="rates tried at once; the best on `val` is kept"
+    )
 
 
 class Data(Settings):
     """Reading the data."""
 
+    fraction: float = Field(1.0, gt=0, le=1, description="share of the training videos, of each class and by the seed")
     workers: int | None = Field(None, ge=0, description="processes that decode; null is one a core, at most 8")
     max_bad_share: float = Field(0.05, ge=0, le=1, description="share of unreadable videos over which a run stops")
 
@@ -194,6 +246,7 @@ class Recipe(Settings):
     augmentation: Augmentation = Augmentation()
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
+    probe: Probe | None = None
     data: Data = Data()
 
     @model_validator(mode="after")
@@ -208,6 +261,24 @@ class Recipe(Settings):
             raise ValueError(
                 f"preprocessing.short_side {self.preprocessing.short_side} is smaller than model.image_size {size}"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _batch_fits(self) -> Self:
+        repeats, batch = self.augmentation.repeats, self.training.batch_size
+        if batch % repeats:
+            raise ValueError(f"training.batch_size {batch} is not a multiple of augmentation.repeats {repeats}")
+        if (self.augmentation.mixup or self.augmentation.cutmix) and batch == 1:
+            raise ValueError("augmentation.mixup and cutmix mix clips of a batch; training.batch_size is 1")
+        if self.preprocessing.sampling.method == "segments" and self.augmentation.time_scale[1] > 1:
+            raise ValueError(
+                f"augmentation.time_scale goes up to {self.augmentation.time_scale[1]:g}; segments cannot be more than "
+                "the whole video, 1"
+            )
+        if self.training.strategy == "fsdp" and self.training.ema is not None:
+            raise ValueError("training.ema keeps whole weights on every device; it is not for training.strategy fsdp")
+        if self.training.strategy == "fsdp" and self.training.precision == "16-mixed":
+            raise ValueError("training.precision 16-mixed is not for training.strategy fsdp; bf16-mixed is")
         return self
 
 
@@ -225,12 +296,17 @@ def make(cls: type[S], values: Mapping[str, Any], where: str) -> S:
 def setting_names(cls: type[Settings] = Recipe, prefix: str = "") -> list[str]:
     """Dotted names of all settings of a class."""
     names = []
-    for name, field in cls.model_fields.items():
-        if isinstance(field.annotation, type) and issubclass(field.annotation, Settings):
-            names += setting_names(field.annotation, f"{prefix}{name}.")
-        else:
-            names.append(prefix + name)
+    for name in cls.model_fields:
+        group = group_of(cls, name)
+        names += [prefix + name] if group is None else setting_names(group, f"{prefix}{name}.")
     return names
+
+
+def group_of(cls: type[Settings], name: str) -> type[Settings] | None:
+    """The class of a field that is a group of settings, or may be one; None for a plain setting."""
+    annotation = cls.model_fields[name].annotation
+    kinds = (annotation, *get_args(annotation))
+    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
 
 
 def suggest(key: str, names: list[str] | None = None) -> str:

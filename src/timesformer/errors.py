@@ -5,6 +5,7 @@
     ├── DataError       a data set: its folder, its lists, its labels
     │   └── VideoError  one video that cannot be read
     ├── WeightsError    a weights folder or file
+    ├── TrainingError   a run that cannot go on
     └── EngineError     an engine whose answers miss their stated agreement
 
 Every message is one line that names the file or the setting, what was received and what is allowed.
@@ -30,6 +31,10 @@ class VideoError(DataError):
 
 class WeightsError(TimesformerError):
     """A weights folder or file cannot be used as it is."""
+
+
+class TrainingError(TimesformerError):
+    """A training run cannot go on: its loss is no number, memory or disk is full."""
 
 
 class EngineError(TimesformerError):

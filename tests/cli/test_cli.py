@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 import pyarrow.parquet
 import pytest
 
+from timesformer import TimeSformer
 from timesformer.cli.main import main
+from timesformer.config import Preprocessing
+from timesformer.weights import Classifier
+from timesformer.weights.native import save_native
 
 
 class Result(NamedTuple):
@@ -70,9 +76,24 @@ def test_train_test_predict(command: Command, bars: Path, tmp_path: Path) -> Non
     assert [entry["predictions"][0]["label"] for entry in predicted] == [row["predicted"] for row in rows]
     assert predicted[0]["predictions"][0]["score"] == pytest.approx(max(rows[0]["scores"]), abs=1e-5)
 
-    table = command("predict", run, bars / "test" / "left" / "0.mp4").out
-    assert table.splitlines()[0].split() == ["video", "label", "score"]
-    assert {"left", "right"} <= set(table.split())
+    lines = command("predict", run, bars / "test").out.splitlines()
+    assert lines[0].split("\t") == ["video", "label", "score"]
+    assert [line.split("\t")[:2] for line in lines[1::2]] == [[row["path"], row["predicted"]] for row in rows]
+    assert lines[1].split("\t")[2] == f"{predicted[0]['predictions'][0]['score']:.3f}"
+
+
+def test_a_long_path_is_never_cut(
+    command: Command, run: Path, bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / ("deep" * 20)
+    folder.mkdir()
+    shutil.copy(bars / "test" / "left" / "0.mp4", folder / "0.mp4")
+    piped = command("predict", run, folder, "--top", 1)
+    assert piped.out.splitlines()[1].split("\t")[0] == str(folder / "0.mp4")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    seen = command("predict", run, folder, "--top", 1).out.splitlines()
+    assert len(seen) > 2  # the path goes on in the next line
+    assert "".join(line.split()[0] for line in seen[1:]) == str(folder / "0.mp4")
 
 
 def test_test_follows_the_protocol_it_is_given(command: Command, run: Path, bars: Path) -> None:
@@ -115,9 +136,21 @@ def test_data_motion(command: Command, tmp_path: Path) -> None:
     assert len(list((tmp_path / "motion").rglob("*.mp4"))) == 24
 
 
+def test_top5_is_printed_where_there_are_more_than_five_classes(
+    command: Command, run: Path, bars: Path, tmp_path: Path
+) -> None:
+    assert "top-5" not in command("test", run, "--data", bars, "--workers", 0).out
+    names = ("left", "right", "up", "down", "near", "far")
+    model = TimeSformer(width=32, depth=1, heads=2, num_frames=2, image_size=16, patch_size=8, num_classes=6)
+    save_native(Classifier(model, Preprocessing(), names), tmp_path / "six")
+    words = ("test", tmp_path / "six", "--data", bars, "--workers", 0)
+    top5 = json.loads(command(*words, "--json").out)["top5"]
+    assert f"top-5                {top5:.4f}" in command(*words).out.splitlines()
+
+
 def assert_one_line(result: Result, *parts: str) -> None:
     assert result.code == 2, result
-    lines = result.err.strip().splitlines()
+    lines = result.err.splitlines()
     assert len(lines) == 1, result.err
     assert lines[0].startswith("timesformer: ")
     for part in parts:
@@ -199,3 +232,63 @@ def test_test_counts_and_reports_a_bad_video(command: Command, run: Path, bars: 
     assert (summary["videos"], summary["left_out"]) == (4, 1)
     assert "bad.mp4: the file is empty" in result.err
     assert_one_line(command(*words, 0.1), "1 of 5 videos cannot be read", "max_bad_share")
+
+
+@pytest.mark.parametrize("option", ["--frames", "--image-size", "--clips"])
+def test_test_refuses_nothing_at_all(command: Command, run: Path, bars: Path, option: str) -> None:
+    result = command("test", run, "--data", bars, option, 0)
+    assert result.code == 2
+    assert f"Invalid value for '{option}': " in result.err
+    assert "1" in result.err.split(option)[1]  # the smallest that is allowed
+
+
+@pytest.mark.parametrize("option", ["--frames", "--image-size", "--classes"])
+def test_cost_refuses_nothing_at_all(command: Command, option: str) -> None:
+    result = command("cost", option, 0)
+    assert result.code == 2
+    assert f"Invalid value for '{option}': " in result.err
+    assert "1" in result.err.split(option)[1]  # the smallest that is allowed
+
+
+def test_a_folder_below_a_file(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    for out in (tmp_path / "file" / "x", tmp_path / "file" / "x" / "y"):
+        words = ("train", "--data", bars, "--recipe", "demo", *SMALL, "--out", out)
+        assert_one_line(command(*words), str(tmp_path / "file"))
+        for layout in ("native", "official"):
+            assert_one_line(command("convert", run, out, "--to", layout), str(tmp_path / "file"))
+        assert_one_line(command("demo", "--out", out), str(tmp_path / "file"))
+        assert_one_line(command("test", run, "--data", bars, "--out", out / "a.pkl"), str(tmp_path / "file"))
+
+
+def raising(error: BaseException) -> Callable[..., NoReturn]:
+    def fail(*_: object, **__: object) -> NoReturn:
+        raise error
+
+    return fail
+
+
+def test_errors_of_the_system_are_one_line(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    denied = PermissionError(errno.EACCES, "Permission denied", "some/file")
+    for error, line in (
+        (denied, "timesformer: some/file: Permission denied"),
+        (OSError(errno.ENOSPC, "No space left on device"), "timesformer: No space left on device"),
+    ):
+        monkeypatch.setattr("timesformer.inference.predictor.load", raising(error))
+        result = command("predict", "weights", "a.mp4")
+        assert (result.code, result.err) == (2, f"{line}\n")
+    monkeypatch.setattr("timesformer.inference.predictor.load", raising(OSError("a mistake of ours")))
+    with pytest.raises(OSError, match="a mistake of ours"):
+        command("predict", "weights", "a.mp4")
+
+
+def test_only_train_speaks_of_resuming_when_stopped(
+    command: Command, bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timesformer.inference.predictor.load", raising(KeyboardInterrupt()))
+    result = command("predict", "weights", "a.mp4")
+    assert (result.code, result.err) == (130, "timesformer: stopped\n")
+    monkeypatch.setattr("timesformer.training.fit.fit", raising(KeyboardInterrupt()))
+    result = command("train", "--data", bars, "--recipe", "demo", "--out", tmp_path / "run")
+    assert (result.code, result.err.count("\n")) == (130, 1)
+    assert "stopped; the run goes on after its last whole epoch with --resume" in result.err

@@ -47,7 +47,7 @@ def test_epochs_and_seeds_differ(bars: Path) -> None:
     rows = [torch.cat([batch.rows_B for batch in batches]).tolist() for batches in (first, second, other_seed)]
     assert len({tuple(row) for row in rows}) == 3
     clips = clips_of(bars)
-    views = [clips[epoch, 5].views_VCTSS for epoch in range(6)]
+    views = [clips[epoch, 5, 0].views_VCTSS for epoch in range(6)]
     assert len({view.numpy().tobytes() for view in views if view is not None}) > 3
 
 

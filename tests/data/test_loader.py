@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import random
 import shutil
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -14,9 +15,9 @@ from torch import Tensor
 from conftest import moving_bar, small_recipe
 from timesformer.config import Data
 from timesformer.data.dataset import Batch, LeftOut, Problem, TestingViews, TrainingClips
-from timesformer.data.loader import ShuffledEpochs, testing_loader, training_loader
+from timesformer.data.loader import EveryRow, Process, ShuffledEpochs, testing_loader, training_loader
 from timesformer.data.manifest import Manifest, read_manifest
-from timesformer.errors import DataError
+from timesformer.errors import DataError, SettingError
 from timesformer.video.encode import write_video
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -34,7 +35,7 @@ def views_of(data: Path, split: str) -> TestingViews:
 
 
 def view_of(clips: TrainingClips, epoch: int, row: int) -> Tensor:
-    view = clips[epoch, row].views_VCTSS
+    view = clips[epoch, row, 0].views_VCTSS
     assert view is not None
     return view
 
@@ -42,12 +43,12 @@ def view_of(clips: TrainingClips, epoch: int, row: int) -> Tensor:
 def test_orders_are_permutations_that_seed_and_epoch_decide() -> None:
     orders = {}
     for seed in range(3):
-        sampler = ShuffledEpochs(range(50), seed)
+        sampler = ShuffledEpochs(50, seed, 1)
         for epoch in range(10):
             sampler.set_epoch(epoch)
             keys = list(sampler)
-            assert {number for number, _ in keys} == {epoch}
-            orders[seed, epoch] = tuple(row for _, row in keys)
+            assert {(number, times) for number, _, times in keys} == {(epoch, 0)}
+            orders[seed, epoch] = tuple(row for _, row, _ in keys)
             assert sorted(orders[seed, epoch]) == list(range(50))
             assert list(sampler) == keys
     assert len(set(orders.values())) == 30
@@ -79,7 +80,58 @@ def test_batches_are_the_clips_of_their_rows(bars: Path) -> None:
             assert torch.equal(batch.views_VCTSS, torch.cat(expected))
             assert batch.counts_B.tolist() == [1, 1, 1]
             rows += batch.rows_B.tolist()
-        assert [(epoch, row) for row in rows] == list(loader.sampler)[:6]
+        assert [(epoch, row, 0) for row in rows] == list(loader.sampler)
+
+
+@pytest.mark.parametrize(("world", "videos"), [(2, 3), (4, 1), (3, 2)])
+def test_processes_share_the_steps_of_one(world: int, videos: int) -> None:
+    """Process after process, the batches of a step are the batch of a single process that takes them all."""
+    alone = ShuffledEpochs(20, 5, videos * world)
+    shares = [ShuffledEpochs(20, 5, videos, Process(rank, world)) for rank in range(world)]
+    for epoch in (0, 3):
+        for sampler in (alone, *shares):
+            sampler.set_epoch(epoch)
+        steps = [list(share) for share in shares]
+        together = [
+            key for begin in range(0, len(steps[0]), videos) for share in steps for key in share[begin : begin + videos]
+        ]
+        assert together == list(alone)
+        assert len(alone) == 20 // (videos * world) * videos * world
+
+
+def test_a_resumed_epoch_goes_on_with_its_next_batch() -> None:
+    sampler = ShuffledEpochs(20, 5, 3)
+    sampler.set_epoch(2)
+    whole = list(sampler)
+    sampler.go_to(2, 4)
+    sampler.set_epoch(2)  # the trainer says so too
+    assert list(sampler) == whole[12:]
+    assert len(sampler) == 18
+    sampler.set_epoch(3)
+    assert len(list(sampler)) == 18
+
+
+def test_weights_draw_rows_in_their_proportion_and_number_what_comes_again() -> None:
+    sampler = ShuffledEpochs(400, 0, 4, weights=[3.0] * 100 + [1.0] * 300)
+    drawn = Counter[bool]()
+    for epoch in range(20):
+        sampler.set_epoch(epoch)
+        keys = list(sampler)
+        assert len(set(keys)) == len(keys) == 400
+        drawn.update(row < 100 for _, row, _ in keys)
+    # Half of the weight lies on the first quarter; the standard deviation of 8000 draws is 45.
+    assert abs(drawn[True] - 4000) < 180
+
+
+def test_shares_of_a_test_are_equally_long_and_hold_every_row() -> None:
+    shares = [list(EveryRow(7, Process(rank, 3))) for rank in range(3)]
+    assert shares == [[0, 3, 6], [1, 4, 0], [2, 5, 1]]
+    assert list(EveryRow(7)) == list(range(7))
+
+
+def test_more_processes_than_videos_is_an_error() -> None:
+    with pytest.raises(SettingError, match="3 videos to train on are too few for 4 processes"):
+        ShuffledEpochs(3, 0, 1, Process(0, 4))
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 8), (3, [3, 3]), (4, [4, 4]), (8, [8]), (9, [8])])

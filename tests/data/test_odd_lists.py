@@ -126,6 +126,21 @@ def test_long_lists_of_classes_are_cut_short(tmp_path: Path) -> None:
     assert str(raised.value) == f"{tmp_path}/test.csv: class b, c, d, e, f and 1 more is unknown; the classes are a, z"
 
 
+def test_a_note_beside_class_folders_is_no_list(tmp_path: Path) -> None:
+    touch(tmp_path, "train/run/a.mp4")
+    (tmp_path / "notes_train.txt").write_text("\n\nrecorded in May\nb.mp4 0\n")
+    (tmp_path / "readme-train.txt").write_bytes(b"\xff\xfe\x00")
+    (tmp_path / "empty_train.txt").touch()
+    assert named(read_manifest(tmp_path, "train")) == [("train/run/a.mp4", "run")]
+
+
+def test_a_note_beside_a_list_is_no_second_list(tmp_path: Path) -> None:
+    (tmp_path / "notes_train.txt").write_text("recorded in May\n")
+    (tmp_path / "ucf_train.txt").write_text("\n\ufeffb.mp4 0\n".lstrip(), encoding="utf-8")
+    touch(tmp_path, "train/run/a.mp4")
+    assert named(read_manifest(tmp_path, "train")) == [("b.mp4", "0")]
+
+
 def csv(text: str) -> Callable[[Path], object]:
     return lambda data: (data / "train.csv").write_text(text)
 
@@ -174,7 +189,31 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "videos without a class": (lambda d: touch(d, "train/a.mp4"), "train: holds no videos; expected a folder of"),
     "header alone": (csv("path,label\n"), r"train\.csv: holds no videos; expected at least one"),
     "empty JSON list": (something([], {"Sitting": "0"}), r"train\.json: holds no videos; expected at least one"),
-    "a file as data set": (lambda d: (d.rmdir(), d.touch()), "no such data folder"),
+    "a file as data set": (lambda d: (d.rmdir(), d.touch()), "data: a file; DATA is the folder that holds train.csv"),
+    "classes without a split": (lambda d: touch(d, "run/a.mp4", "jump/b.mp4", "docs/x.pdf", ".git/c.mp4"),
+                                "folders of videos: jump, run; if these are the classes, move them into .*data/train$"),
+    "a note alone": (lambda d: (d / "notes_train.txt").write_text("\nrecorded in May\n"),
+                     r"notes_train\.txt, line 2: 'recorded in May'; expected 'path label-number'"),
+    "label and labels": (csv("path,label,labels\na.mp4,x,x\n"), r"train\.csv: has both a column label and a column"),
+    "class twice": (csv("path,labels\na.mp4,x;y\n\nb.mp4,y; x ;y\n"),
+                    r"train\.csv, line 4: labels 'y; x ;y'; class y is there more than once"),
+    "class without a name": (csv("path,labels\na.mp4,x;;y\n"), r"line 2: labels 'x;;y'; a class without a name"),
+    "labels without a path": (csv("path,labels\n,x;y\n"), r"line 2: path '', label 'x;y'; neither may be empty"),
+    "no classes at all": (csv("path,labels\na.mp4,\nb.mp4,\n"), r"train\.csv: no video has a class"),
+    "quarantine without a header": (lambda d: (touch(d, "train/x/a.mp4"), (d / "quarantine.csv").write_text("a.mp4\n")),
+                                    r"quarantine\.csv: the first line is 'a\.mp4'; expected a header path,reason"),
+    "quarantine that is no text": (lambda d: (touch(d, "train/x/a.mp4"),
+                                              (d / "quarantine.csv").write_bytes(b"\xff\xfe")),
+                                   r"quarantine\.csv: not a text file"),
+    "quarantine of no path": (lambda d: (touch(d, "train/x/a.mp4"),
+                                         (d / "quarantine.csv").write_text("path,reason\na.mp4,x\n,y\n")),
+                              r"quarantine\.csv, line 3: the path is empty"),
+    "quarantine with an open quote": (lambda d: (touch(d, "train/x/a.mp4"),
+                                                 (d / "quarantine.csv").write_text('path,reason\n"a.mp4,x\n')),
+                                      r"quarantine\.csv, line 2: not CSV that can be read"),
+    "all in quarantine": (lambda d: (touch(d, "train/x/a.mp4"),
+                                     (d / "quarantine.csv").write_text("path,reason\ntrain/x/a.mp4,cut\n")),
+                          r"train: all of its 1 videos are in quarantine\.csv"),
 }  # fmt: skip
 
 

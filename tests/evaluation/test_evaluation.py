@@ -117,3 +117,31 @@ def test_score_files_that_cannot_be(tmp_path: Path) -> None:
         check_score_file(tmp_path / "s.csv")
     with pytest.raises(SettingError, match="no such folder"):
         check_score_file(tmp_path / "nowhere" / "s.pkl")
+
+
+def test_a_score_file_that_cannot_be_written_is_known_before_the_test(
+    result: TestResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def denied(path: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "open", denied)
+    for attempt in (lambda: check_score_file(tmp_path / "s.pkl"), lambda: write_scores(result, tmp_path / "s.pkl")):
+        with pytest.raises(SettingError, match=r"s\.pkl: cannot be written: Permission denied$"):
+            attempt()
+    monkeypatch.undo()
+    assert check_score_file(tmp_path / "s.pkl") == tmp_path / "s.pkl"
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("writer", ["pickle.dump", "pyarrow.parquet.write_table"])
+def test_a_full_disk_leaves_no_score_file(
+    result: TestResult, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, writer: str
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(writer, full)
+    with pytest.raises(SettingError, match=r"s\.\w+: cannot be written: No space left on device"):
+        write_scores(result, tmp_path / ("s.pkl" if writer == "pickle.dump" else "s.parquet"))
+    assert list(tmp_path.iterdir()) == []

@@ -34,6 +34,9 @@ CASES: tuple[dict[str, Any], ...] = (
         for in_time in (False, True)
     ),
     {"depth": 1, "order": "parallel"},
+    {"pooling": "attentive"},
+    {"pooling": "attentive", "scheme": "space_only"},
+    {"pooling": "attentive", "scheme": "axial"},
     {"position_resize": "nearest_flat"},
 )
 TRAINED = Path("/work/shared/parity")

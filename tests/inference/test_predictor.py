@@ -11,6 +11,7 @@ import timesformer
 from timesformer.config import Data
 from timesformer.data.manifest import read_manifest
 from timesformer.evaluation.test import test as run_test
+from timesformer.inference.predictor import gather_videos
 from timesformer.video.source import open_video
 from timesformer.weights import open_weights
 
@@ -43,6 +44,27 @@ def test_top(run: Path, bars: Path) -> None:
         predictor.predict(video, top=0)
 
 
+def test_many_videos(run: Path, bars: Path, tmp_path: Path) -> None:
+    predictor = timesformer.load(run, "cpu")
+    good = bars / "test" / "left" / "0.mp4"
+    (tmp_path / "empty.mp4").touch()
+    answers = predictor.predict_all([tmp_path / "empty.mp4", str(good), tmp_path / "none.mp4"], top=1)
+    assert answers.predictions == [(good, predictor.predict(good, top=1))]
+    assert answers.problems == [
+        (tmp_path / "empty.mp4", f"{tmp_path / 'empty.mp4'}: the file is empty"),
+        (tmp_path / "none.mp4", f"{tmp_path / 'none.mp4'}: no such file"),
+    ]
+
+
+def test_places_stand_for_their_videos(bars: Path, tmp_path: Path) -> None:
+    left = bars / "test" / "left"
+    found = gather_videos([tmp_path / "none.mp4", left, str(left / "1.mp4")])
+    assert found == [tmp_path / "none.mp4", left / "0.mp4", left / "1.mp4", left / "1.mp4"]
+    with pytest.raises(timesformer.VideoError, match="holds no videos or image frames"):
+        gather_videos([left, tmp_path])
+
+
 def test_a_device_that_is_not_there(run: Path) -> None:
-    with pytest.raises(timesformer.SettingError, match="device 'nonsense'"):
-        timesformer.load(run, "nonsense")
+    for name in ("nonsense", "meta", "cuda:99"):
+        with pytest.raises(timesformer.SettingError, match=f"device '{name}' .*expected auto, cpu, cuda or mps"):
+            timesformer.load(run, name)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import nn
 
 from timesformer import TimeSformer
 from timesformer.config import Optimizer
@@ -12,9 +11,13 @@ from timesformer.recipes import load_recipe
 from timesformer.training.optim import make_optimizer, make_schedule
 
 
+def small_model() -> TimeSformer:
+    return TimeSformer(size="tiny", depth=2, width=16, heads=2, image_size=16, patch_size=8, num_classes=3)
+
+
 def rates(settings: Optimizer, steps_per_epoch: float, epochs: int) -> list[float]:
     """The learning rate of every step of a run."""
-    optimizer = make_optimizer(nn.Linear(2, 2), settings)
+    optimizer = make_optimizer(small_model(), settings, settings.reference_batch)
     schedule = make_schedule(optimizer, settings, steps_per_epoch, epochs)
     found = []
     for _ in range(round(steps_per_epoch * epochs)):
@@ -49,23 +52,53 @@ def test_constant() -> None:
 
 
 def test_decay_spares_norms_biases_and_tables_on_request() -> None:
-    model = TimeSformer(size="tiny", depth=1, width=16, heads=2, image_size=16, patch_size=8, num_classes=3)
+    model = small_model()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    decayed, free = make_optimizer(model, Optimizer(decay_all=False)).param_groups
+    groups = make_optimizer(model, Optimizer(decay_all=False), 64).param_groups
+    free, decayed = sorted(groups, key=lambda group: group["weight_decay"])
     assert free["weight_decay"] == 0
     spared = {names[id(parameter)] for parameter in free["params"]}
     assert {"embedding.space_table", "embedding.time_table", "embedding.class_token", "norm.weight"} <= spared
     kept = {names[id(parameter)] for parameter in decayed["params"]}
     assert kept == {name for name in names.values() if name.endswith(".weight") and "norm" not in name}
-    assert len(make_optimizer(model, Optimizer(decay_all=True)).param_groups) == 1
+    assert len(make_optimizer(model, Optimizer(decay_all=True), 64).param_groups) == 1
 
 
 def test_sgd_step_is_nesterovs() -> None:
-    weight = nn.Parameter(torch.tensor([1.0]))
-    module = nn.Module()
-    module.weight = weight
-    optimizer = make_optimizer(module, Optimizer(learning_rate=0.1, momentum=0.9, weight_decay=0.5))
-    weight.grad = torch.tensor([2.0])
+    model = small_model().requires_grad_(False)
+    model.head.bias.requires_grad_(True)
+    with torch.no_grad():
+        model.head.bias.fill_(1.0)
+    optimizer = make_optimizer(model, Optimizer(learning_rate=0.1, momentum=0.9, weight_decay=0.5), 64)
+    model.head.bias.grad = torch.full((3,), 2.0)
     optimizer.step()
     # gradient with decay 2.5, momentum buffer 2.5, Nesterov step 2.5 + 0.9 * 2.5
-    assert weight.item() == pytest.approx(1 - 0.1 * (2.5 + 0.9 * 2.5))
+    assert model.head.bias.tolist() == pytest.approx([1 - 0.1 * (2.5 + 0.9 * 2.5)] * 3)
+
+
+@pytest.mark.parametrize(
+    ("law", "batch", "rate"), [("linear", 16, 0.025), ("linear", 128, 0.2), ("sqrt", 16, 0.05), ("none", 16, 0.1)]
+)
+def test_the_rate_follows_the_batch(law: str, batch: int, rate: float) -> None:
+    settings = Optimizer(learning_rate=0.1, reference_batch=64, scale_learning_rate=law)
+    assert settings.rate_for(batch) == pytest.approx(rate)
+    groups = make_optimizer(small_model(), settings, batch).param_groups
+    assert [group["lr"] for group in groups] == pytest.approx([rate])
+
+
+def test_earlier_layers_learn_at_a_share_of_the_rate() -> None:
+    model = small_model()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    settings = Optimizer(learning_rate=0.1, layer_decay=0.5, decay_all=False, weight_decay=0.3)
+    found = {
+        names[id(parameter)]: (group["lr"], group["weight_decay"])
+        for group in make_optimizer(model, settings, 64).param_groups
+        for parameter in group["params"]
+    }
+    assert found.keys() == set(names.values())
+    assert found["head.weight"] == pytest.approx((0.1, 0.3))
+    assert found["norm.bias"] == pytest.approx((0.1, 0))
+    assert found["blocks.1.mlp.0.weight"] == pytest.approx((0.05, 0.3))
+    assert found["blocks.0.steps.time.fc.weight"] == pytest.approx((0.025, 0.3))
+    assert found["embedding.projection.weight"] == pytest.approx((0.0125, 0.3))
+    assert found["embedding.time_table"] == pytest.approx((0.0125, 0))

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
+import errno
 import json
+import os
+import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing, Sampling
 from timesformer.errors import WeightsError
 from timesformer.weights import Classifier, open_weights
-from timesformer.weights.native import save_native
+from timesformer.weights.native import FILES, save_native
 
 TINY = {"image_size": 16, "patch_size": 8, "num_frames": 2, "width": 12, "depth": 2, "heads": 3, "num_classes": 2}
 
@@ -49,26 +55,101 @@ def test_a_run_is_its_model_and_so_is_the_file_of_tensors(folder: Path) -> None:
         open_weights(folder / "model.safetensors")
 
 
-def test_saving_replaces_weights_but_nothing_else(folder: Path) -> None:
+def test_saving_replaces_weights_and_keeps_what_others_put_there(folder: Path) -> None:
+    (folder / ".DS_Store").write_text("finder")
+    (folder / "notes").mkdir()
+    (folder / "notes" / "today.txt").write_text("good weights")
     other = classifier()
     save_native(other, folder)
     assert torch.equal(open_weights(folder).model.head.weight, other.model.head.weight)
-    assert sorted(path.name for path in folder.parent.iterdir()) == ["model"]
+    assert (folder / ".DS_Store").read_text() == "finder"
+    assert (folder / "notes" / "today.txt").read_text() == "good weights"
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "config.json").write_text("mine")
+    (tmp_path / "mine" / "thesis.txt").touch()
+    (tmp_path / "file").touch()
+    with pytest.raises(WeightsError, match=r"mine: holds other files \(thesis\.txt\)"):
+        save_native(classifier(), tmp_path / "mine")
+    with pytest.raises(WeightsError, match="file: is a file"):
+        save_native(classifier(), tmp_path / "file")
+    assert (tmp_path / "mine" / "config.json").read_text() == "mine"
+
+
+def test_a_link_to_a_folder_stays_a_link(folder: Path) -> None:
+    (folder.parent / "link").symlink_to(folder)
+    other = classifier()
+    save_native(other, folder.parent / "link")
+    assert (folder.parent / "link").is_symlink()
+    assert torch.equal(open_weights(folder).model.head.weight, other.model.head.weight)
+
+
+def test_old_weights_give_way_to_new_ones_as_a_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def now() -> tuple[bytes, ...] | None:
+        return tuple((folder / name).read_bytes() for name in FILES) if folder.exists() else None
+
+    def watched(move: Callable[..., None]) -> Callable[..., None]:
+        def moved(*places: Path) -> None:
+            move(*places)
+            seen.append(now())
+
+        return moved
+
+    seen = [before := now()]
+    monkeypatch.setattr(os, "rename", watched(os.rename))
+    monkeypatch.setattr(os, "replace", watched(os.replace))
+    other = classifier()
+    save_native(dataclasses.replace(other, labels=("new", "names")), folder)
+    after = now()
+    assert before != after
+    assert set(seen) == {before, None, after}
+
+
+def test_where_the_new_cannot_be_put_the_old_comes_back(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (folder / "model.safetensors").read_bytes()
     (folder / "notes.txt").touch()
-    with pytest.raises(WeightsError, match="holds other files"):
-        save_native(other, folder)
+    rename = os.rename
+
+    def failing(old: Path, new: Path) -> None:
+        if Path(old).name == "new":
+            raise OSError(errno.EIO, "Input/output error", str(old))
+        rename(old, new)
+
+    monkeypatch.setattr(os, "rename", failing)
+    with pytest.raises(WeightsError, match="model: cannot be written: Input/output error"):
+        save_native(classifier(), folder)
+    assert (folder / "model.safetensors").read_bytes() == before
+    assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "notes.txt"])
+    assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
-def test_a_failed_save_leaves_the_old_weights(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_who_may_read_is_for_the_umask_to_say(tmp_path: Path) -> None:
+    old = os.umask(0o027)
+    try:
+        save_native(classifier(), tmp_path / "model")
+    finally:
+        os.umask(old)
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "model").iterdir()}
+    assert modes == dict.fromkeys(FILES, 0o640)
+    assert stat.S_IMODE((tmp_path / "model").stat().st_mode) == 0o750
+
+
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "No space left on device"), SafetensorError("I/O error")])
+def test_a_failed_save_leaves_the_old_weights(folder: Path, monkeypatch: pytest.MonkeyPatch, error: Exception) -> None:
     before = (folder / "model.safetensors").read_bytes()
 
     def full(*_: object, **__: object) -> None:
-        raise OSError("no space left on device")
+        raise error
 
-    monkeypatch.setattr("timesformer.weights.native.save_file", full)
-    with pytest.raises(OSError, match="no space"):
+    monkeypatch.setattr("timesformer.weights.files.save_file", full)
+    with pytest.raises(WeightsError, match=r"model: cannot be written: (No space|I/O error)"):
         save_native(classifier(), folder)
     assert (folder / "model.safetensors").read_bytes() == before
+    with pytest.raises(WeightsError, match="cannot be written"):
+        save_native(classifier(), folder.parent / "a" / "b" / "model")
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
@@ -102,6 +183,7 @@ def test_damaged_folders(folder: Path) -> None:
     for change, message in (
         ({"version": 9}, "version 9; this package reads version 1"),
         ({"format": "other"}, "weights of another model"),
+        ({"labels": ["a"]}, r"config\.json: 1 class names for a model of 2 classes"),
         ({"model": {"scheme": "diagonal"}}, r"config\.json: model: scheme is 'diagonal'"),
         ({"model": {**config["model"], "colour": 1}}, r"no setting named 'colour'"),
     ):

@@ -216,6 +216,9 @@ def test_labels_from_a_file(tmp_path: Path) -> None:
         open_weights(tmp_path / "model", labels=tmp_path / "names.txt")
     with pytest.raises(WeightsError, match=r"no\.txt: not a list of class names"):
         open_weights(tmp_path / "model", labels=tmp_path / "no.txt")
+    (tmp_path / "names.txt").write_text("swim\nswim\n")
+    with pytest.raises(WeightsError, match=r"names\.txt: class swim is there twice; expected each once"):
+        open_weights(tmp_path / "model", labels=tmp_path / "names.txt")
 
 
 class NotJustTensors:

@@ -46,6 +46,15 @@ def test_what_is_given_counts(folder: Path, tmp_path: Path) -> None:
     assert (after.labels, after.preprocessing) == (("x", "y"), Preprocessing())
 
 
+def test_names_that_do_not_fit_are_an_error_that_names_the_place(tmp_path: Path) -> None:
+    message = "3 class names for a model of 2 classes"
+    with pytest.raises(WeightsError, match=rf"new: {message}"):
+        TimeSformer(**TINY).save_pretrained(tmp_path / "new", labels=["x", "y", "z"])
+    with pytest.raises(WeightsError, match=rf"^me/model: {message}"):
+        TimeSformer(**TINY).push_to_hub("me/model", labels=["x", "y", "z"], token="t")
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_new_model_has_numbers_for_names(tmp_path: Path) -> None:
     model = TimeSformer(**TINY)
     assert (model.labels, model.preprocessing, model.facts) == (None, None, {})

@@ -67,3 +67,11 @@ def test_without_a_name_the_models_own_way_counts() -> None:
     assert resize_classifier(classifier, 64).model.settings.position_resize == "nearest_flat"
     with pytest.raises(SettingError, match="position_resize is 'linear'"):
         resize_classifier(classifier, 64, position_resize="linear")
+
+
+def test_no_frames_and_no_size_are_refused() -> None:
+    classifier = Classifier(TimeSformer(**TINY), Preprocessing(), ("a", "b"))
+    for shape, message in (({"num_frames": 0}, "num_frames is 0, should be greater than 0"),
+                           ({"image_size": 0}, "image_size is 0, should be greater than 0")):  # fmt: skip
+        with pytest.raises(SettingError, match=message):
+            resize_classifier(classifier, **shape)

@@ -52,6 +52,32 @@ def test_another_shape_and_other_classes(given: Classifier, tmp_path: Path) -> N
         assert part in said
 
 
-def test_the_same_names_in_another_order_are_other_classes(given: Classifier, tmp_path: Path) -> None:
-    begun = start(Architecture(**TINY), Preprocessing(), ("b", "a"), tmp_path / "model")
-    assert not torch.equal(begun.classifier.model.head.weight, given.model.head.weight)
+def test_the_same_names_in_another_order_keep_the_head(tmp_path: Path) -> None:
+    model = TimeSformer(**TINY, num_classes=3, initialisation="scratch").eval()
+    save_native(Classifier(model, Preprocessing(), ("a", "b", "c")), tmp_path / "model")
+    begun = start(Architecture(**TINY), Preprocessing(), ("c", "a", "b"), tmp_path / "model")
+    assert begun.classifier.labels == ("c", "a", "b")
+    clips = torch.randn(2, 3, 4, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(begun.classifier.model.eval()(clips), model(clips)[:, [2, 0, 1]])
+    assert any("head kept" in note and "order" in note for note in begun.notes)
+
+
+def test_numbers_without_names_are_places_among_the_weights_classes(given: Classifier, tmp_path: Path) -> None:
+    begun = start(Architecture(**TINY), Preprocessing(), ("0", "1"), tmp_path / "model")
+    assert torch.equal(begun.classifier.model.head.weight, given.model.head.weight)
+    assert begun.classifier.labels == ("a", "b")
+    assert any("head kept" in note and "numbers" in note for note in begun.notes)
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [(("a", "b"), ("0", "1", "2")), (("7", "b"), ("0", "1")), (("a", "b"), ("1", "2")), (("a", "b"), ("a", "c"))],
+)
+def test_other_classes_get_a_new_head(tmp_path: Path, old: tuple[str, ...], new: tuple[str, ...]) -> None:
+    model = TimeSformer(**TINY, num_classes=2, initialisation="scratch")
+    save_native(Classifier(model, Preprocessing(), old), tmp_path / "model")
+    begun = start(Architecture(**TINY), Preprocessing(), new, tmp_path / "model")
+    assert begun.classifier.labels == new
+    assert not torch.isin(begun.classifier.model.head.weight, model.head.weight).all(1).any()
+    assert any(f"new head for {len(new)} classes" in note for note in begun.notes)

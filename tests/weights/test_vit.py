@@ -150,3 +150,11 @@ def test_image_models_that_do_not_fit(tmp_path: Path) -> None:
         save_file({name: tensor for name, tensor in (tensors | change).items() if tensor is not None}, file)
         with pytest.raises(WeightsError, match=message):
             start(ONE_FRAME, Preprocessing(), ("a", "b"), file)
+    (tmp_path / "vit").mkdir()
+    for changes, message in (
+        ({"hidden_act": "relu"}, "hidden_act is 'relu'; only 'gelu' can be loaded"),
+        ({"use_swiglu_ffn": True}, "use_swiglu_ffn is True; only False can be loaded"),
+    ):
+        (tmp_path / "vit" / "config.json").write_text(json.dumps({"model_type": "dinov2", **changes}))
+        with pytest.raises(WeightsError, match=rf"config\.json: {message}"):
+            start(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit")

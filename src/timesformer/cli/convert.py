@@ -16,11 +16,9 @@ def convert(
     heads: Annotated[int | None, typer.Option(help="Attention heads, where the weights do not tell.")] = None,
 ) -> None:
     """Write weights in another layout, with their preprocessing and class names."""
-    from timesformer.weights import open_weights
-    from timesformer.weights.convert import save_as
+    from timesformer.weights.convert import convert as convert_weights
 
-    classifier = open_weights(weights, labels=labels, heads=heads)
+    classifier = convert_weights(weights, out, to, labels=labels, heads=heads)
     settings = classifier.model.settings
-    written = save_as(classifier, out, to)
-    print(f"{written}: {settings.scheme}, {settings.num_frames} frames of {settings.image_size} x "
+    print(f"{out}: {settings.scheme}, {settings.num_frames} frames of {settings.image_size} x "
           f"{settings.image_size}, {len(classifier.labels)} classes, as {to}")  # fmt: skip

@@ -13,10 +13,10 @@ def cost(
         str,
         typer.Option(help="space_only, joint_space_time, divided_space_time, sparse_local_global or axial"),
     ] = "divided_space_time",
-    frames: Annotated[int, typer.Option(help="Frames of a clip.")] = 8,
-    image_size: Annotated[int, typer.Option(help="Side of a frame, pixels.")] = 224,
+    frames: Annotated[int, typer.Option(min=1, help="Frames of a clip.")] = 8,
+    image_size: Annotated[int, typer.Option(min=1, help="Side of a frame, pixels.")] = 224,
     patch_size: Annotated[int, typer.Option(help="Side of a patch, pixels: 8, 14, 16 or 32.")] = 16,
-    classes: Annotated[int, typer.Option(help="Classes.")] = 400,
+    classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 400,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
     """Count the parameters and the multiply-accumulates (the paper's FLOPs) of one view."""

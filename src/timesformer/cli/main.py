@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import sys
 
 import typer
@@ -24,14 +25,28 @@ app.command("convert")(convert.convert)
 app.command("cost")(cost.cost)
 app.add_typer(data.app, name="data")
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors that name no file, but are no mistake of ours either
+RESUME = "; the run goes on after its last whole epoch with --resume"
+
 
 def main() -> None:
     """Run the command; an error a user can mend is one line and exit code 2."""
     try:
         app()
     except TimesformerError as error:
-        print(f"timesformer: {' '.join(str(error).split())}", file=sys.stderr)
+        _complain(" ".join(str(error).split()))
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("timesformer: stopped; a training run goes on after its last whole epoch with --resume", file=sys.stderr)
+    except OSError as error:
+        if error.strerror is None or (error.filename is None and error.errno not in FULL):
+            raise
+        _complain(error.strerror if error.filename is None else f"{error.filename}: {error.strerror}")
+        sys.exit(2)
+    except (KeyboardInterrupt, SystemExit) as stop:
+        if isinstance(stop, SystemExit) and stop.code != 130:  # typer makes a 130 of Ctrl-C
+            raise
+        _complain("stopped" + (RESUME if sys.argv[1:2] == ["train"] else ""))
         sys.exit(130)
+
+
+def _complain(text: str) -> None:
+    print(f"timesformer: {text}", file=sys.stderr)

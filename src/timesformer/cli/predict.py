@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+HEADER = ("video", "label", "score")
+
 
 def predict(
     weights: Annotated[str, typer.Argument(help="Weights, or the folder of a run.", metavar="WEIGHTS")],
@@ -17,38 +19,32 @@ def predict(
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:  # fmt: skip
-    """The best classes of every video, with scores between 0 and 1."""
+    """The best classes of every video, with scores between 0 and 1; where no terminal reads, fields parted by tabs."""
     import json
 
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    from timesformer.data.manifest import find_videos
     from timesformer.errors import VideoError
-    from timesformer.inference.predictor import Prediction, load
+    from timesformer.inference.predictor import gather_videos, load
 
-    paths: list[Path] = []
-    for video in videos:
-        found = find_videos(video) if video.is_dir() else [video]
-        if not found:
-            raise VideoError(f"{video}: the folder holds no videos or image frames")
-        paths += found
-    predictor = load(weights, device, labels=labels)
-    results: list[tuple[Path, list[Prediction]]] = []
-    problems: list[str] = []
-    for path in paths:
-        try:
-            results.append((path, predictor.predict(path, top)))
-        except VideoError as error:
-            problems.append(str(error))
+    paths = gather_videos(videos)
+    found = load(weights, device, labels=labels).predict_all(paths, top)
+    console = Console(highlight=False)
     if as_json:
         print(json.dumps([{"video": str(path), "predictions": [prediction._asdict() for prediction in predictions]}
-                          for path, predictions in results], ensure_ascii=False))  # fmt: skip
-    elif results:
-        table = Table("video", "label", "score", box=None, pad_edge=False)
-        for path, predictions in results:
+                          for path, predictions in found.predictions], ensure_ascii=False))  # fmt: skip
+    elif found.predictions and console.is_terminal:
+        table = Table(*(Column(name, overflow="fold") for name in HEADER), box=None, pad_edge=False)
+        for path, predictions in found.predictions:
             for rank, (label, score) in enumerate(predictions):
                 table.add_row("" if rank else str(path), label, f"{score:.3f}")
-        Console().print(table, markup=False)
-    if problems:
-        raise VideoError(f"{len(problems)} of {len(paths)} videos cannot be read: {'; '.join(problems[:3])}")
+        console.print(table, markup=False)
+    elif found.predictions:
+        print(*HEADER, sep="\t")
+        for path, predictions in found.predictions:
+            for label, score in predictions:
+                print(path, label, f"{score:.3f}", sep="\t")
+    if found.problems:
+        first = "; ".join(problem.reason for problem in found.problems[:3])
+        raise VideoError(f"{len(found.problems)} of {len(paths)} videos cannot be read: {first}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -13,13 +12,13 @@ def test(
     weights: Annotated[str, typer.Argument(help="Weights, or the folder of a run.", metavar="WEIGHTS")],
     data: Annotated[Path, typer.Option(help="Folder of the data set.", metavar="DATA")],
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
-    clips: Annotated[int | None, typer.Option(help="Temporal clips; the weights' own number if not given.")] = None,
+    clips: Annotated[int | None, typer.Option(min=1, help="Temporal clips; the weights' own if not given.")] = None,
     crops: Annotated[int | None, typer.Option(help="Spatial crops, 1 or 3; the weights' own if not given.")] = None,
     sampling: Annotated[
         str | None, typer.Option(help="span, segments or cover; the weights' own if not given.")
     ] = None,
-    frames: Annotated[int | None, typer.Option(help="Frames of a clip; tables are resized.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of a crop, pixels; tables are resized.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip; tables are resized.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Side of a crop, pixels; tables are resized.")] = None,
     position_resize: Annotated[
         str | None, typer.Option(help="How: bicubic, nearest or nearest_flat; the weights' own if not given.")
     ] = None,
@@ -36,28 +35,25 @@ def test(
     from rich.console import Console
     from rich.progress import Progress
 
-    from timesformer.config import Data, Preprocessing, make
+    from timesformer.config import Data, make
     from timesformer.data.dataset import Batch
     from timesformer.data.manifest import read_manifest
     from timesformer.evaluation import test as evaluation
+    from timesformer.evaluation.protocol import change_protocol
     from timesformer.inference.predictor import find_device
-    from timesformer.weights import Classifier, open_weights
-    from timesformer.weights.resize import resize_classifier
+    from timesformer.weights import open_weights
 
     if out is not None:
         evaluation.check_score_file(out)
     manifest = read_manifest(data, split)
     settings = make(Data, {"workers": workers, "max_bad_share": max_bad_share}, "test")
-    given = resize_classifier(open_weights(weights, labels=labels), image_size, frames, position_resize)
-    protocol = given.preprocessing.model_dump()
-    changes = {"test_clips": clips, "test_crops": crops}
-    protocol |= {name: value for name, value in changes.items() if value is not None}
-    if sampling is not None:
-        protocol["sampling"] |= {"method": sampling}
-    classifier = Classifier(given.model.to(find_device(device)), make(Preprocessing, protocol, "test"), given.labels)
+    classifier = change_protocol(open_weights(weights, labels=labels), clips=clips, crops=crops, sampling=sampling,
+                                 frames=frames, image_size=image_size, position_resize=position_resize)  # fmt: skip
+    classifier.model.to(find_device(device))
 
     errors = Console(stderr=True)
-    with Progress(console=errors, transient=True) as progress:
+    # Where there is no terminal, a bar that goes away would leave an empty line.
+    with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("videos", total=len(manifest.videos))
 
         def on_batch(batch: Batch) -> None:
@@ -73,8 +69,9 @@ def test(
         print(json.dumps(summary))
         return
     print(f"top-1                {summary['top1']:.4f}")
-    print(f"top-5                {summary['top5']:.4f}")
+    if len(result.labels) > 5:
+        print(f"top-5                {summary['top5']:.4f}")
     print(f"mean class accuracy  {summary['mean_class_accuracy']:.4f}")
     print(f"videos               {summary['videos']}, left out {summary['left_out']}")
     if out is not None:
-        print(f"scores               {out}", file=sys.stdout)
+        print(f"scores               {out}")

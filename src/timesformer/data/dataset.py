@@ -21,7 +21,7 @@ from timesformer.config import Architecture, Augmentation, Preprocessing
 from timesformer.data.manifest import Manifest
 from timesformer.errors import DataError, VideoError
 from timesformer.video.source import Video, open_video
-from timesformer.video.transforms import training_view
+from timesformer.video.transforms import training_views
 from timesformer.video.views import testing_views
 
 
@@ -56,7 +56,10 @@ class Batch(NamedTuple):
 
 
 class TrainingClips(Dataset[Sample]):
-    """One augmented clip a video, asked for by (epoch, row): the pair and the seed decide all that is random."""
+    """Augmented clips of a video, asked for by (epoch, row, n): they and the seed decide all that is random.
+
+    n: how often the row has come in this epoch before.
+    """
 
     def __init__(
         self,
@@ -72,12 +75,12 @@ class TrainingClips(Dataset[Sample]):
     def __len__(self) -> int:
         return len(self.manifest.videos)
 
-    def __getitem__(self, key: tuple[int, int]) -> Sample:
-        epoch, row = key
-        generator = random.Random(f"{self.seed} {epoch} {row}")
+    def __getitem__(self, key: tuple[int, int, int]) -> Sample:
+        epoch, row, times = key
+        generator = random.Random(f"{self.seed} {epoch} {row} {times}")
 
         def view(video: Video) -> Tensor:
-            return training_view(video, self.model, self.preprocessing, self.augmentation, generator).unsqueeze(0)
+            return training_views(video, self.model, self.preprocessing, self.augmentation, generator)
 
         return _sample(self.manifest, row, view)
 

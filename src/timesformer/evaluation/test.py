@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import pickle
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,7 +78,10 @@ def test(
 
 
 def check_score_file(file: str | Path) -> Path:
-    """The path of a score file. Raises SettingError for a kind that cannot be written, a folder, a missing folder."""
+    """The path of a score file, before a long test is run for it.
+
+    Raises SettingError for a kind that cannot be written, a folder, and where nothing can be written.
+    """
     path = Path(file)
     if path.suffix not in SCORE_FILES:
         raise SettingError(f"{path}: a score file is named {' or '.join('*' + suffix for suffix in SCORE_FILES)}")
@@ -85,6 +89,8 @@ def check_score_file(file: str | Path) -> Path:
         raise SettingError(f"{path}: is a folder; a score file is a file")
     if not path.parent.is_dir():
         raise SettingError(f"{path}: no such folder {path.parent}")
+    with _new_file(path):
+        pass
     return path
 
 
@@ -104,8 +110,7 @@ def write_scores(result: TestResult, file: str | Path) -> None:
         }
         for video, label, scores in zip(result.paths, result.labels_B.tolist(), result.scores_BK, strict=True)
     ]
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with _new_file(path) as temporary:
         with temporary.open("wb") as stream:
             if path.suffix == ".parquet":
                 _write_parquet(rows, result.labels, stream)
@@ -114,8 +119,20 @@ def write_scores(result: TestResult, file: str | Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[Path]:
+    """An empty file beside a path, gone when the block ends; what the system says against it is a SettingError."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.open("wb").close()
+        yield temporary
+    except OSError as error:
+        raise SettingError(f"{path}: cannot be written: {error.strerror or error}") from None
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _write_parquet(rows: list[dict[str, Any]], labels: tuple[str, ...], stream: Any) -> None:

@@ -30,6 +30,7 @@ from torch import Tensor, nn
 
 from timesformer.config import ModelSettings, Preprocessing
 from timesformer.inference.linear import Ending, PlainLinear
+from timesformer.model.attention import Attention
 from timesformer.model.block import Block, Step
 from timesformer.model.embed import Embedding, resize_space, resize_time
 from timesformer.model.timesformer import TimeSformer
@@ -165,7 +166,7 @@ class FusedStep(nn.Module):
 
 
 class ClassStep(nn.Module):
-    """What the class token alone gains from an attention step: one query a set of keys.
+    """What one query a set of keys gains from an attention: the class token in the last step, or pooling's query.
 
     (W_k x + b_k) q = x (W_k^T q) + a constant that softmax cancels, and sum a (W_v x + b_v) = W_v (sum a x) + b_v, so
     neither keys nor values are computed.
@@ -177,16 +178,16 @@ class ClassStep(nn.Module):
     bq: Tensor
     bv: Tensor
 
-    def __init__(self, step: Step) -> None:
+    def __init__(self, attention: Attention, proj: tuple[Tensor, Tensor]) -> None:
         super().__init__()
-        heads = step.attention.heads
-        weight, bias = weights(step.attention.qkv)
+        heads = attention.heads
+        weight, bias = weights(attention.qkv)
         weight_3HKD, bias_3HK = weight.unflatten(0, (3, heads, -1)), bias.unflatten(0, (3, heads, -1))
         self.scale = weight_3HKD.shape[2] ** -0.5
         for name, tensor in (("wq", weight_3HKD[0]), ("wk", weight_3HKD[1]), ("wv", weight_3HKD[2]),
                              ("bq", bias_3HK[0]), ("bv", bias_3HK[2])):  # fmt: skip
             self.register_buffer(name, tensor.contiguous())
-        self.proj = PlainLinear(*projection(step))
+        self.proj = PlainLinear(*proj)
 
     def forward(self, class_XD: Tensor, keys_XLMD: Tensor) -> Tensor:
         """The gain (X, D), averaged over L sets of M keys; both normalised already."""
@@ -254,7 +255,7 @@ class LastFramesBlock(nn.Module):
         before = () if block.parallel else block.order[: block.order.index("space")]
         self.before = FramesBlock(block, settings, how, prefix, before, mlp=False)
         step = step_of(block, "space")
-        self.norm, self.step = step.norm, ClassStep(step)
+        self.norm, self.step = step.norm, ClassStep(step.attention, projection(step))
         self.mlp = FusedMlp(block, Arithmetic(), prefix)
 
     def forward(self, x_TBSD: Tensor) -> Tensor:
@@ -273,43 +274,64 @@ class LastFramesBlock(nn.Module):
 class FusedTimeSformer(nn.Module):
     """uint8 clips (B, 3, T, rows, columns) to float32 logits (B, classes); made of a model, which stays as it is."""
 
+    query: Tensor
+
     def __init__(self, model: TimeSformer, preprocessing: Preprocessing, how: Arithmetic | None = None) -> None:
         super().__init__()
+        from timesformer.inference.joined import JoinedBlock, LastJoinedBlock
+
         how = how or Arithmetic()
         settings = model.settings
         model = copy.deepcopy(model).eval().float().requires_grad_(False)
         self.embedding = FusedEmbedding(model.embedding, preprocessing, how)
         self.in_frames = settings.scheme in ("divided_space_time", "space_only")
         self.frames_apart = settings.scheme == "space_only"
+        kind, last = (FramesBlock, LastFramesBlock) if self.in_frames else (JoinedBlock, LastJoinedBlock)
         blocks = [(block, settings, how, str(number)) for number, block in enumerate(model.blocks)]
-        if self.in_frames:
-            self.blocks = nn.ModuleList(FramesBlock(*given) for given in blocks[:-1])
-            self.last: nn.Module = LastFramesBlock(*blocks[-1])
-        else:
-            from timesformer.inference.joined import JoinedBlock, LastJoinedBlock
-
-            self.blocks = nn.ModuleList(JoinedBlock(*given) for given in blocks[:-1])
-            self.last = LastJoinedBlock(*blocks[-1])
+        # Pooling sees all tokens, so no block is the class token's alone.
+        self.pooling = None
+        if model.pooling is not None:
+            attention = model.pooling.attention
+            self.pooling = ClassStep(attention, weights(attention.proj))
+            self.register_buffer("query", model.pooling.query.detach()[0])
+        whole = blocks if self.pooling is not None else blocks[:-1]
+        self.blocks = nn.ModuleList(kind(*given) for given in whole)
+        self.last = None if self.pooling is not None else last(*blocks[-1])
         self.norm = model.norm
         self.head = PlainLinear(*weights(model.head))
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
-        batch, frames = clips_BCTHW.shape[0], clips_BCTHW.shape[2]
         x_TBSD, grid = self.embedding(clips_BCTHW)
-        if self.in_frames:
-            for block in self.blocks:
-                x_TBSD = block(x_TBSD)
-            class_XD = self.last(x_TBSD)
-        else:
-            patches = x_TBSD[:, :, 1:].transpose(0, 1).flatten(1, 2)
-            tokens_BMD = torch.cat([x_TBSD[0, :, :1], patches], dim=1)
-            for block in self.blocks:
-                tokens_BMD = block(tokens_BMD, frames, grid)
-            class_XD = self.last(tokens_BMD, frames, grid)
-        if self.frames_apart:
-            class_XD = class_XD.unflatten(0, (frames, batch)).mean(0)
-        logits: Tensor = self.head(self.norm(class_XD))
+        features_BD = self._in_frames(x_TBSD) if self.in_frames else self._joined(x_TBSD, grid)
+        logits: Tensor = self.head(features_BD)
         return logits
+
+    def _in_frames(self, x_TBSD: Tensor) -> Tensor:
+        """What the head sees: (B, D)."""
+        for block in self.blocks:
+            x_TBSD = block(x_TBSD)
+        if self.last is not None:
+            class_XD = self.last(x_TBSD)
+            return self._norm(class_XD.unflatten(0, x_TBSD.shape[:2]).mean(0) if self.frames_apart else class_XD)
+        class_B1D = x_TBSD[:, :, :1].mean(0)
+        return self._pool(torch.cat([class_B1D, x_TBSD[:, :, 1:].transpose(0, 1).flatten(1, 2)], dim=1))
+
+    def _joined(self, x_TBSD: Tensor, grid: Grid) -> Tensor:
+        """What the head sees: (B, D)."""
+        frames = x_TBSD.shape[0]
+        tokens_BMD = torch.cat([x_TBSD[0, :, :1], x_TBSD[:, :, 1:].transpose(0, 1).flatten(1, 2)], dim=1)
+        for block in self.blocks:
+            tokens_BMD = block(tokens_BMD, frames, grid)
+        return self._pool(tokens_BMD) if self.last is None else self._norm(self.last(tokens_BMD, frames, grid))
+
+    def _norm(self, class_BD: Tensor) -> Tensor:
+        normed: Tensor = self.norm(class_BD)
+        return normed
+
+    def _pool(self, tokens_BMD: Tensor) -> Tensor:
+        assert self.pooling is not None
+        pooled: Tensor = self.pooling(self.query.expand(len(tokens_BMD), -1), self._norm(tokens_BMD).unsqueeze(1))
+        return pooled
 
 
 def with_class_slots(x_TBSD: Tensor, slots_TB1D: Tensor) -> Tensor:

@@ -106,7 +106,7 @@ class LastJoinedBlock(nn.Module):
         *before, last = block.order
         self.before = nn.ModuleList(JoinedStep(name, step_of(block, name), how, prefix) for name in before)
         step = step_of(block, last)
-        self.keys, self.norm, self.step = CLASS_KEYS[last], step.norm, ClassStep(step)
+        self.keys, self.norm, self.step = CLASS_KEYS[last], step.norm, ClassStep(step.attention, projection(step))
         self.mlp = FusedMlp(block, Arithmetic(), prefix)
 
     def forward(self, tokens_BMD: Tensor, frames: int, grid: Grid) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -9,7 +10,9 @@ import torch
 from torch import Tensor
 
 from timesformer.config import Preprocessing
-from timesformer.errors import SettingError
+from timesformer.data.dataset import Problem
+from timesformer.data.manifest import find_videos
+from timesformer.errors import SettingError, VideoError
 from timesformer.evaluation.scores import score_views
 from timesformer.model.timesformer import TimeSformer
 from timesformer.video.source import open_video
@@ -22,6 +25,13 @@ class Prediction(NamedTuple):
 
     label: str
     score: float
+
+
+class Answers(NamedTuple):
+    """Of many videos, the predictions for those that could be read, and the problems of the others."""
+
+    predictions: list[tuple[Path, list[Prediction]]]
+    problems: list[Problem]
 
 
 class Predictor:
@@ -57,6 +67,30 @@ class Predictor:
             for number, value in zip(numbers.tolist(), values.tolist(), strict=True)
         ]
 
+    def predict_all(self, videos: Iterable[str | Path], top: int = 5) -> Answers:
+        """`predict` for each of many videos; one that cannot be read does not stop the others."""
+        answers = Answers([], [])
+        for video in map(Path, videos):
+            try:
+                answers.predictions.append((video, self.predict(video, top)))
+            except VideoError as error:
+                answers.problems.append(Problem(video, str(error)))
+        return answers
+
+
+def gather_videos(places: Sequence[str | Path]) -> list[Path]:
+    """The videos that places name: a folder stands for all videos and folders of image frames in it.
+
+    Raises VideoError for a folder that holds none. Whether a file is there is only known when it is read.
+    """
+    paths: list[Path] = []
+    for place in map(Path, places):
+        found = find_videos(place) if place.is_dir() else [place]
+        if not found:
+            raise VideoError(f"{place}: the folder holds no videos or image frames")
+        paths += found
+    return paths
+
 
 def load(
     weights: str | Path, device: str = "auto", *, labels: str | Path | None = None, heads: int | None = None
@@ -75,7 +109,8 @@ def find_device(device: str = "auto") -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "mps" if torch.backends.mps.is_available() else "cpu"
     try:
-        torch.empty(1, device=device)
+        torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"device {device!r} cannot be used here: {str(error).splitlines()[0]}") from None
+        raise SettingError(f"device {device!r} cannot be used here, expected auto, cpu, cuda or mps: "
+                           f"{str(error).splitlines()[0]}") from None  # fmt: skip
     return torch.device(device)

@@ -25,11 +25,10 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from timesformer.config import Scheme
-from timesformer.model.attention import Attention
+from timesformer.model.attention import Attention, attend
 
 Grid = tuple[int, int]
 Drop = Callable[[Tensor], Tensor]
@@ -112,7 +111,7 @@ def local(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, dro
     """
     frames, places = x_BTND.shape[1:3]
     q_BhNK, k_BhNK, v_BhNK = attention.project(torch.cat([cls_B1D, x_BTND.flatten(1, 2)], dim=1))
-    cls_out = F.scaled_dot_product_attention(q_BhNK[:, :, :1], k_BhNK, v_BhNK)
+    cls_out = attend(q_BhNK[:, :, :1], k_BhNK, v_BhNK)
     q, k, v = (part[:, :, 1:].unflatten(2, (frames, *grid)) for part in (q_BhNK, k_BhNK, v_BhNK))
     cls_k, cls_v = k_BhNK[:, :, :1], v_BhNK[:, :, :1]
     rows = []
@@ -175,7 +174,7 @@ def _band(q: Tensor, k: Tensor, v: Tensor, cls_k: Tensor, cls_v: Tensor, row: Ba
         cls = cls[:, None, None].expand(batch, *windows, heads, 1, x.shape[-1])
         return torch.cat([cls, x], dim=4).flatten(0, 2)
 
-    out = F.scaled_dot_product_attention(q, keys(k, cls_k), keys(v, cls_v))
+    out = attend(q, keys(k, cls_k), keys(v, cls_v))
     out = out.unflatten(2, (frames, row.queries, column.queries)).unflatten(0, (batch, *windows))
     placed: Tensor = out.permute(0, 3, 4, 1, 5, 2, 6, 7).flatten(5, 6).flatten(3, 4)
     return placed

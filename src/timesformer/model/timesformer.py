@@ -11,11 +11,13 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from timesformer.config import (
     Initialisation,
     ModelSettings,
     Order,
+    Pooling,
     PositionResize,
     PositionTables,
     Preprocessing,
@@ -27,6 +29,7 @@ from timesformer.errors import SettingError
 from timesformer.model.block import Block
 from timesformer.model.embed import Embedding
 from timesformer.model.initialise import initialise
+from timesformer.model.pooling import AttentivePooling
 
 
 class TimeSformer(nn.Module):
@@ -45,14 +48,16 @@ class TimeSformer(nn.Module):
         position_resize: how tables are resized for clips of another shape: "bicubic" (linear in time), or
             "nearest" or "nearest_flat" as the released code's forward pass or its weight loader does.
         class_token_in_time: the class token is a key of time attention, as in Eq. 11 but not in the released code.
+        pooling: what the head sees: "class_token", or "attentive": all tokens, by the attention of a learned query.
         drop_path: stochastic depth of the last block, growing linearly from 0 in the first.
         dropout: dropout after the tables, in the MLPs and before the head.
         norm_epsilon: what layer norms add to the variance.
         initialisation: "released" starts as the released code does, for weights of an image model to follow;
             "scratch" starts where a small model learns motion sooner (`timesformer.model.initialise`).
 
-    Attributes: `settings`; and what came with weights of `from_pretrained`: `labels`, `preprocessing` (None for a new
-    model) and `facts` of its training.
+    Attributes: `settings`; `checkpoint_activations`, whether training recomputes the blocks in the backward pass,
+    which saves memory and costs a third more time; and what came with weights of `from_pretrained`: `labels`,
+    `preprocessing` (None for a new model) and `facts` of its training.
 
     Raises:
         SettingError: a value that is not allowed, or values that do not fit together.
@@ -75,6 +80,7 @@ class TimeSformer(nn.Module):
         position: PositionTables = "space_time",
         position_resize: PositionResize = "bicubic",
         class_token_in_time: bool = False,
+        pooling: Pooling = "class_token",
         drop_path: float = 0.1,
         dropout: float = 0.0,
         norm_epsilon: float = 1e-6,
@@ -86,11 +92,15 @@ class TimeSformer(nn.Module):
         self.labels: tuple[str, ...] | None = None
         self.preprocessing: Preprocessing | None = None
         self.facts: Mapping[str, str] = {}
+        self.checkpoint_activations = False
         dimensions = self.settings.dimensions
         self.embedding = Embedding(self.settings)
         shares = torch.linspace(0, self.settings.drop_path, dimensions.depth, device="cpu").tolist()
         self.blocks = nn.ModuleList(Block(self.settings, share) for share in shares)
         self.norm = nn.LayerNorm(dimensions.width, self.settings.norm_epsilon)
+        self.pooling = None
+        if self.settings.pooling == "attentive":
+            self.pooling = AttentivePooling(dimensions.width, dimensions.heads)
         self.dropout = nn.Dropout(self.settings.dropout)
         self.head = nn.Linear(dimensions.width, self.settings.num_classes)
         initialise(self, self.settings.initialisation)
@@ -103,7 +113,21 @@ class TimeSformer(nn.Module):
         return self.forward_head(self.forward_features(clips_BCTHW))
 
     def forward_features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The class token after the last norm: (B, D)."""
+        """The class token after the last norm, or what attentive pooling makes of all tokens: (B, D)."""
+        if self.pooling is not None:
+            pooled: Tensor = self.pooling(self.forward_tokens(clips_BCTHW))
+            return pooled
+        features: Tensor = self.norm(self._encode(clips_BCTHW)[1][:, 0])
+        return features
+
+    def forward_tokens(self, clips_BCTHW: Tensor) -> Tensor:
+        """All tokens after the last norm, the class token before the patches of frame after frame: (B, 1 + T N, D)."""
+        x_BTND, cls_B1D = self._encode(clips_BCTHW)
+        tokens: Tensor = self.norm(torch.cat([cls_B1D, x_BTND.flatten(1, 2)], dim=1))
+        return tokens
+
+    def _encode(self, clips_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Patches x_BTND and class token cls_B1D after the last block."""
         self._check(clips_BCTHW)
         x_BTND, cls_B1D, grid = self.embedding(clips_BCTHW)
         batch, frames = x_BTND.shape[:2]
@@ -111,11 +135,14 @@ class TimeSformer(nn.Module):
         if frames_apart:
             x_BTND, cls_B1D = x_BTND.flatten(0, 1).unsqueeze(1), cls_B1D.repeat_interleave(frames, 0)
         for block in self.blocks:
-            x_BTND, cls_B1D = block(x_BTND, cls_B1D, grid)
+            if self.checkpoint_activations and self.training:
+                x_BTND, cls_B1D = checkpoint(block, x_BTND, cls_B1D, grid, use_reentrant=False)
+            else:
+                x_BTND, cls_B1D = block(x_BTND, cls_B1D, grid)
         if frames_apart:
+            x_BTND = x_BTND.unflatten(0, (batch, frames)).squeeze(2)
             cls_B1D = cls_B1D.unflatten(0, (batch, frames)).mean(1)
-        features: Tensor = self.norm(cls_B1D[:, 0])
-        return features
+        return x_BTND, cls_B1D
 
     def forward_head(self, features_BD: Tensor) -> Tensor:
         """Logits (B, num_classes) of features (B, D)."""

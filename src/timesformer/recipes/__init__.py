@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from timesformer.config import Recipe, Settings, make, suggest
+from timesformer.config import Recipe, Settings, group_of, make, suggest
 from timesformer.errors import SettingError
 
 __all__ = ["load_recipe", "named_recipes"]
@@ -61,10 +61,11 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     for depth, part in enumerate(parts):
         if fields is None or part not in fields.model_fields:
             raise SettingError(f"override {override!r}: no setting named {key!r}{suggest(key)}")
-        annotation = fields.model_fields[part].annotation
-        fields = annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
+        fields = group_of(fields, part)
         if fields is not None and depth < len(parts) - 1:
-            values = values.setdefault(part, {})
+            if values.get(part) is None:
+                values[part] = {}
+            values = values[part]
             if not isinstance(values, dict):
                 raise SettingError(f"override {override!r}: the recipe has {values!r} where settings should be")
     if fields is not None:

@@ -1,26 +1,48 @@
-"""What a run does beside training: progress for people, count of unreadable videos, the finished classifier."""
+"""What a run does beside training: figures, the count of unreadable videos, the finished classifier."""
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
+from timesformer.config import Recipe
 from timesformer.data.dataset import Batch, LeftOut
-from timesformer.data.loader import ShuffledEpochs
+from timesformer.model.timesformer import TimeSformer
+from timesformer.training.curves import draw_curves
+from timesformer.training.log import Log, write_session
+from timesformer.training.task import ClassificationTask
 from timesformer.weights import Classifier
 from timesformer.weights.native import save_native
 
+LOG_EVERY = 10
+SHOWN = {"train_loss": "loss", "train_top1": "top-1", "val_top1": "top-1", "val_top5": "top-5", "val_map": "mAP"}
 
-class RunProgress(Callback):
-    """One bar for the whole run with the time left, and a line of figures an epoch."""
 
-    def __init__(self, console: Console) -> None:
-        self.console = console
+class RecordSession(Callback):
+    """Writes RUN/recipe.yaml and adds to RUN/sessions.yaml, when every process has read what was there before."""
+
+    def __init__(self, folder: Path, recipe: Recipe, session: dict[str, Any]) -> None:
+        self.folder, self.recipe, self.session = folder, recipe, session
+
+    def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        trainer.strategy.barrier()
+        if trainer.is_global_zero:
+            write_session(self.folder, self.recipe, self.session)
+
+
+class Figures(Callback):
+    """One bar for the whole run with the time left, a line of figures an epoch, and all of them to the loggers."""
+
+    def __init__(self, log: Log, console: Console, watching: str) -> None:
+        """`watching`: what the validation figures are of."""
+        self.lines, self.watching = log, watching
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
@@ -34,12 +56,14 @@ class RunProgress(Callback):
             transient=True,
         )
         self.began = 0.0
+        self.stepped = 0
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert trainer.max_epochs is not None
         batches = int(trainer.num_training_batches)
+        done = batches * trainer.current_epoch + trainer.fit_loop.epoch_loop.batch_progress.current.ready
         self.task = self.progress.add_task("", total=batches * trainer.max_epochs, epoch="", loss="-")
-        self.progress.update(self.task, completed=batches * trainer.current_epoch)
+        self.progress.update(self.task, completed=done)
         self.progress.start()
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -49,28 +73,48 @@ class RunProgress(Callback):
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
-        loss = trainer.callback_metrics.get("train_loss_step")
-        self.progress.update(self.task, advance=1, loss="-" if loss is None else f"{loss:.3f}")
+        assert isinstance(pl_module, ClassificationTask)
+        self.progress.update(self.task, advance=1, loss=f"{pl_module.last_loss:.3f}")
+        stepped, self.stepped = trainer.global_step > self.stepped, trainer.global_step
+        if stepped and trainer.global_step % min(LOG_EVERY, int(trainer.num_training_batches)) == 0:
+            figures = {"batch_loss": pl_module.last_loss, "learning_rate": pl_module.last_rate}
+            self._keep(trainer, trainer.current_epoch + (batch_idx + 1) / int(trainer.num_training_batches), figures)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        assert isinstance(pl_module, ClassificationTask)
+        pl_module.end_epoch()
+        figures = pl_module.figures
+        self._keep(trainer, trainer.current_epoch + 1.0, figures)
         line = [f"epoch {trainer.current_epoch + 1:3}/{trainer.max_epochs}"]
-        for name, key in (("loss", "train_loss_epoch"), ("top-1", "train_top1")):
-            line.append(f"{name} {figures[key]:.3f}" if key in figures else f"{name} -")
-        if "val_top1" in figures:
-            line.append(f"validation top-1 {figures['val_top1']:.3f} top-5 {figures['val_top5']:.3f}")
+        line += [f"{SHOWN[name]} {figures[name]:.3f}" for name in ("train_loss", "train_top1") if name in figures]
+        watched = [f"{SHOWN[name]} {value:.3f}" for name, value in figures.items()
+                   if name.startswith("val_") and name in SHOWN]  # fmt: skip
+        if watched:
+            line.append(f"{self.watching} {' '.join(watched)}")
         line.append(f"{time.perf_counter() - self.began:.1f} s")
-        self.console.print("   ".join(line), highlight=False, soft_wrap=True)
+        self.lines.say("   ".join(line))
+        if trainer.is_global_zero:
+            draw_curves(self.lines.folder / "logs" / "metrics.csv", self.lines.folder / "curves.png")
+
+    def _keep(self, trainer: Trainer, epoch: float, figures: dict[str, float]) -> None:
+        for logger in trainer.loggers:
+            logger.log_metrics({"epoch": round(epoch, 4)} | figures, trainer.global_step)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.progress.stop()
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"stepped": self.stepped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        self.stepped = state_dict["stepped"]
 
 
 class CountLeftOut(Callback):
     """Reports every video that cannot be read, once, and stops the run where they are too many."""
 
-    def __init__(self, training: LeftOut, validation: LeftOut | None, console: Console) -> None:
-        self.training, self.validation, self.console = training, validation, console
+    def __init__(self, training: LeftOut, validation: LeftOut | None, log: Log) -> None:
+        self.training, self.validation, self.lines = training, validation, log
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         self._report(self.training, batch)
@@ -83,43 +127,46 @@ class CountLeftOut(Callback):
 
     def _report(self, left_out: LeftOut, batch: Batch) -> None:
         for problem in left_out.add(batch.problems):
-            self.console.print(
-                f"left out: {problem.reason}", style="yellow", markup=False, highlight=False, soft_wrap=True
-            )
-
-
-class ResumeOrder(Callback):
-    """Tells the sampler which epoch a resumed run begins with.
-
-    Lightning tells it too, but only after worker processes have been asked for their first batches.
-    """
-
-    def __init__(self, sampler: ShuffledEpochs) -> None:
-        self.sampler = sampler
-
-    def on_load_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        self.sampler.set_epoch(checkpoint["epoch"] + 1)
+            self.lines.say(f"left out: {problem.reason}", style="yellow")
 
 
 class SaveClassifier(Callback):
-    """Keeps RUN/model: the weights of the best validation top-1, or of the last epoch where `best` is off."""
+    """Keeps RUN/model: the weights of the best validation score, or of the last epoch where `best` is off."""
 
     def __init__(self, classifier: Classifier, folder: Path, facts: dict[str, str], *, best: bool) -> None:
         self.classifier, self.folder, self.facts, self.best = classifier, folder, facts, best
-        self.top1 = -1.0
+        self.score: float | None = None
         self.epoch = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        top1 = float(trainer.callback_metrics.get("val_top1", 0))
-        if not self.best or top1 > self.top1:
-            self.top1, self.epoch = top1, trainer.current_epoch + 1
-            facts = self.facts | {"epoch": f"{self.epoch} of {trainer.max_epochs}"}
-            if "val_top1" in trainer.callback_metrics:
-                facts["top-1 while training, one crop"] = f"{top1:.3f}"
-            save_native(self.classifier, self.folder, facts)
+        assert isinstance(pl_module, ClassificationTask)
+        score = pl_module.figures.get("val_top1")
+        if self.best and self.score is not None and (score is None or score <= self.score):
+            return
+        self.score, self.epoch = score, trainer.current_epoch + 1
+        facts = self.facts | {"epoch": f"{self.epoch} of {trainer.max_epochs}"}
+        if score is not None:
+            facts["top-1 while training, one crop"] = f"{score:.3f}"
+        classifier = dataclasses.replace(self.classifier, model=_whole(pl_module))
+        if trainer.is_global_zero:
+            save_native(classifier, self.folder, facts)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"top1": self.top1, "epoch": self.epoch}
+        return {"score": self.score, "epoch": self.epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.top1, self.epoch = state_dict["top1"], state_dict["epoch"]
+        self.score, self.epoch = state_dict["score"], state_dict["epoch"]
+
+
+def _whole(task: ClassificationTask) -> TimeSformer:
+    """The resulting network, put together from the parts of all processes where they share it."""
+    if not task.sharded:
+        return task.result
+    from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
+
+    tensors = get_model_state_dict(task.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
+    with torch.random.fork_rng():
+        whole = TimeSformer(**task.model.settings.model_dump())
+    if tensors:  # on the first process alone
+        whole.load_state_dict(tensors)
+    return whole

@@ -1,4 +1,7 @@
-"""What Lightning's Trainer trains: clips in, loss out, and the metrics of a validation pass."""
+"""What Lightning's Trainer trains: clips in, loss out, and the figures of an epoch.
+
+Dimensions: B clips or videos, K classes.
+"""
 
 from __future__ import annotations
 
@@ -8,56 +11,242 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.optim import Optimizer
+from torch.optim.lr_scheduler import LRScheduler
+from torch.optim.swa_utils import AveragedModel
 
 from timesformer.config import Recipe
 from timesformer.data.dataset import Batch
+from timesformer.data.manifest import Manifest
+from timesformer.errors import TrainingError
 from timesformer.evaluation.metrics import measure
 from timesformer.evaluation.scores import score_views
+from timesformer.model.timesformer import TimeSformer
+from timesformer.training.mixing import mix
 from timesformer.training.optim import make_optimizer, make_schedule
 from timesformer.video.transforms import normalise
 from timesformer.weights import Classifier
 
 
 class ClassificationTask(LightningModule):
-    """Cross-entropy on training clips; top-1 and top-5 of validation videos."""
+    """Cross-entropy on training clips; top-1 and top-5 of validation videos.
 
-    def __init__(self, classifier: Classifier, recipe: Recipe) -> None:
+    Attributes:
+        figures: of the epoch so far: train_loss and train_top1, and val_* after its validation pass.
+        last_loss: of the last training batch.
+        last_rate: the learning rate of the last optimiser step, the largest of all parameters'.
+    """
+
+    weights_K: Tensor | None
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        recipe: Recipe,
+        training: Manifest,
+        batch: int,
+        facts: dict[str, Any],
+        *,
+        changed: bool = False,
+    ) -> None:
+        """`batch`: clips of an optimiser step of all processes. `facts`: what a resumed run must find as it was.
+        `changed`: whether the recipe has changed since the checkpoint that the run resumes from."""
         super().__init__()
+        self.facts, self.changed = facts, changed
         self.model = classifier.model
+        self.model.checkpoint_activations = recipe.training.checkpoint_activations
         self.preprocessing = classifier.preprocessing
-        self.recipe = recipe
-        self.seen: list[tuple[Tensor, Tensor]] = []
+        self.recipe, self.training_videos, self.batch = recipe, training.videos, batch
+        self.averaged = None if recipe.training.ema is None else average(self.model, recipe.training.ema)
+        weights_K = class_weights(training) if recipe.training.balance == "loss" else None
+        self.register_buffer("weights_K", weights_K, persistent=False)
+        # In a list, so that the compiled copy's parameters are not saved twice.
+        self.networks = [torch.compile(self.model) if recipe.training.compile else self.model]
+        self.sharded = False
+        self.seen: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.figures: dict[str, float] = {}
+        self.last_loss = self.last_rate = float("nan")
+        self.sums = [0.0, 0.0, 0.0, 0.0]  # loss, right answers, clips and batches of the epoch so far
+
+    @property
+    def result(self) -> TimeSformer:
+        """The network a run ends with: the averaged weights, where there are any."""
+        model = self.model if self.averaged is None else self.averaged.module
+        assert isinstance(model, TimeSformer)
+        return model
+
+    def configure_model(self) -> None:
+        """Called by Lightning when the processes know each other: with FSDP, each keeps a part of every block."""
+        if self.recipe.training.strategy == "fsdp" and self.device_mesh is not None and not self.sharded:
+            from torch.distributed.fsdp import fully_shard
+
+            mesh = self.device_mesh["data_parallel"]
+            for module in (*self.model.blocks, self.model):
+                fully_shard(module, mesh=mesh)
+            self.sharded = True
+
+    def on_train_start(self) -> None:
+        """A resumed run whose settings have changed takes the new ones at the same place of the schedule."""
+        if not self.changed:
+            return
+        optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
+        fresh = make_optimizer(self.model, self.recipe.optimizer, self.batch)
+        schedule = self._schedule(fresh)
+        place = self.trainer.current_epoch + self.sums[3] / int(self.trainer.num_training_batches)
+        for _ in range(round(place * self._steps_an_epoch())):
+            fresh.step()
+            schedule.step()
+        for group, new in zip(optimizer.param_groups, fresh.param_groups, strict=True):
+            group.update({name: new[name] for name in ("lr", "initial_lr", "weight_decay", "betas", "momentum")
+                          if name in new})  # fmt: skip
+        scheduler.load_state_dict(schedule.state_dict())
 
     def on_train_epoch_start(self) -> None:
-        """What dropout draws depends on the seed and the epoch alone, so a resumed epoch repeats it."""
-        torch.manual_seed(self.recipe.seed * 1_000_003 + self.current_epoch)
+        self.figures = {}
 
-    def training_step(self, batch: Batch, number: int) -> Tensor | None:
-        if not len(batch.labels_B):
-            return None
-        logits_BK = self.model(normalise(batch.views_VCTSS, self.preprocessing))
-        loss = F.cross_entropy(logits_BK, batch.labels_B, label_smoothing=self.recipe.training.label_smoothing)
-        videos = len(batch.labels_B)
-        top1 = (logits_BK.argmax(1) == batch.labels_B).float().mean()
-        self.log("train_loss", loss, on_step=True, on_epoch=True, batch_size=videos)
-        self.log("train_top1", top1, on_step=False, on_epoch=True, batch_size=videos)
+    def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
+        """What a step draws at random depends on the seed, the process and the step alone: a resumed run repeats it."""
+        step = self.current_epoch * int(self.trainer.num_training_batches) + batch_idx
+        torch.manual_seed((self.recipe.seed * 1_000_003 + step) * 1009 + self.global_rank)
+
+    def training_step(self, batch: Batch, number: int) -> Tensor:
+        labels_B = batch.labels_B.repeat_interleave(batch.counts_B)
+        clips = len(labels_B)
+        self.sums[3] += 1
+        if clips:
+            loss = self._loss(batch, labels_B) * self._share(clips)
+        else:  # no readable video: a step all the same, so that no process waits for this one
+            settings = self.model.settings
+            clip = torch.zeros(1, 3, settings.num_frames, settings.image_size, settings.image_size, device=self.device)
+            loss = self.networks[0](clip).float().sum() * self._share(0)
+        self.last_loss = float(loss.detach())
+        if not torch.isfinite(loss):
+            self._stop(batch, number)
         return loss
+
+    def _loss(self, batch: Batch, labels_B: Tensor) -> Tensor:
+        """Mean loss of a batch's clips."""
+        training = self.recipe.training
+        classes = self.model.settings.num_classes
+        clips_BCTHW = normalise(batch.views_VCTSS, self.preprocessing)
+        targets_BK = F.one_hot(labels_B, classes).to(clips_BCTHW.dtype)
+        clips_BCTHW, targets_BK = mix(clips_BCTHW, targets_BK, self.recipe.augmentation)
+        logits_BK = self.networks[0](clips_BCTHW).float()
+        loss_B = F.cross_entropy(logits_BK, targets_BK, reduction="none", label_smoothing=training.label_smoothing)
+        if self.weights_K is not None:
+            loss_B = loss_B * (targets_BK @ self.weights_K)
+        self.sums[0] += float(loss_B.detach().sum())
+        self.sums[1] += float((logits_BK.argmax(1) == targets_BK.argmax(1)).sum())
+        self.sums[2] += len(loss_B)
+        return loss_B.mean()
+
+    def _share(self, clips: int) -> float:
+        """What to multiply this process's mean loss with, so that the mean over processes is the mean over clips."""
+        world = self.trainer.world_size
+        if world == 1:
+            return float(clips > 0)
+        total = self._sum_over_processes([float(clips)])[0]
+        return clips * world / max(total, 1.0)
+
+    def _sum_over_processes(self, values: list[float]) -> list[float]:
+        if self.trainer.world_size == 1:
+            return values
+        totals: list[float] = self.trainer.strategy.reduce(
+            torch.tensor(values, device=self.device), reduce_op="sum"
+        ).tolist()
+        return totals
+
+    def _stop(self, batch: Batch, number: int) -> None:
+        files = [str(self.training_videos[row].path) for row in batch.rows_B.tolist()]
+        raise TrainingError(
+            f"the loss is {self.last_loss} in epoch {self.current_epoch + 1}, batch {number + 1} (step "
+            f"{self.trainer.global_step}); its videos: {', '.join(files)}"
+        )
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Lightning refuses to clip for fused steps in any mixed precision; only 16-mixed has gradients to unscale."""
+        if self.recipe.training.precision == "16-mixed":
+            super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
+        elif gradient_clip_val is not None:
+            torch.nn.utils.clip_grad_norm_(self.model.parameters(), gradient_clip_val)
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        self.last_rate = max(float(group["lr"]) for group in self.trainer.optimizers[0].param_groups)
+        super().optimizer_step(*args, **kwargs)
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.model)
 
     def validation_step(self, batch: Batch, number: int) -> None:
         if len(batch.labels_B):
-            scores_BK = score_views(self.model, self.preprocessing, batch.views_VCTSS, batch.counts_B)
-            self.seen.append((scores_BK, batch.labels_B.cpu()))
+            model = self.model if self.averaged is None else self.result
+            scores_BK = score_views(model, self.preprocessing, batch.views_VCTSS, batch.counts_B)
+            self.seen.append((scores_BK, batch.labels_B.cpu(), batch.rows_B.cpu()))
 
     def on_validation_epoch_end(self) -> None:
-        scores_BK, labels_B = (torch.cat(parts) for parts in zip(*self.seen, strict=True))
-        self.seen.clear()
+        scores_BK, labels_B, _ = self._all_seen()
         metrics = measure(scores_BK, labels_B)
         loss = F.nll_loss(scores_BK.clamp_min(1e-12).log(), labels_B)
-        self.log_dict({"val_loss": loss, "val_top1": metrics.top1, "val_top5": metrics.top5})
+        self.figures |= {"val_loss": float(loss), "val_top1": metrics.top1, "val_top5": metrics.top5}
+
+    def _all_seen(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, labels and rows of all processes, each video once, in the order of the rows."""
+        seen, self.seen = self.seen, []
+        if self.trainer.world_size > 1:
+            gathered: list[Any] = [None] * self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, seen)
+            seen = [part for parts in gathered for part in parts]
+        scores_BK, labels_B, rows_B = (torch.cat(parts) for parts in zip(*seen, strict=True))
+        last = {row: place for place, row in enumerate(rows_B.tolist())}
+        places = [last[row] for row in sorted(last)]
+        return scores_BK[places], labels_B[places], rows_B[places]
+
+    def end_epoch(self) -> None:
+        """Add the training figures of the epoch. Called by the callback that shows them: Lightning calls callbacks
+        before a module's own hook."""
+        loss, right, clips, _ = self._sum_over_processes(self.sums)
+        self.sums = [0.0, 0.0, 0.0, 0.0]
+        if clips:
+            self.figures |= {"train_loss": loss / clips, "train_top1": right / clips}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        checkpoint |= {"sums": self.sums, "facts": self.facts}
+
+    def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        self.sums = checkpoint["sums"]
 
     def configure_optimizers(self) -> Any:
-        optimizer = make_optimizer(self.model, self.recipe.optimizer)
+        recipe = self.recipe
+        # Fused steps preclude Lightning's clipping of scaled gradients, and torch has none of SGD for sharded weights.
+        sharded_sgd = recipe.training.strategy == "fsdp" and recipe.optimizer.name == "sgd"
+        fused = recipe.training.precision != "16-mixed" and not sharded_sgd
+        optimizer = make_optimizer(self.model, recipe.optimizer, self.batch, fused=fused)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "step"}}
+
+    def _schedule(self, optimizer: Optimizer) -> LRScheduler:
         epochs = self.recipe.training.epochs
-        steps = float(self.trainer.estimated_stepping_batches) / epochs
-        schedule = make_schedule(optimizer, self.recipe.optimizer, steps, epochs)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+        return make_schedule(optimizer, self.recipe.optimizer, self._steps_an_epoch(), epochs)
+
+    def _steps_an_epoch(self) -> float:
+        return float(self.trainer.estimated_stepping_batches) / self.recipe.training.epochs
+
+
+def average(model: TimeSformer, decay: float) -> AveragedModel:
+    """A copy of a model that follows it: after n steps, averaged = d averaged + (1 - d) model, d = min(decay,
+    (1 + n) / (10 + n)), so that it forgets the beginning sooner."""
+
+    @torch.no_grad()
+    def follow(averaged: Any, current: Any, steps: Any) -> None:
+        n = int(steps)
+        share = 1 - min(decay, (1 + n) / (10 + n))
+        torch._foreach_lerp_(list(averaged), list(current), share)
+
+    return AveragedModel(model, multi_avg_fn=follow).requires_grad_(False)
+
+
+def class_weights(manifest: Manifest) -> Tensor:
+    """A weight a class, such that all classes weigh the same in a training split and the mean over its videos is 1."""
+    counts_K = torch.bincount(torch.tensor([video.label for video in manifest.videos]), minlength=len(manifest.labels))
+    present = int((counts_K > 0).sum())
+    return torch.where(counts_K > 0, len(manifest.videos) / (present * counts_K.clamp_min(1)), 0.0)

@@ -33,15 +33,25 @@ from timesformer.errors import SettingError
 
 
 def training_clip(
-    video_frames: int, num_frames: int, sampling: Sampling, fps: float | None, generator: random.Random
+    video_frames: int,
+    num_frames: int,
+    sampling: Sampling,
+    fps: float | None,
+    generator: random.Random,
+    time_scale: tuple[float, float] = (1.0, 1.0),
 ) -> list[int]:
     """Frame numbers of one clip drawn at random: `num_frames` of them, each below `video_frames`.
 
     `fps` is the frame rate of the video, None where it has none (a folder of images). `cover` trains on spans.
+    `time_scale`: smallest and largest factor of the span's length; for segments, the share of the video they divide,
+    which lies anywhere in it.
     """
+    scale = 1.0 if time_scale == (1.0, 1.0) else generator.uniform(*time_scale)
     if sampling.method == "segments":
-        return [generator.randint(first, last) for first, last in _segments(video_frames, num_frames)]
-    length = span_length(num_frames, sampling, fps)
+        part = max(1, round(video_frames * scale))
+        start = generator.randint(0, video_frames - part) if part < video_frames else 0
+        return [start + generator.randint(first, last) for first, last in _segments(part, num_frames)]
+    length = span_length(num_frames, sampling, fps) * scale
     return _spread(video_frames, num_frames, generator.uniform(0, max(video_frames - length, 0)), length)
 
 

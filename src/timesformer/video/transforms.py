@@ -1,4 +1,4 @@
-"""Training clips: frames drawn at random, scaled, cropped, mirrored; and pixel normalisation, for all clips.
+"""Training clips: frames drawn at random, scaled, cropped, mirrored, changed; and pixel normalisation, for all clips.
 
 Dimensions: C 3 colours, T frames, H and W pixels.
 """
@@ -11,30 +11,45 @@ import torch
 from torch import Tensor
 
 from timesformer.config import Architecture, Augmentation, Preprocessing
+from timesformer.video.random_ops import randomly_changed
 from timesformer.video.sampling import training_clip
 from timesformer.video.source import Video
 
 
-def training_view(
+def training_views(
     video: Video,
     model: Architecture,
     preprocessing: Preprocessing,
     augmentation: Augmentation,
     generator: random.Random,
 ) -> Tensor:
-    """One augmented clip of a video, for a model: uint8 RGB (3, T, S, S) with S = model.image_size.
+    """Augmented clips of a video, for a model: uint8 RGB (augmentation.repeats, 3, T, S, S) with S = model.image_size.
 
-    All that is random comes from `generator`, so the same state gives the same clip, bit for bit.
+    The clips of one video are decoded in one pass and share the short side; all else is drawn for each. All that is
+    random comes from `generator`, so the same state gives the same clips, bit for bit.
     """
-    numbers = training_clip(video.num_frames, model.num_frames, preprocessing.sampling, video.fps, generator)
-    clip_CTHW = video.read(numbers, draw_short_side(augmentation, generator))
-    size = model.image_size
+    draws = [
+        training_clip(
+            video.num_frames, model.num_frames, preprocessing.sampling, video.fps, generator, augmentation.time_scale
+        )
+        for _ in range(augmentation.repeats)
+    ]
+    frames_CNHW = video.read(
+        [number for numbers in draws for number in numbers], draw_short_side(augmentation, generator)
+    )
+    clips = frames_CNHW.split(model.num_frames, dim=1)
+    return torch.stack([_augmented(clip_CTHW, model.image_size, augmentation, generator) for clip_CTHW in clips])
+
+
+def _augmented(clip_CTHW: Tensor, size: int, augmentation: Augmentation, generator: random.Random) -> Tensor:
     top = generator.randint(0, clip_CTHW.shape[2] - size)
     left = generator.randint(0, clip_CTHW.shape[3] - size)
     clip_CTHW = clip_CTHW[:, :, top : top + size, left : left + size]
     if augmentation.flip and generator.random() < 0.5:
         clip_CTHW = clip_CTHW.flip(3)
-    return clip_CTHW.contiguous()
+    if augmentation.affine or augmentation.random_ops or augmentation.erasing:
+        clip_CTHW = randomly_changed(clip_CTHW, augmentation, generator.getrandbits(63))
+    return clip_CTHW
 
 
 def draw_short_side(augmentation: Augmentation, generator: random.Random) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -26,9 +26,13 @@ class Classifier:
     facts: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        classes = self.model.settings.num_classes
-        if len(self.labels) != classes:
-            raise WeightsError(f"{len(self.labels)} class names for a model of {classes} classes")
+        check_labels(self.labels, self.model.settings.num_classes, "Classifier")
+
+
+def check_labels(labels: Sequence[str], classes: int, source: object) -> None:
+    """Raises WeightsError, naming where the labels come from, unless there is one a class."""
+    if len(labels) != classes:
+        raise WeightsError(f"{source}: {len(labels)} class names for a model of {classes} classes")
 
 
 def load_strictly(model: TimeSformer, tensors: dict[str, Tensor], source: Path | str) -> None:

@@ -1,4 +1,4 @@
-"""Write a classifier in another layout."""
+"""Weights in another layout."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from timesformer.errors import SettingError, WeightsError
-from timesformer.weights.classifier import Classifier
+from timesformer.weights import Classifier, open_weights
 from timesformer.weights.huggingface import save_huggingface
 from timesformer.weights.mmaction2 import save_mmaction2
 from timesformer.weights.native import save_native
@@ -16,17 +16,27 @@ from timesformer.weights.official import save_official
 Layout = Literal["native", "official", "mmaction2", "huggingface"]
 
 
+def convert(
+    weights: str | Path, out: str | Path, layout: str, *, labels: str | Path | None = None, heads: int | None = None
+) -> Classifier:
+    """Read weights as `open_weights` does and write them as `save_as` does; returns what was written.
+
+    What is asked for is checked before anything is read.
+    """
+    _check_target(Path(out), layout)
+    classifier = open_weights(weights, labels=labels, heads=heads)
+    save_as(classifier, out, layout)
+    return classifier
+
+
 def save_as(classifier: Classifier, out: str | Path, layout: str) -> Path:
     """Write to OUT, a new folder (native, huggingface) or file (official, mmaction2); returns it.
 
-    Raises WeightsError for a model that the layout cannot express, SettingError for a layout that is none.
+    Raises WeightsError for a model that the layout cannot express and for OUT that exists or cannot be written,
+    SettingError for a layout that is none; nothing is left behind then.
     """
     out = Path(out)
-    if layout not in get_args(Layout):
-        raise SettingError(f"layout {layout!r}: expected {', '.join(get_args(Layout))}")
-    if out.exists():
-        raise WeightsError(f"{out}: exists already; name a new file or folder")
-    out.parent.mkdir(parents=True, exist_ok=True)
+    _check_target(out, layout)
     writers: dict[str, Callable[[Classifier, Path], None]] = {
         "native": save_native,
         "official": save_official,
@@ -35,3 +45,10 @@ def save_as(classifier: Classifier, out: str | Path, layout: str) -> Path:
     }
     writers[layout](classifier, out)
     return out
+
+
+def _check_target(out: Path, layout: str) -> None:
+    if layout not in get_args(Layout):
+        raise SettingError(f"layout {layout!r}: expected {', '.join(get_args(Layout))}")
+    if out.exists():
+        raise WeightsError(f"{out}: exists already; name a new file or folder")

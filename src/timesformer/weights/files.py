@@ -1,4 +1,4 @@
-"""Files of tensors: safetensors, and pickles that hold nothing but tensors and plain values."""
+"""Files of tensors: safetensors, and pickles that hold nothing but tensors and plain values; whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ import shutil
 import tempfile
 import warnings
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from timesformer.errors import WeightsError
@@ -67,17 +67,109 @@ def tensors_in(content: object, source: object) -> dict[str, Tensor]:
     return content
 
 
+def write_safetensors(tensors: dict[str, Tensor], file: Path) -> None:
+    """Write tensors to a new file, which others may read as the umask says: safetensors leaves it to the owner."""
+    file.touch()
+    mode = file.stat().st_mode
+    save_file(tensors, file, metadata={"format": "pt"})
+    file.chmod(mode)
+
+
 def write_pickle(content: dict[str, Any], file: Path) -> None:
-    """Write with torch.save; the file appears under its name only when it is complete."""
+    """Write with torch.save; the file appears under its name only when it is complete.
+
+    Raises WeightsError where it cannot be written.
+    """
     temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
+    with _writing(file):
+        try:
+            with temporary.open("wb") as stream:
+                torch.save(content, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(file)
+        except RuntimeError as error:  # torch's writer, which hides what the system said
+            said = error.__context__
+            raise (said if isinstance(said, OSError) else OSError(_one_line(error))) from None
+        finally:
+            with suppress(OSError):
+                temporary.unlink()
+
+
+@contextmanager
+def new_folder(folder: Path, files: Collection[str]) -> Iterator[Path]:
+    """A temporary folder that becomes `folder` when the block ends without an error.
+
+    Older weights in `folder` give way as a whole: under its name lie the old files, for a moment nothing, then the
+    new ones, never some of each. What lies there beside `files` is kept. Raises WeightsError where `folder` is not
+    one of weights, and where it cannot be written.
+    """
+    _check_replaceable(folder, files)
+    place = folder.resolve()  # a link stays a link
+    with _writing(folder):
+        workshop = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=place.parent))
+        new, old = workshop / "new", workshop / "old"
+        try:
+            new.mkdir()  # with the rights that the umask gives, other than mkdtemp's
+            yield new
+            for path in (*new.iterdir(), new):
+                flush(path)
+            _exchange(new, place, old)
+            for entry in old.iterdir() if old.exists() else ():
+                if entry.name not in files:
+                    entry.rename(place / entry.name)
+            shutil.rmtree(old, ignore_errors=True)
+            flush(place.parent)
+        finally:
+            shutil.rmtree(new, ignore_errors=True)
+            with suppress(OSError):
+                workshop.rmdir()  # but for what could not be put back
+
+
+def _check_replaceable(folder: Path, files: Collection[str]) -> None:
+    """Raises WeightsError where there is something, but no folder of weights."""
+    if not folder.exists():
+        return
+    if not folder.is_dir():
+        raise WeightsError(f"{folder}: is a file; name a folder")
+    names = sorted(entry.name for entry in folder.iterdir() if not entry.name.startswith("."))
+    others = [name for name in names if name not in files]
+    if others and not {"config.json", "model.safetensors"} <= set(names):
+        listed = f"{', '.join(others[:3])}{', ...' if others[3:] else ''}"
+        raise WeightsError(f"{folder}: holds other files ({listed}); name a new folder or one of weights to replace")
+
+
+def _exchange(new: Path, place: Path, old: Path) -> None:
+    """Put a folder in its place; what was there goes to `old`, and comes back where that fails."""
+    if not place.exists():
+        new.rename(place)
+        return
+    place.rename(old)
     try:
-        with temporary.open("wb") as stream:
-            torch.save(content, stream)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
-    finally:
-        temporary.unlink(missing_ok=True)
+        new.rename(place)
+    except BaseException:
+        old.rename(place)
+        raise
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Make the folders above a path that the block writes; where it fails, they go again.
+
+    What the system says against it is a WeightsError that names the path.
+    """
+    missing = [parent for parent in path.parents if not parent.exists()]
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException as error:
+        for parent in missing:
+            with suppress(OSError):
+                parent.rmdir()
+        if isinstance(error, (OSError, SafetensorError)):
+            reason = getattr(error, "strerror", None) or _one_line(error)
+            raise WeightsError(f"{path}: cannot be written: {reason}") from error
+        raise
 
 
 def flush(path: Path) -> None:
@@ -110,28 +202,3 @@ def _starts(file: Path) -> bytes:
 
 def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())[:160] or type(error).__name__
-
-
-@contextmanager
-def new_folder(folder: Path, files: Collection[str]) -> Iterator[Path]:
-    """A temporary folder that becomes `folder`, or replaces the files in it, when the block ends without an error.
-
-    Raises WeightsError where `folder` holds anything but `files`: it is somebody else's.
-    """
-    if folder.exists() and (not folder.is_dir() or any(entry.name not in files for entry in folder.iterdir())):
-        raise WeightsError(f"{folder}: holds other files; name a new folder or one of weights to replace")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
-        yield temporary
-        for file in temporary.iterdir():
-            flush(file)
-        temporary.chmod(0o755)
-        if folder.exists():
-            for file in temporary.iterdir():
-                file.replace(folder / file.name)
-        else:
-            temporary.rename(folder)
-        flush(folder)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)

@@ -13,14 +13,20 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from timesformer.config import ModelSettings, Preprocessing, Scheme
 from timesformer.errors import WeightsError
 from timesformer.weights.card import model_card
 from timesformer.weights.classifier import Classifier
-from timesformer.weights.files import new_folder, read_json, read_pickle, read_safetensors, tensors_in
+from timesformer.weights.files import (
+    new_folder,
+    read_json,
+    read_pickle,
+    read_safetensors,
+    tensors_in,
+    write_safetensors,
+)
 from timesformer.weights.labels import named_or_default
 from timesformer.weights.names import (
     check_expressible,
@@ -107,7 +113,7 @@ def save_huggingface(classifier: Classifier, folder: Path) -> None:
     with new_folder(folder, FILES) as place:
         for name, values in (("config.json", config), (PROCESSOR, processor_values(preprocessing, settings))):
             (place / name).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
+        write_safetensors(tensors, place / "model.safetensors")
         (place / "README.md").write_text(model_card(classifier), "utf-8")
 
 

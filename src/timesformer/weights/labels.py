@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from importlib import resources
 from pathlib import Path
 
@@ -15,7 +16,11 @@ def read_labels(file: str | Path) -> tuple[str, ...]:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise WeightsError(f"{path}: not a list of class names that can be read: {error}") from None
-    return tuple(line.strip() for line in lines if line.strip())
+    names = tuple(line.strip() for line in lines if line.strip())
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    if twice:
+        raise WeightsError(f"{path}: class {twice[0]} is there twice; expected each once")
+    return names
 
 
 def named_or_default(names: object, classes: int) -> tuple[str, ...]:

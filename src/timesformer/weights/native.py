@@ -15,15 +15,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from safetensors.torch import save_file
 from torch import Tensor
 
 from timesformer.config import ModelSettings, Preprocessing
 from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights.card import model_card
-from timesformer.weights.classifier import Classifier, load_strictly
-from timesformer.weights.files import new_folder, read_json, read_safetensors
+from timesformer.weights.classifier import Classifier, check_labels, load_strictly
+from timesformer.weights.files import new_folder, read_json, read_safetensors, write_safetensors
 from timesformer.weights.names import settings_from
 
 VERSION = 1
@@ -48,13 +47,14 @@ class Configuration(NamedTuple):
 def save_native(classifier: Classifier, folder: str | Path, facts: Mapping[str, str] | None = None) -> None:
     """Write a classifier to a folder, which appears, or replaces an older one, only when it is complete.
 
-    `facts`: what is known of its training, beside the classifier's own.
+    `facts`: what is known of its training, beside the classifier's own. Raises WeightsError where the folder holds
+    something other than weights, and where it cannot be written.
     """
     classifier = dataclasses.replace(classifier, facts={**classifier.facts, **(facts or {})})
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in classifier.model.state_dict().items()}
     text = json.dumps(classifier_config(classifier), indent=2, ensure_ascii=False)
     with new_folder(Path(folder), FILES) as place:
-        save_file(tensors, place / "model.safetensors", metadata={"format": "pt"})
+        write_safetensors(tensors, place / "model.safetensors")
         (place / "config.json").write_text(text + "\n", "utf-8")
         (place / "README.md").write_text(model_card(classifier), "utf-8")
 
@@ -93,7 +93,7 @@ def read_config(config: object, source: Path) -> Configuration | None:
     if config.get("version") != VERSION:
         raise WeightsError(f"{source}: version {config.get('version')!r}; this package reads version {VERSION}")
     try:
-        return Configuration(
+        found = Configuration(
             settings_from(ModelSettings, config["model"], f"{source}: model"),
             settings_from(Preprocessing, config["preprocessing"], f"{source}: preprocessing"),
             tuple(str(name) for name in config["labels"]),
@@ -101,3 +101,5 @@ def read_config(config: object, source: Path) -> Configuration | None:
         )
     except (KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{source}: incomplete: {error}") from None
+    check_labels(found.labels, found.model.num_classes, source)
+    return found

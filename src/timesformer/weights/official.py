@@ -13,7 +13,7 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from timesformer.config import Preprocessing, Scheme
+from timesformer.config import ModelSettings, Preprocessing, Scheme
 from timesformer.errors import WeightsError
 from timesformer.weights.classifier import Classifier
 from timesformer.weights.files import tensors_in, write_pickle
@@ -21,6 +21,7 @@ from timesformer.weights.labels import default_labels
 from timesformer.weights.names import (
     check_expressible,
     count_blocks,
+    dimension_values,
     expand,
     settings_from,
     settings_of,
@@ -69,7 +70,7 @@ def save_official(classifier: Classifier, file: Path) -> None:
             "MEAN": list(preprocessing.mean),
             "STD": list(preprocessing.std),
         },
-        "MODEL": {"ARCH": "vit", "MODEL_NAME": "vit_base_patch16_224", "NUM_CLASSES": settings.num_classes},
+        "MODEL": {"ARCH": "vit", "MODEL_NAME": _model_name(settings), "NUM_CLASSES": settings.num_classes},
         "TEST": {"NUM_ENSEMBLE_VIEWS": preprocessing.test_clips, "NUM_SPATIAL_CROPS": preprocessing.test_crops},
         "TIMESFORMER": {"ATTENTION_TYPE": settings.scheme},
     }
@@ -109,6 +110,13 @@ def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
             BLOCK + "temporal_fc.{p}": "blocks.{i}.steps.time.fc.{p}",
         }
     return expand(templates, depth)
+
+
+def _model_name(settings: ModelSettings) -> str:
+    """The released code's name of ViT-B/16, the one model it builds from a configuration; others in its manner."""
+    named = dimension_values(settings.dimensions)
+    size = named.get("size") or "_".join(f"{name}{number}" for name, number in settings.dimensions._asdict().items())
+    return f"vit_{size}_patch{settings.patch_size}_224"
 
 
 def _scheme(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Path) -> Scheme:

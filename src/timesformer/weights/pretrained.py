@@ -10,7 +10,7 @@ from timesformer.config import Preprocessing
 from timesformer.errors import WeightsError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.weights import open_weights
-from timesformer.weights.classifier import Classifier
+from timesformer.weights.classifier import Classifier, check_labels
 from timesformer.weights.labels import default_labels
 from timesformer.weights.native import save_native
 
@@ -32,9 +32,7 @@ def save_pretrained(
     facts: Mapping[str, str] | None,
 ) -> None:
     """Write a model with class names and preprocessing: those given, else those it came with, else defaults."""
-    names = model.labels or default_labels(model.settings.num_classes) if labels is None else tuple(labels)
-    classifier = Classifier(model, preprocessing or model.preprocessing or Preprocessing(), names, model.facts)
-    save_native(classifier, folder, facts)
+    save_native(_classifier(model, labels, preprocessing, folder), folder, facts)
 
 
 def push_to_hub(
@@ -52,12 +50,21 @@ def push_to_hub(
     from huggingface_hub.errors import HfHubHTTPError
     from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the one it uses itself
 
+    classifier = _classifier(model, labels, preprocessing, repository)
     api = HfApi(token=token)
     with tempfile.TemporaryDirectory() as folder:
-        save_pretrained(model, Path(folder) / "model", labels, preprocessing, facts)
+        save_native(classifier, Path(folder) / "model", facts)
         try:
             address = api.create_repo(repository, private=private, exist_ok=True)
             api.upload_folder(repo_id=repository, folder_path=Path(folder) / "model")
         except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
             raise WeightsError(f"{repository}: cannot be uploaded: {' '.join(str(error).split())[:160]}") from None
     return str(address)
+
+
+def _classifier(
+    model: TimeSformer, labels: Sequence[str] | None, preprocessing: Preprocessing | None, place: str | Path
+) -> Classifier:
+    names = model.labels or default_labels(model.settings.num_classes) if labels is None else tuple(labels)
+    check_labels(names, model.settings.num_classes, place)
+    return Classifier(model, preprocessing or model.preprocessing or Preprocessing(), names, model.facts)

@@ -21,11 +21,11 @@ def resize_classifier(
 
     Tables are resized as `position_resize` names ("bicubic", "nearest", "nearest_flat"), or else as the model's own
     setting does: weights of the official code have "nearest", what its forward pass does. Raises SettingError for a
-    size that is no multiple of the patch.
+    size that is no multiple of the patch, and for no frames.
     """
     old = classifier.model.settings
-    changes = {"image_size": image_size or old.image_size, "num_frames": num_frames or old.num_frames,
-               "position_resize": position_resize or old.position_resize}  # fmt: skip
+    given = {"image_size": image_size, "num_frames": num_frames, "position_resize": position_resize}
+    changes = {name: value for name, value in given.items() if value is not None}
     settings = make(ModelSettings, old.model_dump() | changes, "another clip shape")
     if settings == old:
         return classifier

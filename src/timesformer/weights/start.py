@@ -23,7 +23,7 @@ class Start(NamedTuple):
 
 
 # What a recipe decides even where the network comes from other weights of a video model.
-RECIPE_DECIDES = ("image_size", "num_frames", "drop_path", "dropout", "position_resize")
+RECIPE_DECIDES = ("image_size", "num_frames", "drop_path", "dropout", "position_resize", "pooling")
 
 
 def start(
@@ -32,9 +32,11 @@ def start(
     """A new model for `labels`; with `init`, a copy of other weights changed to fit.
 
     From a video model come the architecture, the pixel normalisation and all tensors; the recipe decides image size,
-    frames and dropout. From an image ViT come width, depth, heads, patch size, pixel normalisation and all its
+    frames, dropout and pooling. From an image ViT come width, depth, heads, patch size, pixel normalisation and all its
     tensors, every attention step starting as a copy of its attention; the recipe decides the rest (paper, section 4).
-    Position tables are resized; a head for other classes is made anew.
+    Position tables are resized. The head of a video model is kept where the classes are the same, in any order, and
+    where `labels` are as many numbers, which stand for places among the weights' classes: the classifier then has the
+    weights' names. For other classes it is made anew.
     """
     if init is None:
         model = TimeSformer(**architecture.model_dump(), num_classes=len(labels))
@@ -58,13 +60,37 @@ def _from_video(
     model = TimeSformer(**settings.model_dump())
     tensors = given.model.state_dict()
     notes = [f"from {init}, {_name(settings)}: architecture and pixel normalisation are the weights', not the recipe's"]
-    if given.labels != labels:
+    if settings.pooling != old.pooling:
+        tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("pooling.")}
+        tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("pooling.")}
+        notes.append(f"pooling {settings.pooling} in place of {old.pooling}")
+    places = _places(labels, given.labels)
+    if places is None:
         tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
         notes.append(f"new head for {len(labels)} classes (the weights have {len(given.labels)} others)")
+    elif set(labels) != set(given.labels):
+        labels = given.labels
+        notes.append(f"head kept: the data's classes are numbers, taken as places among the weights' {len(labels)}")
+    elif labels != given.labels:
+        tensors |= {name: tensors[name][places] for name in ("head.weight", "head.bias")}
+        notes.append(f"head kept, its {len(labels)} classes put in the data's order")
     notes += resize_tables(tensors, old.image_size // old.patch_size, settings)
     load_strictly(model, tensors, init)
     pixels = {name: getattr(given.preprocessing, name) for name in ("mean", "std", "channels")}
     return Start(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)
+
+
+def _places(labels: tuple[str, ...], old: tuple[str, ...]) -> list[int] | None:
+    """The place of each class among the old ones; None where they are others.
+
+    Numbers are places where the old classes have names, as `Manifest.with_labels` takes them.
+    """
+    if len(labels) == len(old) == len(set(old)) and set(labels) == set(old):
+        return [old.index(name) for name in labels]
+    numbers = [str(number) for number in range(len(old))]
+    if list(labels) == numbers and not any(name.isdecimal() for name in old):
+        return list(range(len(old)))
+    return None
 
 
 def _from_image(
@@ -97,8 +123,10 @@ def _from_image(
     ]
     notes += resize_tables(tensors, image.side, settings)
     # What an image model lacks: the head, the time table, the last linear layer of the added steps.
-    new = {name: tensor for name, tensor in model.state_dict().items()
-           if name.startswith("head.") or name.endswith((".fc.weight", ".fc.bias", "time_table"))}  # fmt: skip
+    starts, ends = ("head.", "pooling."), (".fc.weight", ".fc.bias", "time_table")
+    new = {
+        name: tensor for name, tensor in model.state_dict().items() if name.startswith(starts) or name.endswith(ends)
+    }
     load_strictly(model, new | tensors, init)
     pixels = {"mean": image.mean, "std": image.std, "channels": "rgb"}
     return Start(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)

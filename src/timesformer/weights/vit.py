@@ -107,8 +107,9 @@ def read_image_vit(path: Path) -> ImageViT | None:
 
 
 def _read_huggingface(folder: Path, kind: str, config: Mapping[str, Any]) -> ImageViT:
-    if config.get("hidden_act", "gelu") != "gelu" or config.get("use_swiglu_ffn"):
-        raise WeightsError(f"{folder / 'config.json'}: only MLPs with GELU can be loaded")
+    for name, only in (("hidden_act", "gelu"), ("use_swiglu_ffn", False)):
+        if config.get(name, only) != only:
+            raise WeightsError(f"{folder / 'config.json'}: {name} is {config[name]!r}; only {only!r} can be loaded")
     heads = config.get("num_attention_heads")
     if not isinstance(heads, int):
         raise WeightsError(f"{folder / 'config.json'}: num_attention_heads is {heads!r}; expected a number")

@@ -1,0 +1,73 @@
+"""RUN/checkpoints/last.ckpt: all that an interrupted run needs to go on as if nothing had happened.
+
+A checkpoint holds the weights, the optimiser, the schedule, the averaged weights, the gradient scaler, and how far the
+run is: the epoch, the batch inside it and the sums its figures are made of. Nothing else is needed, since what is drawn
+at random is drawn anew from the seed and the place in the run.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Checkpoint
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+
+from timesformer.data.loader import ShuffledEpochs
+from timesformer.errors import TrainingError
+
+
+class AtomicFiles(TorchCheckpointIO):
+    """Writes a checkpoint under another name, flushes it to the disk, then renames it over the one before."""
+
+    def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
+        """Raises TrainingError where it cannot be written; the checkpoint before stays."""
+        path = Path(path)
+        temporary = path.with_name(f".{path.name}.tmp")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with temporary.open("wb") as stream:
+                torch.save(checkpoint, stream)
+                stream.flush()
+                os.fsync(stream.fileno())
+            temporary.replace(path)
+        except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
+            temporary.unlink(missing_ok=True)
+            reason = " ".join(str(error).split())[:200]
+            kept = "the one before is unharmed" if path.exists() else "there is none before it"
+            raise TrainingError(f"{path}: this checkpoint cannot be written ({reason}); {kept}") from error
+
+
+class SaveCheckpoints(Checkpoint):
+    """Keeps last.ckpt: after every epoch, and every `steps` optimiser steps inside one."""
+
+    def __init__(self, file: Path, sampler: ShuffledEpochs, steps: int | None) -> None:
+        self.file, self.sampler, self.steps = file, sampler, steps
+        self.place = (0, 0)  # the epoch and the batch to go on with
+        self.stepped = 0
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        stepped, self.stepped = trainer.global_step > self.stepped, trainer.global_step
+        last = batch_idx + 1 == trainer.num_training_batches
+        if self.steps and stepped and not last and trainer.global_step % self.steps == 0:
+            self._save(trainer, trainer.current_epoch, batch_idx + 1)
+
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._save(trainer, trainer.current_epoch + 1, 0)
+
+    def _save(self, trainer: Trainer, epoch: int, batch: int) -> None:
+        self.place = (epoch, batch)
+        trainer.save_checkpoint(self.file)
+
+    def state_dict(self) -> dict[str, Any]:
+        return {"place": self.place, "stepped": self.stepped}
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Lightning tells the sampler of the epoch only after worker processes have been asked for batches."""
+        self.place, self.stepped = state_dict["place"], state_dict["stepped"]
+        self.sampler.go_to(*self.place)

@@ -1,0 +1,109 @@
+"""RUN/log.txt: what a run says to the person who started it; and RUN/sessions.yaml: where and with what it ran."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+import sys
+from datetime import UTC, datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+
+from timesformer.config import Recipe
+from timesformer.training.launch import Launch
+
+PACKAGES = ("timesformer", "torch", "lightning", "av", "kornia", "torchmetrics", "numpy")
+
+
+class Log:
+    """Lines for the terminal and for RUN/log.txt; only the first process of a run speaks."""
+
+    def __init__(self, folder: Path, console: Console, *, speaks: bool = True) -> None:
+        self.folder, self.console, self.speaks = folder, console, speaks
+
+    def say(self, line: str, style: str | None = None) -> None:
+        """Print a line, and append it to the file with the time."""
+        if not self.speaks:
+            return
+        self.console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+        if self.folder.is_dir():
+            with (self.folder / "log.txt").open("a", encoding="utf-8") as stream:
+                stream.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {line}\n")
+
+
+def describe_session(launch: Launch, seed: int, data: str, init: str | None) -> dict[str, Any]:
+    """What a run depends on beside its recipe: command, data, weights, versions, commit of the code, hardware."""
+    return {
+        "began": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z",
+        "command": " ".join(sys.argv),
+        "folder": os.getcwd(),
+        "data": data,
+        "init": init,
+        "seed": seed,
+        "processes": launch.process.world,
+        "machines": launch.nodes,
+        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "code": _git_state(),
+        "hardware": {
+            "system": platform.platform(),
+            "processor": _processor(),
+            "cores": os.cpu_count(),
+            "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
+        },
+    }
+
+
+def read_sessions(folder: Path) -> list[dict[str, Any]]:
+    """The sessions of a run, the first first; none where there is no file that can be read."""
+    try:
+        sessions = yaml.safe_load((folder / "sessions.yaml").read_text(encoding="utf-8"))
+    except (OSError, ValueError, yaml.YAMLError):
+        return []
+    return sessions if isinstance(sessions, list) else []
+
+
+def write_session(folder: Path, recipe: Recipe, session: dict[str, Any]) -> None:
+    """Write recipe.yaml and append to sessions.yaml; each file is replaced when the new one is complete."""
+    texts = {"recipe.yaml": recipe.model_dump(mode="json"), "sessions.yaml": [*read_sessions(folder), session]}
+    for name, content in texts.items():
+        temporary = folder / f".{name}.tmp"
+        with temporary.open("w", encoding="utf-8") as stream:
+            yaml.safe_dump(content, stream, sort_keys=False)
+            stream.flush()
+            os.fsync(stream.fileno())
+        temporary.replace(folder / name)
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def _processor() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
+
+
+def _git_state() -> str:
+    """Commit of the checkout this package runs from, and whether it was changed since; "" where there is none."""
+    folder = Path(__file__).parent
+    try:
+        commit, status = (
+            subprocess.run(["git", *words], cwd=folder, capture_output=True, text=True, timeout=10, check=True).stdout
+            for words in (["rev-parse", "HEAD"], ["status", "--porcelain", "--untracked-files=no"])
+        )
+        subprocess.run(["git", "ls-files", "--error-unmatch", __file__], cwd=folder, capture_output=True, check=True)
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return commit.strip() + (", changed since" if status.strip() else "")

@@ -1,0 +1,180 @@
+"""A probe: heads trained on the features of a frozen backbone, one for each of several learning rates, all at once.
+
+The features of every video are computed once and kept in RUN/features. With `model.pooling` class_token the head is
+linear, on standardised features, and the scaling is folded into its weights afterwards; with attentive it is a learned
+query's attention to all tokens, and a linear layer. The rate and the epoch that are best on `val` are kept. Without a
+`val` split a fifth of the training videos chooses them, and the head is trained once more on all.
+
+Dimensions: N clips, M tokens, D channels, K classes.
+"""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from rich.console import Console
+from rich.progress import track
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim import AdamW
+from torch.utils.data import DataLoader
+
+from timesformer.config import Recipe
+from timesformer.data.dataset import Batch, LeftOut, Sample
+from timesformer.training.log import Log
+from timesformer.training.optim import make_schedule
+from timesformer.video.transforms import normalise
+from timesformer.weights import Classifier
+from timesformer.weights.files import read_safetensors
+
+HELD_OUT = 5  # one in so many training videos chooses where there is no `val` split
+
+
+class Features(NamedTuple):
+    """Class tokens (N, D) or all tokens (N, M, D) of clips, the class of each, and the video it is of."""
+
+    features: Tensor
+    labels_N: Tensor
+    videos_N: Tensor
+
+
+class Chosen(NamedTuple):
+    """The best head: its learning rate, epoch and share of right answers on the videos that chose."""
+
+    head: nn.Module
+    rate: float
+    epoch: int
+    top1: float
+
+
+def compute_features(
+    classifier: Classifier,
+    loader: DataLoader[Sample],
+    file: Path,
+    left_out: LeftOut,
+    precision: str,
+    console: Console,
+) -> Features:
+    """Features of all clips of a loader, from `file` where they are there already."""
+    if file.exists():
+        kept = read_safetensors(file)
+        return Features(kept["features"], kept["labels"], kept["videos"])
+    model = classifier.model
+    device = next(model.parameters()).device
+    parts, labels, videos = [], [], []
+    model.eval()
+    for batch in track(loader, f"features of {file.stem}", console=console, transient=True):
+        assert isinstance(batch, Batch)
+        left_out.add(batch.problems)
+        if not len(batch.labels_B):
+            continue
+        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
+            clips_BCTHW = normalise(batch.views_VCTSS.to(device), classifier.preprocessing)
+            attentive = model.settings.pooling == "attentive"
+            found = model.forward_tokens(clips_BCTHW) if attentive else model.forward_features(clips_BCTHW)
+        parts.append(found.to(torch.bfloat16 if attentive else torch.float32).cpu())
+        labels.append(batch.labels_B.repeat_interleave(batch.counts_B))
+        videos.append(batch.rows_B.repeat_interleave(batch.counts_B))
+    features = Features(torch.cat(parts), torch.cat(labels), torch.cat(videos))
+    file.parent.mkdir(parents=True, exist_ok=True)
+    temporary = file.with_name(f".{file.name}.tmp")
+    tensors = {"features": features.features, "labels": features.labels_N, "videos": features.videos_N}
+    save_file(tensors, temporary)
+    temporary.replace(file)
+    return features
+
+
+def train_probe(
+    classifier: Classifier, recipe: Recipe, training: Features, validation: Features | None, log: Log
+) -> tuple[Classifier, Chosen]:
+    """The classifier with the best head, on the backbone it came with."""
+    assert recipe.probe is not None
+    rates = recipe.probe.learning_rates
+    model = classifier.model
+    start = nn.Sequential(*([] if model.pooling is None else [model.pooling]), model.head)
+    mean_D, std_D = torch.zeros(()), torch.ones(())
+    if model.pooling is None:
+        std_D, mean_D = torch.std_mean(training.features, dim=0)
+        std_D = std_D.clamp_min(1e-6)
+    whole = training._replace(features=(training.features - mean_D) / std_D)
+    if validation is not None:
+        choosing = validation._replace(features=(validation.features - mean_D) / std_D)
+        chosen = _best(start, recipe, whole, choosing, rates)
+    else:
+        held = _held_out(whole, recipe.seed)
+        chosen = _best(start, recipe, _rows(whole, ~held), _rows(whole, held), rates)
+    tried, chooser = ", ".join(f"{rate:g}" for rate in rates), "the val split" if validation else "videos held out"
+    log.say(
+        f"probe   of the learning rates {tried} the best on {chooser} is {chosen.rate:g}, after epoch {chosen.epoch} "
+        f"of {recipe.training.epochs}: top-1 {chosen.top1:.3f}"
+    )
+    if validation is None:
+        for epoch, heads in _train(start, recipe, whole, (chosen.rate,)):
+            if epoch == chosen.epoch:
+                chosen = chosen._replace(head=heads[0])
+                break
+    result = copy.deepcopy(model)
+    *pooling, linear = chosen.head.children()
+    assert isinstance(linear, nn.Linear)
+    if isinstance(result.pooling, nn.Module):
+        result.pooling.load_state_dict(pooling[0].state_dict())
+    with torch.no_grad():
+        result.head.weight.copy_(linear.weight / std_D)
+        result.head.bias.copy_(linear.bias - result.head.weight @ mean_D.expand(linear.in_features))
+    return dataclasses.replace(classifier, model=result), chosen
+
+
+def _best(start: nn.Module, recipe: Recipe, training: Features, choosing: Features, rates: tuple[float, ...]) -> Chosen:
+    best = Chosen(start, rates[0], 0, -1.0)
+    for epoch, heads in _train(start, recipe, training, rates):
+        for rate, head in zip(rates, heads, strict=True):
+            answers = torch.cat([head(part.float()).argmax(1) for part in choosing.features.split(256)])
+            top1 = float((answers == choosing.labels_N).float().mean())
+            if top1 > best.top1:
+                best = Chosen(copy.deepcopy(head), rate, epoch, top1)
+    return best
+
+
+def _train(
+    start: nn.Module, recipe: Recipe, training: Features, rates: tuple[float, ...]
+) -> Iterator[tuple[int, list[nn.Module]]]:
+    """After every epoch its number, from 1, and the heads, one a learning rate."""
+    heads = [copy.deepcopy(start) for _ in rates]
+    groups = [{"params": list(head.parameters()), "lr": rate} for head, rate in zip(heads, rates, strict=True)]
+    optimizer = AdamW(groups, betas=recipe.optimizer.betas, weight_decay=recipe.optimizer.weight_decay)
+    clips, epochs = len(training.labels_N), recipe.training.epochs
+    batch = min(recipe.training.batch_size, clips)
+    schedule = make_schedule(optimizer, recipe.optimizer, -(-clips // batch), epochs)
+    for epoch in range(epochs):
+        generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
+        for rows in torch.randperm(clips, generator=generator).split(batch):
+            features, labels = training.features[rows].float(), training.labels_N[rows]
+            losses = [F.cross_entropy(head(features), labels, label_smoothing=recipe.training.label_smoothing)
+                      for head in heads]  # fmt: skip
+            optimizer.zero_grad()
+            torch.stack(losses).sum().backward()
+            optimizer.step()
+            schedule.step()
+        with torch.no_grad():
+            yield epoch + 1, heads
+
+
+def _held_out(whole: Features, seed: int) -> Tensor:
+    """Which clips choose: those of a fifth of each class's videos."""
+    generator = torch.Generator().manual_seed(seed)
+    held = torch.zeros(len(whole.labels_N), dtype=torch.bool)
+    for label in whole.labels_N.unique():
+        videos = whole.videos_N[whole.labels_N == label].unique()
+        videos = videos[torch.randperm(len(videos), generator=generator)]
+        held |= torch.isin(whole.videos_N, videos[: len(videos) // HELD_OUT])
+    return held
+
+
+def _rows(features: Features, keep: Tensor) -> Features:
+    return Features(*(tensor[keep] for tensor in features))

@@ -1,0 +1,87 @@
+"""Whether a run may begin in a folder, or go on in one, and where it then goes on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+import yaml
+
+from timesformer.config import Recipe
+from timesformer.errors import SettingError
+from timesformer.training.log import read_sessions
+
+# Changes that cannot be accepted: the weights or the optimiser's memory would not fit.
+FIXED = ("model.", "optimizer.name", "optimizer.layer_decay", "optimizer.decay_all", "training.ema", "init", "classes")
+# Changes that an epoch in the middle cannot go on with: they decide what its batches are.
+EPOCH = ("seed", "training.batch_size", "training.accumulate", "training.balance", "augmentation.repeats",
+         "data.fraction", "processes", "videos")  # fmt: skip
+
+
+class Place(NamedTuple):
+    """Where a run goes on: its checkpoint, the steps behind it, and what has changed since."""
+
+    checkpoint: Path
+    steps: int
+    changed: list[str]
+
+
+def check_new(out: Path) -> None:
+    """Raises SettingError where a new run cannot begin in a folder: it must not exist or be empty."""
+    if out.exists() and not out.is_dir():
+        raise SettingError(f"{out}: is a file; a run needs a folder")
+    if read_sessions(out):
+        raise SettingError(f"{out}: holds a run already; go on with --resume or name another folder")
+    if out.exists() and any(out.iterdir()):
+        raise SettingError(f"{out}: is not empty; a run needs a folder of its own")
+
+
+def find_place(out: Path, recipe: Recipe, facts: dict[str, Any], *, accept: bool) -> Place | None:
+    """Where the run in `out` goes on; None where it was stopped before its first checkpoint.
+
+    `facts`: what beside the recipe must be as it was: init, classes, processes, videos. Raises SettingError for no run,
+    for files that are damaged, and for changes, all of them listed, unless `accept` and they can be accepted.
+    """
+    sessions = read_sessions(out)
+    if not sessions:
+        raise SettingError(f"{out}: nothing to resume, there is no run in it")
+    file = out / "checkpoints" / "last.ckpt"
+    if not file.exists():
+        return None
+    try:
+        before = yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8"))
+        kept = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+        before = {**before, **kept["facts"]}
+        steps, batch = int(kept["global_step"]), int(kept["sums"][3])
+    except Exception as error:  # whatever a damaged file makes yaml and torch raise
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+        raise SettingError(f"{out}: recipe.yaml or {file.name} is damaged, so the run cannot go on: {reason}") from None
+    changed = differences(before, recipe.model_dump(mode="json") | facts)
+    names = [line.split(" was ")[0] for line in changed]
+    fixed = [line for line, name in zip(changed, names, strict=True) if name.startswith(FIXED)]
+    within = [line for line, name in zip(changed, names, strict=True) if batch and name in EPOCH]
+    if fixed:
+        raise SettingError(f"{out}: cannot go on, since the run began with other weights: {'; '.join(fixed)}")
+    if changed and not accept:
+        raise SettingError(f"{out}: changed since the run began: {'; '.join(changed)}; --accept-changes goes on so")
+    if within:
+        raise SettingError(f"{out}: stopped inside an epoch, which needs the batches it had: {'; '.join(within)}")
+    return Place(file, steps, changed)
+
+
+def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
+    """What differs between two nested dictionaries, a line each: `key was OLD, is NEW`."""
+    changed = []
+    for key in {**before, **now}:
+        old, new = before.get(key), now.get(key)
+        if isinstance(old, dict) and isinstance(new, dict):
+            changed += differences(old, new, f"{prefix}{key}.")
+        elif old != new:
+            changed.append(f"{prefix}{key} was {_short(old)}, is {_short(new)}")
+    return changed
+
+
+def _short(value: Any) -> str:
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
