@@ -14,8 +14,9 @@ from torch import Tensor
 from timesformer.config import Preprocessing
 from timesformer.errors import EngineError, SettingError
 from timesformer.inference import engine as engine_module
+from timesformer.inference.arithmetic import attend_apart, attend_fused
 from timesformer.inference.engine import LIMITS, Agreement, load_engine
-from timesformer.inference.fused import FusedTimeSformer, attend_apart, attend_fused
+from timesformer.inference.fused import FusedTimeSformer
 from timesformer.inference.linear import PackedLinear, PlainLinear
 from timesformer.model.timesformer import TimeSformer
 from timesformer.video.transforms import normalise

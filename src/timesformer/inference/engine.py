@@ -25,7 +25,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer.errors import EngineError, SettingError
-from timesformer.inference.fused import Arithmetic, FusedTimeSformer, attend_apart, attend_fused
+from timesformer.inference.arithmetic import Arithmetic, attend_apart, attend_fused
+from timesformer.inference.fused import FusedTimeSformer
 from timesformer.inference.linear import Ending, PackedLinear, PlainLinear, has_onednn
 from timesformer.inference.predictor import find_device
 from timesformer.video.transforms import normalise
@@ -134,6 +135,8 @@ def load_engine(
     picked, reason = _pick_precision(picked_engine, precision, place)
     if engine == "auto":
         reason += "; eager is as fast as the others where oneDNN is, and needs nothing more"
+    if picked_engine == "eager" and place.type == "cpu" and not has_onednn():
+        reason += "; torch's own products, since this torch has no oneDNN"
     if picked == "int8" and clips is None:
         raise SettingError("precision int8 is calibrated on clips: give load_engine(..., clips=) some of your own")
     tested = synthetic_clip(classifier) if clips is None else clips[:CHECKED]

@@ -35,7 +35,7 @@ class Exported:
             example = torch.zeros(2, *shape, dtype=torch.uint8)
             with torch.inference_mode(False), torch.no_grad():
                 self.graphs[shape] = self.make(self.network, example)
-        return self.graphs[shape](clips_BCTHW)
+        return self.graphs[shape](clips_BCTHW.contiguous())
 
 
 def openvino_graph(bf16: bool) -> Callable[[nn.Module, Tensor], Callable[[Tensor], Tensor]]:

@@ -21,71 +21,21 @@ X, L, M any sets, lines, keys.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
-from typing import NamedTuple
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer.config import ModelSettings, Preprocessing
-from timesformer.inference.linear import Ending, PlainLinear
+from timesformer.inference.arithmetic import Arithmetic, projection, step_of, weights
+from timesformer.inference.linear import PlainLinear
 from timesformer.model.attention import Attention
 from timesformer.model.block import Block, Step
 from timesformer.model.embed import Embedding, resize_space, resize_time
 from timesformer.model.timesformer import TimeSformer
 
-Make = Callable[[str, Tensor, Tensor, Ending], nn.Module]
-Attend = Callable[[Tensor, Tensor, Tensor], Tensor]
 Grid = tuple[int, int]
 
 CENTRE = 128  # taken off the bytes before the product, so that a bfloat16 one loses less; both are exact
-SHORT = 512  # keys up to which products and softmax apart beat torch's fused bfloat16 attention on a CPU
-
-
-def attend_fused(q_XHNK: Tensor, k_XHMK: Tensor, v_XHMK: Tensor) -> Tensor:
-    """torch's fused attention, (X, H, N, K)."""
-    return F.scaled_dot_product_attention(q_XHNK, k_XHMK, v_XHMK)
-
-
-def attend_apart(q_XHNK: Tensor, k_XHMK: Tensor, v_XHMK: Tensor) -> Tensor:
-    """The same by two batched products on contiguous heads; for few keys in bfloat16 on a CPU, far faster."""
-    if k_XHMK.shape[2] > SHORT:
-        return attend_fused(q_XHNK, k_XHMK, v_XHMK)
-    q, k, v = (x.reshape(-1, *x.shape[2:]) for x in (q_XHNK, k_XHMK, v_XHMK))
-    scores = torch.baddbmm(q.new_empty(()), q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
-    return torch.bmm(scores.softmax(-1), v).view(q_XHNK.shape)
-
-
-def plain(name: str, weight: Tensor, bias: Tensor, ending: Ending) -> nn.Module:
-    """torch's own linear layer in the weights' type."""
-    return PlainLinear(weight, bias, ending)
-
-
-class Arithmetic(NamedTuple):
-    """How a network computes: its linear layers by name (weights and bias come in float32), the types of what goes into
-    the embedding's and into all others, how it attends, and by what the channels that enter a layer after a norm are
-    divided. The residual stream and the class token's last way through the network are always float32."""
-
-    make: Make = plain
-    embeds: torch.dtype = torch.float32
-    enters: torch.dtype = torch.float32
-    attend: Attend = attend_fused
-    smooth: Callable[[str], Tensor | None] = lambda name: None
-
-    def after(
-        self, norm: nn.Module, name: str, layer: nn.Module, ending: Ending = "none"
-    ) -> tuple[nn.Module, nn.Module]:
-        """A norm and the linear layer after it."""
-        assert isinstance(norm, nn.LayerNorm)
-        weight, bias = weights(layer)
-        smoothing = self.smooth(name)
-        if smoothing is not None:
-            norm = copy.deepcopy(norm)
-            norm.weight.div_(smoothing)
-            norm.bias.div_(smoothing)
-            weight = weight * smoothing
-        return norm, self.make(name, weight, bias, ending)
 
 
 class FusedEmbedding(nn.Module):
@@ -126,17 +76,22 @@ class FusedEmbedding(nn.Module):
 
     def table(self, frames: int, grid: Grid) -> Tensor:
         """All that is added to the projected patches of a clip, and the class token in its slots: (T, 1, S, D)."""
+        if torch.compiler.is_exporting():
+            return self._make_table(frames, grid)  # what is kept while a graph is traced is no tensor
         key = (frames, *grid)
         if key not in self.tables:
-            patches_T1ND = self.bias.expand(frames, 1, grid[0] * grid[1], -1)
-            class_token = self.class_token
-            if self.space is not None:
-                class_token = class_token + self.space[0, :1]
-                patches_T1ND = patches_T1ND + resize_space(self.space[:, 1:], self.grid, grid, self.resize)
-            if self.time is not None:
-                patches_T1ND = patches_T1ND + resize_time(self.time, frames, self.resize)[0, :, None, None]
-            self.tables[key] = torch.cat([class_token.expand(frames, 1, 1, -1), patches_T1ND], dim=2)
+            self.tables[key] = self._make_table(frames, grid)
         return self.tables[key]
+
+    def _make_table(self, frames: int, grid: Grid) -> Tensor:
+        patches_T1ND = self.bias.expand(frames, 1, grid[0] * grid[1], -1)
+        class_token = self.class_token
+        if self.space is not None:
+            class_token = class_token + self.space[0, :1]
+            patches_T1ND = patches_T1ND + resize_space(self.space[:, 1:], self.grid, grid, self.resize)
+        if self.time is not None:
+            patches_T1ND = patches_T1ND + resize_time(self.time, frames, self.resize)[0, :, None, None]
+        return torch.cat([class_token.expand(frames, 1, 1, -1), patches_T1ND], dim=2)
 
 
 class FusedStep(nn.Module):
@@ -340,26 +295,3 @@ def with_class_slots(x_TBSD: Tensor, slots_TB1D: Tensor) -> Tensor:
         return torch.cat([slots_TB1D, x_TBSD[:, :, 1:]], dim=2)
     x_TBSD[:, :, :1] = slots_TB1D
     return x_TBSD
-
-
-def step_of(block: Block, name: str) -> Step:
-    """A step of a block."""
-    step = block.steps[name]
-    assert isinstance(step, Step)
-    return step
-
-
-def weights(linear: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer."""
-    assert isinstance(linear, nn.Linear | nn.Conv2d)
-    assert linear.bias is not None
-    return linear.weight.detach(), linear.bias.detach()
-
-
-def projection(step: Step) -> tuple[Tensor, Tensor]:
-    """Output projection of a step, multiplied with the linear layer that follows it, if any."""
-    weight, bias = weights(step.attention.proj)
-    if step.fc is None:
-        return weight, bias
-    last_weight, last_bias = (part.double() for part in weights(step.fc))
-    return (last_weight @ weight.double()).float(), (last_weight @ bias.double() + last_bias).float()

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from timesformer.inference.fused import Arithmetic
+from timesformer.inference.arithmetic import Arithmetic
 from timesformer.inference.linear import ROWS, Ending, PlainLinear
 
 AFTER_NORM = (".qkv", ".fc1")  # ends of the names of layers whose inputs come from a norm alone

@@ -14,7 +14,8 @@ import torch
 from torch import Tensor, nn
 
 from timesformer.config import ModelSettings
-from timesformer.inference.fused import Arithmetic, ClassStep, FusedMlp, Grid, projection, step_of, weights
+from timesformer.inference.arithmetic import Arithmetic, projection, step_of, weights
+from timesformer.inference.fused import ClassStep, FusedMlp, Grid
 from timesformer.model.block import Block, Step
 from timesformer.model.schemes import time_with_class
 
