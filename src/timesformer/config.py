@@ -101,6 +101,7 @@ class ModelSettings(Architecture):
     """A whole network: an architecture and its classes."""
 
     num_classes: int = Field(400, gt=0, description="number of classes of the head")
+    multilabel: bool = Field(False, description="a video may have several classes: a score is a sigmoid of its own")
 
 
 class Sampling(Settings):

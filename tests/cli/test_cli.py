@@ -145,7 +145,7 @@ def test_top5_is_printed_where_there_are_more_than_five_classes(
     save_native(Classifier(model, Preprocessing(), names), tmp_path / "six")
     words = ("test", tmp_path / "six", "--data", bars, "--workers", 0)
     top5 = json.loads(command(*words, "--json").out)["top5"]
-    assert f"top-5                {top5:.4f}" in command(*words).out.splitlines()
+    assert f"top-5                  {top5:.4f}" in command(*words).out.splitlines()
 
 
 def assert_one_line(result: Result, *parts: str) -> None:

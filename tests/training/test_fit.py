@@ -96,7 +96,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(
             fit(recipe, bars, tmp_path / "torn")
     before = len(rows)
     result = fit(recipe, bars, tmp_path / "torn", resume=True)
-    assert result.top1 is not None
+    assert result.score is not None
     assert [epoch for epoch, _ in rows[before:]] == [2, 2, 3, 3]  # nothing is trained on twice
     assert_bit_equal(tmp_path / "whole", tmp_path / "torn")
 
@@ -151,7 +151,7 @@ def test_without_val_the_last_epoch_is_kept(bars: Path, tmp_path: Path) -> None:
 def test_without_any_split_to_watch(bars: Path, tmp_path: Path) -> None:
     shutil.copytree(bars / "train", tmp_path / "data" / "train")
     result = fit(small_recipe(), tmp_path / "data", tmp_path / "run")
-    assert (result.epoch, result.top1) == (4, None)
+    assert (result.epoch, result.score) == (4, None)
     assert open_weights(tmp_path / "run").labels == ("left", "right")
 
 

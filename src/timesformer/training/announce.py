@@ -36,15 +36,20 @@ def announce(
         rate += f" ({optimizer.learning_rate:g} for {optimizer.reference_batch} clips, {optimizer.scale_learning_rate})"
     videos = world * size // recipe.augmentation.repeats
     tail = len(training.videos) % videos if len(training.videos) >= videos else 0
+    kinds = f"{len(training.labels)} classes" + (", several a video" if training.multilabel else "")
     lines = [
-        f"data    {training.folder}: {len(training.videos)} videos to train on, {watching}, "
-        f"{len(training.labels)} classes",
+        f"data    {training.folder}: {len(training.videos)} videos to train on, {watching}, {kinds}",
         f"model   {settings.scheme}, {parameters / 1e6:.2f} M parameters, {settings.num_frames} frames of "
         f"{settings.image_size} x {settings.image_size}, patch {settings.patch_size}",
         f"steps   {recipe.training.epochs} epochs, {batch} clips a step = {world} process{'es' * (world > 1)} x {size} "
         f"clips x {accumulate} accumulated, {optimizer.name}, learning rate {rate}, seed {recipe.seed}",
         *(f"init    {note}" for note in begun.notes),
         *(f"note    {note}" for note in _notes(training, begun.classifier.preprocessing, settings.num_frames)),
+    ]
+    lines += [
+        f"note    {len(manifest.quarantined)} quarantined videos of {manifest.split} are left out"
+        for manifest in (training, watched)
+        if manifest is not None and manifest.quarantined
     ]
     if tail:
         lines.append(f"note    an epoch leaves out {tail} videos, others each time, that fill no batch")
@@ -61,9 +66,9 @@ def _notes(training: Manifest, preprocessing: Preprocessing, num_frames: int) ->
     if sampling.method == "segments":
         return []
     lengths = []
-    for path, *_ in training.videos[:LOOKED_AT]:
+    for listed in training.videos[:LOOKED_AT]:
         try:
-            with open_video(path) as video:
+            with open_video(listed.path) as video:
                 lengths.append(video.num_frames / span_length(num_frames, sampling, video.fps))
         except VideoError:
             continue  # training reports it

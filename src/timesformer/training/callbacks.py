@@ -140,13 +140,14 @@ class SaveClassifier(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ClassificationTask)
-        score = pl_module.figures.get("val_top1")
+        measured = "val_map" if pl_module.model.settings.multilabel else "val_top1"
+        score = pl_module.figures.get(measured)
         if self.best and self.score is not None and (score is None or score <= self.score):
             return
         self.score, self.epoch = score, trainer.current_epoch + 1
         facts = self.facts | {"epoch": f"{self.epoch} of {trainer.max_epochs}"}
         if score is not None:
-            facts["top-1 while training, one crop"] = f"{score:.3f}"
+            facts[f"{SHOWN[measured]} while training, one crop"] = f"{score:.3f}"
         classifier = dataclasses.replace(self.classifier, model=_whole(pl_module))
         if trainer.is_global_zero:
             save_native(classifier, self.folder, facts)

@@ -39,7 +39,7 @@ from timesformer.training.launch import Launch, find_launch
 from timesformer.training.log import Log, describe_session, write_session
 from timesformer.training.probe import compute_features, train_probe
 from timesformer.training.resume import Place, check_new, find_place
-from timesformer.training.task import ClassificationTask, class_weights
+from timesformer.training.task import ClassificationTask, video_weights
 from timesformer.weights.native import save_native
 from timesformer.weights.start import Start, start
 
@@ -54,13 +54,15 @@ LESS_MEMORY = (
 class FitResult:
     """A finished run: its classifier's folder, the epoch it is of, its score, and the videos left out.
 
-    top1: on `watched`, "val" or "test"; None where there is neither. first_process: whether this is the process that
+    score: on `watched`, "val" or "test"; None where there is neither. metric: what it is, "top-1", or "mAP" for data
+    with several classes a video. first_process: whether this is the process that
     speaks for those that shared the run.
     """
 
     model: Path
     epoch: int
-    top1: float | None
+    score: float | None
+    metric: str
     watched: str | None
     left_out: tuple[Problem, ...]
     first_process: bool = True
@@ -112,7 +114,7 @@ def fit(
              "processes": launch.process.world, "videos": len(training.videos)}  # fmt: skip
     place = find_place(out, recipe, facts, accept=accept_changes) if resume else None
     seed_everything(recipe.seed, workers=False, verbose=False)
-    begun = start(recipe.model, recipe.preprocessing, training.labels, init)
+    begun = start(recipe.model, recipe.preprocessing, training.labels, init, multilabel=training.multilabel)
     plan = _Plan(recipe, training, watched, begun, out, launch, place)
     log = Log(out, console, speaks=launch.process.rank == 0)
     before = set(out.iterdir()) if out.is_dir() else None
@@ -155,8 +157,14 @@ def _check_device(recipe: Recipe) -> None:
 
 def _manifests(data: str | Path, recipe: Recipe) -> tuple[Manifest, Manifest | None]:
     training = read_manifest(data, "train")
-    if len(training.labels) < 2:
+    if len(training.labels) < 2 and not training.multilabel:
         raise DataError(f"{training.source}: {len(training.labels)} class ({training.labels[0]}); a classifier needs 2")
+    if training.multilabel and recipe.training.label_smoothing:
+        smoothing = f"training.label_smoothing is {recipe.training.label_smoothing:g}"
+        raise SettingError(f"{smoothing}; set it to 0 for data with several classes a video")
+    if training.multilabel and recipe.probe is not None:
+        raise SettingError("a probe needs data with one class a video; train with another recipe")
+    training = training.subset(recipe.data.fraction, recipe.seed)
     splits = find_splits(data)
     watched = next((split for split in ("val", "test") if split in splits), None)
     if watched is None:
@@ -171,8 +179,7 @@ def _run(plan: _Plan, facts: dict[str, Any], session: dict[str, Any], log: Log, 
     clips = TrainingClips(plan.training, settings, preprocessing, recipe.augmentation, recipe.seed)
     weights = None
     if recipe.training.balance == "sampling":
-        weights_K = class_weights(plan.training)
-        weights = [float(weights_K[video.label]) for video in plan.training.videos]
+        weights = video_weights(plan.training)
     loader = training_loader(clips, recipe.training.batch_size, recipe.data, process, weights)
     assert isinstance(loader.sampler, ShuffledEpochs)
     watching = None
@@ -221,9 +228,8 @@ def _run(plan: _Plan, facts: dict[str, Any], session: dict[str, Any], log: Log, 
     except TrainingError as error:
         raise TrainingError(f"{error}; {_goes_on(out)}") from error
     problems = tuple(Problem(path, reason) for part in left_out for path, reason in part.reasons.items())
-    return FitResult(
-        out / "model", keep.epoch, keep.score, watched.split if watched else None, problems, process.rank == 0
-    )
+    metric, split = "mAP" if plan.training.multilabel else "top-1", watched.split if watched else None
+    return FitResult(out / "model", keep.epoch, keep.score, metric, split, problems, process.rank == 0)
 
 
 def _probe(plan: _Plan, log: Log, console: Console) -> FitResult:
@@ -245,7 +251,7 @@ def _probe(plan: _Plan, log: Log, console: Console) -> FitResult:
     result, chosen = train_probe(classifier, recipe, found[0], found[1] if len(found) > 1 else None, log)
     save_native(result, out / "model", _card(plan) | {"probe": f"learning rate {chosen.rate:g}, epoch {chosen.epoch}"})
     problems = tuple(Problem(path, reason) for part in left_out for path, reason in part.reasons.items())
-    return FitResult(out / "model", chosen.epoch, chosen.top1, "val" if len(found) > 1 else None, problems)
+    return FitResult(out / "model", chosen.epoch, chosen.top1, "top-1", "val" if len(found) > 1 else None, problems)
 
 
 def _card(plan: _Plan) -> dict[str, str]:
