@@ -11,12 +11,12 @@ from pathlib import Path
 
 import av
 import pytest
-from videos import picture, write
 
 from timesformer.data.doctor import check_data
 from timesformer.data.examine import Facts, examine
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import DataError, SettingError
+from videos import picture, write
 
 FACTS = Facts(10, 25.0, 64, 48, "h264", "")
 
