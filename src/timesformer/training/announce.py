@@ -2,35 +2,26 @@
 
 from __future__ import annotations
 
-from timesformer.config import Preprocessing, Recipe
+from timesformer.config import Preprocessing
 from timesformer.data.manifest import Manifest
 from timesformer.errors import VideoError
-from timesformer.training.launch import Launch
 from timesformer.training.log import Log
-from timesformer.training.resume import Place
+from timesformer.training.plan import Plan
 from timesformer.video.sampling import span_length
 from timesformer.video.source import open_video
-from timesformer.weights.start import Start
 
 LOOKED_AT = 5
 
 
-def announce(
-    log: Log,
-    recipe: Recipe,
-    training: Manifest,
-    watched: Manifest | None,
-    begun: Start,
-    launch: Launch,
-    place: Place | None,
-) -> None:
+def announce(log: Log, plan: Plan) -> None:
     """Print and log the facts of a run."""
+    recipe, training, watched, begun = plan.recipe, plan.training, plan.watched, plan.begun
     model = begun.classifier.model
     settings, optimizer = model.settings, recipe.optimizer
     parameters = sum(parameter.numel() for parameter in model.parameters())
     watching = f"{len(watched.videos)} to watch ({watched.split})" if watched else "none to watch"
-    world, size, accumulate = launch.process.world, recipe.training.batch_size, recipe.training.accumulate
-    batch = world * size * accumulate
+    world, size, accumulate = plan.launch.process.world, recipe.training.batch_size, recipe.training.accumulate
+    batch = plan.batch
     rate = f"{optimizer.rate_for(batch):g}"
     if optimizer.scale_learning_rate != "none" and batch != optimizer.reference_batch:
         rate += f" ({optimizer.learning_rate:g} for {optimizer.reference_batch} clips, {optimizer.scale_learning_rate})"
@@ -53,9 +44,9 @@ def announce(
     ]
     if tail:
         lines.append(f"note    an epoch leaves out {tail} videos, others each time, that fill no batch")
-    if place is not None:
-        lines.append(f"resume  after step {place.steps}")
-        lines += [f"changed {change}" for change in place.changed]
+    if plan.place is not None:
+        lines.append(f"resume  after step {plan.place.steps}")
+        lines += [f"changed {change}" for change in plan.place.changed]
     for line in lines:
         log.say(line)
 
