@@ -28,7 +28,7 @@ from timesformer.training.announce import announce
 from timesformer.training.callbacks import CountLeftOut, Figures, RecordSession, SaveClassifier
 from timesformer.training.checkpoint import SaveCheckpoints
 from timesformer.training.log import Log, describe_session, write_session
-from timesformer.training.plan import Plan, make_plan, card_facts, single_view
+from timesformer.training.plan import Plan, card_facts, make_plan, single_view
 from timesformer.training.probe import run_probe
 from timesformer.training.task import ClassificationTask, video_weights
 from timesformer.training.trainer import make_trainer
