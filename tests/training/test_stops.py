@@ -217,9 +217,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
 
     with monkeypatch.context() as patch:
         patch.setattr("timesformer.training.checkpoint.torch.save", full)
-        words = (
-            r"cannot be written \(.*No space left.*\); the one before is unharmed; the last good checkpoint is .*last"
-        )
+        words = r"cannot be written \(.*No space left.*\); the one before is unharmed; the last good"
         with pytest.raises(TrainingError, match=words):
             fit(small_recipe(), bars, tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes() == kept[0]
