@@ -4,7 +4,7 @@
 
 DATA: a data set, such as ../shared/datasets/surveillance-fight. The clips are those of the recipe k400-base: 8 frames
 of 224 x 224 out of a random short side of 256 to 320, without and with the augmentation of the recipe finetune. The
-step is forward, backward and optimiser of the base model in bf16 with 4 clips; medians of 3 steps, nothing else running.
+step is forward, backward and optimiser of the base model in bf16 with 4 clips; the median of 3 steps.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ def main() -> None:
     print(f"step of the base model, bf16, {BATCH} clips     {steps:8.3f} clips a second")
     for recipe in ("k400-base", "finetune"):
         rate = loading_rate(data, recipe, workers)
-        print(f"loader, {workers} workers, augmentation of {recipe:10} {rate:8.3f} clips a second, {rate / steps:.0f} times")
+        times = rate / steps
+        print(f"loader, {workers} workers, augmentation of {recipe:10} {rate:8.3f} clips a second, {times:.0f} times")
 
 
 if __name__ == "__main__":

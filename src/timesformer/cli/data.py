@@ -59,7 +59,8 @@ def check(
     from timesformer.data.doctor import check_data
 
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    errors = Console(stderr=True)
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("decoding", total=None)
         report = check_data(folder, out=out, jobs=jobs, time_limit=time_limit,
                             on_file=lambda done, total: progress.update(task, completed=done, total=total))  # fmt: skip
