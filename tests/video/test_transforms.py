@@ -11,7 +11,7 @@ from torch import Tensor
 
 from timesformer.config import Architecture, Augmentation, Preprocessing, Sampling
 from timesformer.errors import SettingError
-from timesformer.video.transforms import draw_short_side, normalise, training_view
+from timesformer.video.transforms import draw_short_side, normalise, training_views
 from timesformer.video.views import spatial_crops
 
 
@@ -40,7 +40,7 @@ def draws(canvas: Canvas, augmentation: Augmentation, count: int, sampling: Samp
     found = []
     for _ in range(count):
         preprocessing = Preprocessing(sampling=sampling)
-        view = training_view(canvas, MODEL, preprocessing, augmentation, generator)  # type: ignore[arg-type]
+        (view,) = training_views(canvas, MODEL, preprocessing, augmentation, generator)  # type: ignore[arg-type]
         top, ends = int(view[1, 0, 0, 0]), (int(view[2, 0, 0, 0]), int(view[2, 0, 0, -1]))
         left, mirrored = min(ends), ends[0] > ends[1]
         numbers, side = canvas.read_as[-1]
