@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -182,3 +183,25 @@ def test_too_many_bad_videos_stop_the_run_and_leave_nothing(bars: Path, tmp_path
     with pytest.raises(DataError, match=r"1 of 8 videos cannot be read.*data.max_bad_share.*0.mp4"):
         fit(small_recipe(), tmp_path / "data", tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_below_a_file_is_said_in_one_line(bars: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SettingError, match=r"file/run: this folder cannot be made: Not a directory"):
+        fit(small_recipe(), bars, tmp_path / "file" / "run")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_after_ctrl_c_the_process_can_be_interrupted_again(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning ignores interrupts from the first one on, which would leave a notebook without any."""
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupt(self: LightningModule) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClassificationTask, "on_train_epoch_start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_recipe(), bars, tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is handler

@@ -11,7 +11,9 @@ RUN/curves.png         the figures as a picture
 
 from __future__ import annotations
 
+import errno
 import shutil
+import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -23,7 +25,7 @@ from rich.console import Console
 from timesformer.config import Recipe
 from timesformer.data.dataset import LeftOut, Problem, TestingViews, TrainingClips
 from timesformer.data.loader import ShuffledEpochs, testing_loader, training_loader
-from timesformer.errors import TrainingError
+from timesformer.errors import SettingError, TrainingError, WeightsError
 from timesformer.training.announce import announce
 from timesformer.training.callbacks import CountLeftOut, Figures, RecordSession, SaveClassifier
 from timesformer.training.checkpoint import SaveCheckpoints
@@ -33,6 +35,7 @@ from timesformer.training.probe import run_probe
 from timesformer.training.task import ClassificationTask, video_weights
 from timesformer.training.trainer import make_trainer
 
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk
 LESS_MEMORY = (
     "lower training.batch_size (and raise training.accumulate), or set training.checkpoint_activations=true or "
     "training.precision=bf16-mixed"
@@ -83,7 +86,7 @@ def fit(
     session = describe_session(launch, recipe.seed, str(data), plan.facts["init"])
     try:
         if launch.process.rank == 0:
-            out.mkdir(parents=True, exist_ok=True)
+            _make_folder(out)
         announce(log, plan)
         if recipe.probe is not None:
             write_session(out, recipe, session)
@@ -93,6 +96,13 @@ def fit(
         if launch.process.rank == 0 and not (out / "checkpoints" / "last.ckpt").exists():
             _remove_new(out, before)
         raise
+
+
+def _make_folder(out: Path) -> None:
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"{out}: this folder cannot be made: {error.strerror}") from None
 
 
 def _remove_new(out: Path, before: set[Path] | None) -> None:
@@ -135,15 +145,21 @@ def _run(plan: Plan, session: dict[str, Any], log: Log, console: Console) -> Fit
     trainer = make_trainer(plan, callbacks)
     changed = bool(plan.place and plan.place.changed)
     task = ClassificationTask(classifier, recipe, plan.training, plan.batch, plan.facts, changed=changed)
+    interrupt = signal.getsignal(signal.SIGINT)
     try:
         trainer.fit(task, loader, watching, ckpt_path=plan.place.checkpoint if plan.place else None)
-    except SystemExit:  # what Lightning makes of Ctrl-C
+    except SystemExit:  # what Lightning makes of Ctrl-C, which it ignores from then on
+        signal.signal(signal.SIGINT, interrupt)
         raise KeyboardInterrupt from None
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise TrainingError(f"{error.filename or out}: cannot be written: {error.strerror}; {_goes_on(out)}") from error
     except (torch.OutOfMemoryError, RuntimeError) as error:
         if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
             raise TrainingError(f"out of memory: {LESS_MEMORY}; {_goes_on(out)}") from error
         raise
-    except TrainingError as error:
+    except (TrainingError, WeightsError) as error:
         raise TrainingError(f"{error}; {_goes_on(out)}") from error
     metric, split = "mAP" if plan.training.multilabel else "top-1", watched.split if watched else None
     return FitResult(out / "model", keep.epoch, keep.score, metric, split, _problems(left_out), process.rank == 0)

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
@@ -20,7 +21,7 @@ from timesformer.data.dataset import Batch
 from timesformer.data.manifest import Manifest
 from timesformer.errors import TrainingError
 from timesformer.evaluation.metrics import measure, measure_multilabel
-from timesformer.evaluation.scores import score_views
+from timesformer.evaluation.scores import VIEWS_AT_ONCE, score_views
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.mixing import mix
 from timesformer.training.optim import make_optimizer, make_schedule
@@ -117,9 +118,7 @@ class ClassificationTask(LightningModule):
         if clips:
             loss = self._loss(batch, labels_B) * self._share(clips)
         else:  # no readable video: a step all the same, so that no process waits for this one
-            settings = self.model.settings
-            clip = torch.zeros(1, 3, settings.num_frames, settings.image_size, settings.image_size, device=self.device)
-            loss = self.networks[0](clip).float().sum() * self._share(0)
+            loss = self.networks[0](self._black_clip()).float().sum() * self._share(0)
         self.last_loss = float(loss.detach())
         if not torch.isfinite(loss):
             self._stop(batch, number)
@@ -147,6 +146,10 @@ class ClassificationTask(LightningModule):
         self.sums[2] += len(loss_B)
         return loss_B.mean()
 
+    def _black_clip(self) -> Tensor:
+        settings = self.model.settings
+        return torch.zeros(1, 3, settings.num_frames, settings.image_size, settings.image_size, device=self.device)
+
     def _share(self, clips: int) -> float:
         """What to multiply this process's mean loss with, so that the mean over processes is the mean over clips."""
         world = self.trainer.world_size
@@ -170,6 +173,15 @@ class ClassificationTask(LightningModule):
             f"{self.trainer.global_step}); its videos: {', '.join(files)}"
         )
 
+    def check_weights(self) -> None:
+        """Raises TrainingError where a weight is no number, so that no checkpoint and no classifier holds it."""
+        weights = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in self.model.parameters()]
+        if not torch.stack([weight.isfinite().all() for weight in weights]).all():
+            raise TrainingError(
+                f"the weights are no numbers any more after step {self.trainer.global_step} in epoch "
+                f"{self.current_epoch + 1}"
+            )
+
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
@@ -185,11 +197,24 @@ class ClassificationTask(LightningModule):
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
 
+    def on_validation_start(self) -> None:
+        self.check_weights()
+
     def validation_step(self, batch: Batch, number: int) -> None:
+        if self.sharded:
+            self._keep_in_step(len(batch.views_VCTSS))
         if len(batch.labels_B):
             model = self.model if self.averaged is None else self.result
             scores_BK = score_views(model, self.preprocessing, batch.views_VCTSS, batch.counts_B)
             self.seen.append((scores_BK, batch.labels_B.cpu(), batch.rows_B.cpu()))
+
+    def _keep_in_step(self, views: int) -> None:
+        """Pass the network as often as the process with the most views: each pass needs the weights of all."""
+        passes = -(-views // VIEWS_AT_ONCE)
+        most = self.trainer.strategy.reduce(torch.tensor(passes, device=self.device), reduce_op="max")
+        with torch.inference_mode():
+            for _ in range(int(most) - passes):
+                self.model(self._black_clip())
 
     def on_validation_epoch_end(self) -> None:
         scores_BK, labels_B, _ = self._all_seen()
@@ -217,6 +242,7 @@ class ClassificationTask(LightningModule):
     def end_epoch(self) -> None:
         """Add the training figures of the epoch. Called by the callback that shows them: Lightning calls callbacks
         before a module's own hook."""
+        self.check_weights()
         loss, right, clips, _ = self._sum_over_processes(self.sums)
         self.sums = [0.0, 0.0, 0.0, 0.0]
         if clips:
@@ -225,7 +251,7 @@ class ClassificationTask(LightningModule):
             self.figures |= {"train_top1": right / clips}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint |= {"sums": self.sums, "facts": self.facts}
+        checkpoint |= {"sums": self.sums, "facts": self.facts, "recipe": self.recipe.model_dump(mode="json")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.sums = checkpoint["sums"]

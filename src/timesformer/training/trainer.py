@@ -56,7 +56,7 @@ def _loggers(plan: Plan) -> list[Logger]:
     logs = plan.out / "logs"
     loggers: list[Logger] = [
         MetricsFile(logs / "metrics.csv", steps),
-        TensorBoardLogger(logs, "tensorboard", version="", purge_step=steps + 1 if steps else None),
+        TensorBoardLogger(logs, "tensorboard", version="", purge_step=steps + 1),
     ]
     for name in plan.recipe.training.loggers:
         try:
