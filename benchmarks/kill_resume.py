@@ -27,7 +27,7 @@ from timesformer.data.motion import write_motion_data
 SETTINGS = (
     "model.width=32", "model.depth=2", "model.heads=2", "model.dropout=0.1", "model.drop_path=0.2",
     "augmentation.random_ops=2", "augmentation.erasing=0.3", "augmentation.mixup=0.3", "augmentation.repeats=2",
-    "training.epochs=6", "training.batch_size=8", "training.accumulate=2", "training.ema=0.9",
+    "training.epochs=4", "training.batch_size=8", "training.accumulate=2", "training.ema=0.9",
     "training.checkpoint_steps=2", "training.device=cpu", "data.workers=2",
 )  # fmt: skip
 
@@ -77,7 +77,7 @@ def main() -> None:
     draw = random.Random(0)
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder)
-        write_motion_data(place / "data", {"train": 12, "val": 3, "test": 1})
+        write_motion_data(place / "data", {"train": 6, "val": 2, "test": 1})
         begin = time.perf_counter()
         run(command(place / "data", place / "whole"))
         seconds = time.perf_counter() - begin

@@ -55,7 +55,7 @@ def main() -> None:
     regression.fit(train.numpy(), answers.numpy())
     print(f"frozen DINOv2, logistic regression      {regression.score(held.numpy(), truth.numpy()):.3f}")
     for run in runs:
-        print(f"{run:40}{test(open_weights(run), testing, Data()).metrics.top1:.3f}")
+        print(f"{run:40}{test(open_weights(run), testing, Data()).summary()['top1']:.3f}")
 
 
 if __name__ == "__main__":
