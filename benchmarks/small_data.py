@@ -5,7 +5,7 @@
 DATA: a data set with train and test splits, such as ../shared/datasets/surveillance-fight. DINOV2: a folder of
 DINOv2-small. RUN: finished runs of `timesformer train` on DATA, tested as they say themselves. The baseline is the mean
 over 8 evenly spaced frames of the class token of frozen DINOv2 (224 pixels, centre crop) and logistic regression, for
-several strengths of regularisation: so that nobody can say it was badly tuned, the best of them on the test split counts.
+several strengths of regularisation: the best of them on the test split counts.
 """
 
 from __future__ import annotations
