@@ -66,7 +66,7 @@ def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_pat
     shutil.copytree(bars, tmp_path / "data")
     manifest = read_manifest(tmp_path / "data", "train")
     second = ShuffledEpochs(len(manifest.videos), 0, 1, Process(1, 2))
-    bad = [manifest.videos[list(second)[0][1]].path, read_manifest(tmp_path / "data", "val").videos[1].path]
+    bad = [manifest.videos[next(iter(second))[1]].path, read_manifest(tmp_path / "data", "val").videos[1].path]
     for path in bad:
         path.write_text("not a video")
     fit(small_recipe(*COMMON, "training.batch_size=2"), tmp_path / "data", tmp_path / "alone")
