@@ -247,7 +247,7 @@ class Recipe(Settings):
     augmentation: Augmentation = Augmentation()
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
-    probe: Probe | None = None
+    probe: Probe | None = Field(None, description="train only a head, on features of a frozen backbone")
     data: Data = Data()
 
     @model_validator(mode="after")

@@ -124,8 +124,8 @@ def test_recomputed_blocks_have_the_same_gradients(scheme: str) -> None:
     for again in (False, True):
         torch.manual_seed(3)
         model = TimeSformer(
-            scheme=scheme, depth=3, width=16, heads=2, image_size=16, patch_size=8, num_frames=4, num_classes=3,  # type: ignore[arg-type]
-            dropout=0.2, drop_path=0.5, initialisation="scratch",
+            scheme=scheme, size="tiny", depth=3, width=16, heads=2, image_size=16, patch_size=8, num_frames=4,
+            num_classes=3, dropout=0.2, drop_path=0.5, initialisation="scratch",
         )  # fmt: skip
         model.checkpoint_activations = again
         clip = torch.randn(4, 3, 4, 16, 16)
