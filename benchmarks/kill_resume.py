@@ -39,7 +39,7 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
 
 def run(words: list[str], limit: float | None = None) -> bool:
     """Whether the command ended by itself; after `limit` seconds it and its children are killed."""
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, start_new_session=True)
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, process_group=0)
     try:
         _, errors = process.communicate(timeout=limit)
     except subprocess.TimeoutExpired:

@@ -25,12 +25,14 @@ def motion(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that write.")] = 2,
 ) -> None:
     """Write h264 clips of eight classes that differ in motion alone."""
+    from rich.console import Console
     from rich.progress import Progress
 
     from timesformer.data.motion import CLASSES, write_motion_data
 
     counts = {"train": train, "val": val, "test": test}
-    with Progress(transient=True) as progress:
+    console = Console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("writing clips", total=sum(counts.values()) * len(CLASSES))
         files = write_motion_data(out, counts, seed=seed, jobs=jobs, on_clip=lambda: progress.advance(task))
     print(f"{out}: {files} clips of {len(CLASSES)} classes: {', '.join(CLASSES)}")

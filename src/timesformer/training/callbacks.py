@@ -54,6 +54,7 @@ class Figures(Callback):
             TextColumn("left"),
             console=console,
             transient=True,
+            disable=not console.is_terminal,  # elsewhere a bar that goes away would leave an empty line
         )
         self.began = 0.0
         self.stepped = 0

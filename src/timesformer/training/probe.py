@@ -98,7 +98,8 @@ def compute_features(
     device = next(model.parameters()).device
     parts, labels, videos = [], [], []
     model.eval()
-    for batch in track(loader, f"features of {file.stem}", console=console, transient=True):
+    shown = console.is_terminal
+    for batch in track(loader, f"features of {file.stem}", console=console, transient=True, disable=not shown):
         assert isinstance(batch, Batch)
         left_out.add(batch.problems)
         if not len(batch.labels_B):
