@@ -3,8 +3,8 @@
     python benchmarks/kill_resume.py [KILLS]
 
 Every run uses what could come out of step: two worker processes, dropout, drop-path, RandAugment, mixup, averaged
-weights, accumulation, checkpoints inside epochs. A run and its workers get SIGKILL after a random time between start
-and end; `--resume` then finishes it. Bit for bit the same must be: the classifier, the metrics file, and in the last
+weights, accumulation, checkpoints inside epochs. A run and its workers get SIGKILL after a random time from about its first step to its
+end; `--resume` then finishes it. Bit for bit the same must be: the classifier, the metrics file, and in the last
 checkpoint the weights, the optimiser, the schedule and the averaged weights.
 """
 
@@ -84,11 +84,11 @@ def main() -> None:
         print(f"a whole run: {seconds:.1f} s", flush=True)
         equal = 0
         for number in range(kills):
-            torn, after = place / f"torn{number}", draw.uniform(0, seconds)
+            torn, after = place / f"torn{number}", draw.uniform(0.3 * seconds, seconds)
             ended = run(command(place / "data", torn), after)
             log = torn / "checkpoints" / "last.ckpt"
             step = torch.load(log, weights_only=True)["global_step"] if log.exists() else None
-            began = (torn / "sessions.yaml").exists()
+            began = (torn / "log.txt").exists()
             if not ended:
                 run(command(place / "data", torn, *(["--resume"] if began else [])))
             found = differences(place / "whole", torn)
