@@ -3,9 +3,9 @@
     python benchmarks/kill_resume.py [KILLS]
 
 Every run uses what could come out of step: two worker processes, dropout, drop-path, RandAugment, mixup, averaged
-weights, accumulation, checkpoints inside epochs. A run and its workers get SIGKILL after a random time from about its first step to its
-end; `--resume` then finishes it. Bit for bit the same must be: the classifier, the metrics file, and in the last
-checkpoint the weights, the optimiser, the schedule and the averaged weights.
+weights, accumulation, checkpoints inside epochs. A run and its workers get SIGKILL after a random time, from about its
+first step to its end; `--resume` then finishes it. Bit for bit the same must be: the classifier, the metrics file, and
+in the last checkpoint the weights, the optimiser, the schedule and the averaged weights.
 """
 
 from __future__ import annotations
