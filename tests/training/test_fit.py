@@ -205,3 +205,11 @@ def test_after_ctrl_c_the_process_can_be_interrupted_again(
     with pytest.raises(KeyboardInterrupt):
         fit(small_recipe(), bars, tmp_path / "run")
     assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_tracker_that_is_not_installed_is_named(bars: Path, tmp_path: Path, name: str) -> None:
+    """Neither is a dependency, so neither is here when the tests run."""
+    with pytest.raises(SettingError, match=f"training.loggers names {name}; it is not installed: pip install {name}"):
+        fit(small_recipe(f"training.loggers=[{name}]"), bars, tmp_path / "run")
+    assert not (tmp_path / "run").exists()

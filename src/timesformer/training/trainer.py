@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import warnings
 
 from lightning.fabric.utilities.warnings import PossibleUserWarning
@@ -63,7 +64,10 @@ def _loggers(plan: Plan) -> list[Logger]:
             if name == "mlflow":
                 from lightning.pytorch.loggers import MLFlowLogger
 
-                loggers.append(MLFlowLogger("timesformer", run_name=plan.out.name))
+                # A data base of the run where no server is named; mlflow 3 keeps no plain files any more.
+                store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{logs.absolute() / 'mlflow.db'}"
+                logs.mkdir(parents=True, exist_ok=True)
+                loggers.append(MLFlowLogger("timesformer", run_name=plan.out.name, tracking_uri=store))
             else:
                 from lightning.pytorch.loggers import WandbLogger
 
