@@ -72,8 +72,8 @@ def main() -> int:
         fit(load_recipe("demo", [f"model.scheme={scheme}"]), data, arguments.out / scheme, console=Console())
         seconds = time.perf_counter() - began
         result = test(open_weights(arguments.out / scheme), read_manifest(data, "test"), Data())
-        top1[scheme] = result.metrics.top1
-        table.add_row(scheme, f"{result.metrics.top1:.3f}", f"{seconds:.0f}")
+        top1[scheme] = result.summary()["top1"]
+        table.add_row(scheme, f"{result.summary()['top1']:.3f}", f"{seconds:.0f}")
         videos = len(result.paths)
     Console().print(table)
     blind = 0.5 + 3 * math.sqrt(0.25 / videos)

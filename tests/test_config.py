@@ -11,34 +11,7 @@ from pydantic import ValidationError
 
 from timesformer.config import Architecture, Preprocessing, Recipe, Settings, make
 from timesformer.errors import SettingError
-from timesformer.recipes import load_recipe, named_recipes
-
-
-@pytest.mark.parametrize("name", named_recipes())
-def test_recipes_load_and_survive_being_written(name: str, tmp_path: Path) -> None:
-    recipe = load_recipe(name)
-    file = tmp_path / "again.yaml"
-    file.write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
-    assert load_recipe(file) == recipe
-
-
-@pytest.mark.parametrize("name", named_recipes())
-def test_recipes_say_how_they_are_run(name: str) -> None:
-    text = (Path(__file__).parent.parent / "src" / "timesformer" / "recipes" / f"{name}.yaml").read_text()
-    assert "timesformer train --data" in text.split("seed:")[0]
-    assert f"--recipe {name}" in text.split("seed:")[0]
-
-
-def test_k400_base_is_the_papers() -> None:
-    recipe = load_recipe("k400-base")
-    assert (recipe.training.epochs, recipe.training.batch_size * recipe.training.accumulate) == (15, 64)
-    optimizer = recipe.optimizer
-    assert (optimizer.name, optimizer.learning_rate, optimizer.steps) == ("sgd", 0.005, (11, 14))
-    assert (optimizer.momentum, optimizer.weight_decay, optimizer.decay_all) == (0.9, 1e-4, True)
-    assert recipe.augmentation.short_side == (256, 320)
-    assert (recipe.model.num_frames, recipe.model.image_size, recipe.preprocessing.sampling.rate) == (8, 224, 32)
-    assert (recipe.preprocessing.test_clips, recipe.preprocessing.test_crops) == (1, 3)
-    assert (recipe.preprocessing.mean, recipe.preprocessing.std) == ((0.45,) * 3, (0.225,) * 3)
+from timesformer.recipes import load_recipe
 
 
 def test_overrides_are_read_as_yaml() -> None:

@@ -101,6 +101,7 @@ class ModelSettings(Architecture):
     """A whole network: an architecture and its classes."""
 
     num_classes: int = Field(400, gt=0, description="number of classes of the head")
+    multilabel: bool = Field(False, description="a video may have several classes: a score is a sigmoid of its own")
 
 
 class Sampling(Settings):
@@ -246,7 +247,7 @@ class Recipe(Settings):
     augmentation: Augmentation = Augmentation()
     optimizer: Optimizer = Optimizer()
     training: Training = Training()
-    probe: Probe | None = None
+    probe: Probe | None = Field(None, description="train only a head, on features of a frozen backbone")
     data: Data = Data()
 
     @model_validator(mode="after")

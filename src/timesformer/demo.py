@@ -46,7 +46,7 @@ def run_demo(out: Path, console: Console, *, clips: Mapping[str, int] = CLIPS, o
     result = test(open_weights(out / "run"), read_manifest(out / "data", "test"), Data(workers=recipe.data.workers))
     write_scores(result, out / "scores.parquet")
     console.print(
-        f"top-1 {result.metrics.top1:.3f} on {len(result.paths)} unseen clips (chance {1 / len(CLASSES):.3f})"
+        f"top-1 {result.summary()['top1']:.3f} on {len(result.paths)} unseen clips (chance {1 / len(CLASSES):.3f})"
     )
 
     console.print("\n[bold]4. Prediction[/bold]  an unseen clip that moves left, and the same frames backwards")

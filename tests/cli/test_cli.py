@@ -145,7 +145,39 @@ def test_top5_is_printed_where_there_are_more_than_five_classes(
     save_native(Classifier(model, Preprocessing(), names), tmp_path / "six")
     words = ("test", tmp_path / "six", "--data", bars, "--workers", 0)
     top5 = json.loads(command(*words, "--json").out)["top5"]
-    assert f"top-5                {top5:.4f}" in command(*words).out.splitlines()
+    assert f"top-5                  {top5:.4f}" in command(*words).out.splitlines()
+
+
+def test_data_check(command: Command, bars: Path, tmp_path: Path) -> None:
+    data, bad = shutil.copytree(bars, tmp_path / "data"), tmp_path / "data" / "train" / "left" / "bad.mp4"
+    shutil.copy(data / "train" / "left" / "0.mp4", data / "val" / "left" / "again.mp4")
+    sound = command("data", "check", data, "--jobs", 1)
+    assert (sound.code, sound.err) == (0, "")
+    lines = sound.out.splitlines()
+    assert lines[0].startswith(f"{data}: 17 files, decoded in ")
+    assert [line.split() for line in lines[2:10]] == [
+        ["split", "videos", "unreadable", "classes", "smallest", "largest", "imbalance"],
+        ["train", "8", "0", "2", "left", "4", "left", "4", "1.0"],
+        ["val", "5", "0", "2", "right", "2", "left", "3", "1.5"],
+        ["test", "4", "0", "2", "left", "2", "left", "2", "1.0"],
+        [],
+        ["class", "train", "val", "test"],
+        ["left", "4", "3", "2"],
+        ["right", "4", "2", "2"],
+    ]
+    assert "length    1 s to 1 s, median 1 s, 17 s in all" in lines
+    assert "size      32x24 (17)" in lines
+    assert "files that cannot be decoded: none" in lines
+    assert "  train: train/left/0.mp4 = val: val/left/again.mp4" in lines
+
+    bad.touch()
+    found = command("data", "check", data, "--json")
+    assert (found.code, found.err) == (1, "")
+    assert json.loads(found.out)["unreadable"] == [{"path": "train/left/bad.mp4", "reason": "the file is empty"}]
+    assert (data / "quarantine.csv").read_text() == "path,reason\ntrain/left/bad.mp4,the file is empty\n"
+
+    assert_one_line(command("data", "check", tmp_path / "none"), "none: no such data folder")
+    assert_one_line(command("data", "check", data, "--out", tmp_path / "none" / "x.csv"), "no such folder")
 
 
 def assert_one_line(result: Result, *parts: str) -> None:

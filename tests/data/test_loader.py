@@ -252,3 +252,13 @@ def test_nothing_left_is_too_much_whatever_the_share(bars: Path) -> None:
     with pytest.raises(DataError, match="3 of 3 videos cannot be read") as raised:
         left_out.add(problems(3))
     assert "more than" not in str(raised.value)
+
+
+def test_repeats_fill_a_batch_with_clips_of_fewer_videos(bars: Path) -> None:
+    recipe = small_recipe("augmentation.repeats=2")
+    clips = TrainingClips(read_manifest(bars, "train"), recipe.model, recipe.preprocessing, recipe.augmentation, 0)
+    batches = list(training_loader(clips, 4, Data(workers=0)))
+    assert [batch.counts_B.tolist() for batch in batches] == [[2, 2]] * 4
+    assert [len(batch.views_VCTSS) for batch in batches] == [4] * 4
+    assert sorted(row for batch in batches for row in batch.rows_B.tolist()) == list(range(8))
+    assert not torch.equal(batches[0].views_VCTSS[0], batches[0].views_VCTSS[1])

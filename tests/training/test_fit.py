@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
@@ -96,7 +97,7 @@ def test_a_stopped_run_resumes_to_the_same_weights(
             fit(recipe, bars, tmp_path / "torn")
     before = len(rows)
     result = fit(recipe, bars, tmp_path / "torn", resume=True)
-    assert result.top1 is not None
+    assert result.score is not None
     assert [epoch for epoch, _ in rows[before:]] == [2, 2, 3, 3]  # nothing is trained on twice
     assert_bit_equal(tmp_path / "whole", tmp_path / "torn")
 
@@ -151,7 +152,7 @@ def test_without_val_the_last_epoch_is_kept(bars: Path, tmp_path: Path) -> None:
 def test_without_any_split_to_watch(bars: Path, tmp_path: Path) -> None:
     shutil.copytree(bars / "train", tmp_path / "data" / "train")
     result = fit(small_recipe(), tmp_path / "data", tmp_path / "run")
-    assert (result.epoch, result.top1) == (4, None)
+    assert (result.epoch, result.score) == (4, None)
     assert open_weights(tmp_path / "run").labels == ("left", "right")
 
 
@@ -181,4 +182,34 @@ def test_too_many_bad_videos_stop_the_run_and_leave_nothing(bars: Path, tmp_path
     (tmp_path / "data" / "train" / "left" / "0.mp4").write_text("not a video")
     with pytest.raises(DataError, match=r"1 of 8 videos cannot be read.*data.max_bad_share.*0.mp4"):
         fit(small_recipe(), tmp_path / "data", tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_folder_below_a_file_is_said_in_one_line(bars: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("mine")
+    with pytest.raises(SettingError, match=r"file/run: this folder cannot be made: Not a directory"):
+        fit(small_recipe(), bars, tmp_path / "file" / "run")
+    assert (tmp_path / "file").read_text() == "mine"
+
+
+def test_after_ctrl_c_the_process_can_be_interrupted_again(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning ignores interrupts from the first one on, which would leave a notebook without any."""
+    handler = signal.getsignal(signal.SIGINT)
+
+    def interrupt(self: LightningModule) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClassificationTask, "on_train_epoch_start", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        fit(small_recipe(), bars, tmp_path / "run")
+    assert signal.getsignal(signal.SIGINT) is handler
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_tracker_that_is_not_installed_is_named(bars: Path, tmp_path: Path, name: str) -> None:
+    """Neither is a dependency, so neither is here when the tests run."""
+    with pytest.raises(SettingError, match=f"training.loggers names {name}; it is not installed: pip install {name}"):
+        fit(small_recipe(f"training.loggers=[{name}]"), bars, tmp_path / "run")
     assert not (tmp_path / "run").exists()

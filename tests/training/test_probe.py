@@ -77,7 +77,7 @@ def test_a_whole_probe(bars: Path, run: Path, tmp_path: Path, pooling: str) -> N
     assert probed.model.settings.pooling == pooling
     # What the run found on val is what a test of the saved classifier finds there.
     found = run_test(probed, read_manifest(bars, "val"), Data(workers=0))
-    assert found.metrics.top1 == pytest.approx(result.top1)
+    assert found.metrics.top1 == pytest.approx(result.score)
     before = open_weights(run).model.state_dict()
     for name, tensor in probed.model.state_dict().items():
         if not name.startswith(("head.", "pooling.")):

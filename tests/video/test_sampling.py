@@ -106,3 +106,46 @@ def test_training_spans_start_anywhere() -> None:
     starts = [training_clip(20, 4, Sampling(rate=4), None, random.Random(seed))[0] for seed in range(400)]
     assert set(starts) == {0, 1, 2, 3}  # a start of exactly 4 has no probability
     assert 1.3 < sum(starts) / 400 < 1.7
+
+
+class Drawn(random.Random):
+    """Draws the same share of every interval, 0 or 1."""
+
+    def __init__(self, share: int) -> None:
+        super().__init__()
+        self.share = share
+
+    def uniform(self, a: float, b: float) -> float:
+        return (a, b)[self.share]
+
+    def randint(self, a: int, b: int) -> int:
+        return (a, b)[self.share]
+
+
+def test_a_span_grows_and_shrinks_by_its_factor() -> None:
+    """4 frames at rate 8 span 32; half of that is 16, one and a half 48."""
+    spans = Sampling(rate=8)
+    assert training_clip(100, 4, spans, None, Drawn(0), (0.5, 1.5)) == [0, 5, 10, 15]
+    assert training_clip(100, 4, spans, None, Drawn(1), (0.5, 1.5)) == [52, 67, 83, 99]  # 52 + 47 / 3 i
+    assert training_clip(40, 4, spans, None, Drawn(1), (0.5, 1.5)) == [0, 15, 31, 39]  # longer than the video
+    # at 10 frames a second for a rate of 20: half as many frames
+    assert training_clip(100, 4, Sampling(rate=8, fps=20), 10, Drawn(0), (0.5, 0.5)) == [0, 2, 4, 7]
+
+
+def test_segments_divide_a_share_of_the_video() -> None:
+    """Half of 100 frames, from 0 or from 50: segments of 12.25."""
+    segments = Sampling(method="segments")
+    assert training_clip(100, 4, segments, None, Drawn(0), (0.5, 1.0)) == [0, 12, 24, 37]
+    assert training_clip(100, 4, segments, None, Drawn(1), (0.5, 0.5)) == [62, 74, 87, 99]
+    assert training_clip(100, 4, segments, None, Drawn(1), (0.5, 1.0)) == [25, 50, 74, 99]
+    assert training_clip(1, 4, segments, None, Drawn(1), (0.1, 0.1)) == [0, 0, 0, 0]
+
+
+@given(st.integers(1, 300), st.integers(1, 8), st.sampled_from(["span", "segments"]), st.integers(0, 10**6))
+def test_scaled_clips_stay_in_the_video_and_in_order(frames: int, count: int, method: str, seed: int) -> None:
+    sampling = Sampling(method=method, rate=4)
+    scale = (0.3, 1.0) if method == "segments" else (0.3, 2.5)
+    clip = training_clip(frames, count, sampling, None, random.Random(seed), scale)
+    assert len(clip) == count
+    assert clip == sorted(clip)
+    assert 0 <= clip[0] <= clip[-1] < frames

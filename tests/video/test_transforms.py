@@ -11,7 +11,7 @@ from torch import Tensor
 
 from timesformer.config import Architecture, Augmentation, Preprocessing, Sampling
 from timesformer.errors import SettingError
-from timesformer.video.transforms import draw_short_side, normalise, training_view
+from timesformer.video.transforms import draw_short_side, normalise, training_views
 from timesformer.video.views import spatial_crops
 
 
@@ -40,7 +40,7 @@ def draws(canvas: Canvas, augmentation: Augmentation, count: int, sampling: Samp
     found = []
     for _ in range(count):
         preprocessing = Preprocessing(sampling=sampling)
-        view = training_view(canvas, MODEL, preprocessing, augmentation, generator)  # type: ignore[arg-type]
+        (view,) = training_views(canvas, MODEL, preprocessing, augmentation, generator)  # type: ignore[arg-type]
         top, ends = int(view[1, 0, 0, 0]), (int(view[2, 0, 0, 0]), int(view[2, 0, 0, -1]))
         left, mirrored = min(ends), ends[0] > ends[1]
         numbers, side = canvas.read_as[-1]
@@ -124,3 +124,20 @@ def test_normalise_by_hand() -> None:
 def test_frames_smaller_than_a_crop_are_refused(size: tuple[int, int], crops: int) -> None:
     with pytest.raises(SettingError, match=rf"frames of {size[0]} x {size[1]} pixels .* 24"):
         spatial_crops(torch.zeros(3, 1, *size), 24, crops)
+
+
+def test_repeats_share_one_decoding_and_the_short_side_alone() -> None:
+    canvas, generator = Canvas(), random.Random(4)
+    model = MODEL.model_copy(update={"num_frames": 3})
+    augmentation = Augmentation(short_side=(18, 30), repeats=4)
+    preprocessing = Preprocessing(sampling=Sampling(rate=2))
+    places = set()
+    for _ in range(5):
+        views = training_views(canvas, model, preprocessing, augmentation, generator)  # type: ignore[arg-type]
+        ((numbers, _),) = canvas.read_as  # all frames of all clips, asked for once
+        canvas.read_as.clear()
+        assert views.shape == (4, 3, 3, 16, 16)
+        for clip in range(4):
+            assert views[clip, 0, :, 0, 0].tolist() == numbers[3 * clip : 3 * clip + 3]
+        places |= {(*view[:, 0, 0, 0].tolist(), *view[:, 0, -1, -1].tolist()) for view in views}
+    assert len(places) > 15  # of 20 clips: each has a start, a crop and a mirror of its own

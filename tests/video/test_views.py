@@ -15,7 +15,7 @@ from timesformer.config import Architecture, Augmentation, Preprocessing, Sampli
 from timesformer.errors import SettingError
 from timesformer.video.encode import write_video
 from timesformer.video.source import open_video
-from timesformer.video.transforms import draw_short_side, normalise, training_view
+from timesformer.video.transforms import draw_short_side, normalise, training_views
 from timesformer.video.views import spatial_crops, testing_views
 
 
@@ -64,8 +64,8 @@ def test_training_views_are_crops_and_mirrors_of_frames(tmp_path: Path) -> None:
         frames = {side: video.read(range(10), side) for side in (16, 17, 18)}
         for seed in range(60):
             augmentation = Augmentation(short_side=(16, 18))
-            view = training_view(video, model, preprocessing, augmentation, random.Random(seed))
-            again = training_view(video, model, preprocessing, augmentation, random.Random(seed))
+            view = training_views(video, model, preprocessing, augmentation, random.Random(seed))[0]
+            again = training_views(video, model, preprocessing, augmentation, random.Random(seed))[0]
             assert torch.equal(view, again)
             seen |= set(places(view, frames))
     starts, sides, lefts, mirrored = (set(values) for values in zip(*seen, strict=True))

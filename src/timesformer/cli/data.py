@@ -1,4 +1,4 @@
-"""`timesformer data`: make data sets."""
+"""`timesformer data`: check data sets, make one."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Make data sets.", no_args_is_help=True)
+app = typer.Typer(help="Check data sets, make one.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Make data sets."""
+    """Check data sets, make one."""
 
 
 @app.command()
@@ -25,12 +25,47 @@ def motion(
     jobs: Annotated[int, typer.Option(min=1, help="Processes that write.")] = 2,
 ) -> None:
     """Write h264 clips of eight classes that differ in motion alone."""
+    from rich.console import Console
     from rich.progress import Progress
 
     from timesformer.data.motion import CLASSES, write_motion_data
 
     counts = {"train": train, "val": val, "test": test}
-    with Progress(transient=True) as progress:
+    console = Console()
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("writing clips", total=sum(counts.values()) * len(CLASSES))
         files = write_motion_data(out, counts, seed=seed, jobs=jobs, on_clip=lambda: progress.advance(task))
     print(f"{out}: {files} clips of {len(CLASSES)} classes: {', '.join(CLASSES)}")
+
+
+@app.command()
+def check(
+    folder: Annotated[Path, typer.Argument(help="Folder of the data set.", metavar="DATA")],
+    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that decode; one a core if not given.")] = None,
+    time_limit: Annotated[float, typer.Option(help="Seconds that a file may take.")] = 120,
+    out: Annotated[
+        Path | None, typer.Option(help="Where unreadable files are listed, not DATA/quarantine.csv.", metavar="FILE")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Decode every file once: what cannot be read, counts, duplicates, leaks between splits.
+
+    Exits with 1 where a list or a file cannot be read. Files that cannot be read are written to DATA/quarantine.csv;
+    training and testing leave them out.
+    """
+    import json
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from timesformer.data.doctor import check_data
+
+    columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    errors = Console(stderr=True)
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
+        task = progress.add_task("decoding", total=None)
+        report = check_data(folder, out=out, jobs=jobs, time_limit=time_limit,
+                            on_file=lambda done, total: progress.update(task, completed=done, total=total))  # fmt: skip
+    print(json.dumps(report.summary()) if as_json else report)
+    if not report.sound:
+        raise typer.Exit(1)

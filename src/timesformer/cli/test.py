@@ -29,7 +29,9 @@ def test(
     out: Annotated[Path | None, typer.Option(help="Scores of every video: *.parquet or *.pkl.", metavar="FILE")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Top-1, top-5 and mean class accuracy; the score of a video is the mean softmax of its views."""
+    """Top-1, top-5 and mean class accuracy; the score of a video is the mean softmax of its views.
+
+    Data and weights of several classes a video: mean average precision, of mean sigmoids."""
     import json
 
     from rich.console import Console
@@ -68,10 +70,11 @@ def test(
     if as_json:
         print(json.dumps(summary))
         return
-    print(f"top-1                {summary['top1']:.4f}")
-    if len(result.labels) > 5:
-        print(f"top-5                {summary['top5']:.4f}")
-    print(f"mean class accuracy  {summary['mean_class_accuracy']:.4f}")
-    print(f"videos               {summary['videos']}, left out {summary['left_out']}")
+    shown = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy",
+             "mean_average_precision": "mean average precision"}  # fmt: skip
+    for name, text in shown.items():
+        if name in summary and (name != "top5" or len(result.labels) > 5):
+            print(f"{text:23}{summary[name]:.4f}")
+    print(f"videos                 {summary['videos']}, left out {summary['left_out']}")
     if out is not None:
-        print(f"scores               {out}")
+        print(f"scores                 {out}")

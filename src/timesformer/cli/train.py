@@ -43,7 +43,7 @@ def train(
     if not result.first_process:
         return
     watched = {"val": "validation", "test": "test split"}.get(result.watched or "")
-    score = "" if result.top1 is None else f", {watched} top-1 {result.top1:.3f}"
+    score = "" if result.score is None else f", {watched} {result.metric} {result.score:.3f}"
     print(f"{result.model}: the classifier of epoch {result.epoch}{score}")
     if result.left_out:
         print(f"{len(result.left_out)} videos could not be read and were left out")

@@ -33,10 +33,13 @@ class Problem(NamedTuple):
 
 
 class Sample(NamedTuple):
-    """One video: its views (V, 3, T, S, S) uint8 or its problem, its label, its row in the manifest."""
+    """One video: its views (V, 3, T, S, S) uint8 or its problem, its class, its row in the manifest.
+
+    label: the number of its class; in multi-label data a zero or one for each class.
+    """
 
     views_VCTSS: Tensor | None
-    label: int
+    label: int | list[float]
     row: int
     problem: Problem | None = None
 
@@ -45,7 +48,8 @@ class Batch(NamedTuple):
     """The readable videos of some samples.
 
     views_VCTSS: all views of all videos, uint8; counts_B: views of each video; labels_B and rows_B: its class and
-    its row in the manifest; problems: the videos left out. A batch of unreadable videos alone has no views.
+    its row in the manifest; problems: the videos left out. In multi-label data labels_B is (B, K) zeros and ones. A
+    batch of unreadable videos alone has no views.
     """
 
     views_VCTSS: Tensor
@@ -101,12 +105,17 @@ class TestingViews(Dataset[Sample]):
 
 
 def _sample(manifest: Manifest, row: int, view: Callable[[Video], Tensor]) -> Sample:
-    path, label = manifest.videos[row]
+    found = manifest.videos[row]
+    label: int | list[float]
+    if manifest.multilabel:
+        label = [float(number in found.labels) for number in range(len(manifest.labels))]
+    else:
+        label = found.label
     try:
-        with open_video(path) as video:
+        with open_video(found.path) as video:
             return Sample(view(video), label, row)
     except VideoError as error:
-        return Sample(None, label, row, Problem(path, str(error)))
+        return Sample(None, label, row, Problem(found.path, str(error)))
 
 
 def collate(samples: list[Sample]) -> Batch:
@@ -116,7 +125,7 @@ def collate(samples: list[Sample]) -> Batch:
     return Batch(
         views_VCTSS=torch.cat(views) if views else torch.empty(0, 3, 1, 1, 1, dtype=torch.uint8),
         counts_B=torch.tensor([len(view) for view in views], dtype=torch.long),
-        labels_B=torch.tensor([sample.label for sample in good], dtype=torch.long),
+        labels_B=torch.tensor([sample.label for sample in good]) if good else torch.empty(0, dtype=torch.long),
         rows_B=torch.tensor([sample.row for sample in good], dtype=torch.long),
         problems=[sample.problem for sample in samples if sample.problem is not None],
     )

@@ -1,4 +1,4 @@
-"""Top-1, top-5 and mean class accuracy of scores."""
+"""Top-1, top-5 and mean class accuracy of scores; mean average precision where a video may have several classes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchmetrics.functional.classification import multiclass_accuracy
+from torchmetrics.functional.classification import binary_average_precision, multiclass_accuracy
 
 
 class Metrics(NamedTuple):
@@ -15,6 +15,22 @@ class Metrics(NamedTuple):
     top1: float
     top5: float
     mean_class_accuracy: float
+
+
+class MultilabelMetrics(NamedTuple):
+    """mean_average_precision: the mean over the classes that occur of the average precision, to six places."""
+
+    mean_average_precision: float
+
+
+def measure_multilabel(scores_BK: Tensor, labels_BK: Tensor) -> MultilabelMetrics:
+    """Metrics of scores against rows of zeros and ones; 0 where no class occurs."""
+    occurs = labels_BK.sum(0) > 0
+    if not occurs.any():
+        return MultilabelMetrics(0.0)
+    scores, labels = scores_BK[:, occurs], labels_BK[:, occurs].long()
+    values = [binary_average_precision(scores[:, number], labels[:, number]) for number in range(scores.shape[1])]
+    return MultilabelMetrics(round(float(torch.stack(values).mean()), 6))
 
 
 def measure(scores_BK: Tensor, labels_B: Tensor) -> Metrics:

@@ -17,8 +17,8 @@ from timesformer.config import Data
 from timesformer.data.dataset import Batch, LeftOut, Problem, TestingViews
 from timesformer.data.loader import testing_loader
 from timesformer.data.manifest import Manifest
-from timesformer.errors import SettingError
-from timesformer.evaluation.metrics import Metrics, measure
+from timesformer.errors import DataError, SettingError
+from timesformer.evaluation.metrics import Metrics, MultilabelMetrics, measure, measure_multilabel
 from timesformer.evaluation.scores import score_views
 from timesformer.weights import Classifier
 
@@ -27,11 +27,14 @@ SCORE_FILES = (".parquet", ".pkl")
 
 @dataclass(frozen=True)
 class TestResult:
-    """What a test found. scores_BK, labels_B and paths have one row a video that could be read."""
+    """What a test found. scores_BK, labels_B and paths have one row a video that could be read.
+
+    labels_B are class numbers, or in multi-label data rows (B, K) of zeros and ones.
+    """
 
     __test__ = False  # not a test class for pytest
 
-    metrics: Metrics
+    metrics: Metrics | MultilabelMetrics
     scores_BK: Tensor
     labels_B: Tensor
     paths: tuple[Path, ...]
@@ -39,7 +42,7 @@ class TestResult:
     left_out: tuple[Problem, ...]
 
     def summary(self) -> dict[str, float | int]:
-        """The numbers alone: top1, top5, mean_class_accuracy, videos, left_out."""
+        """The numbers alone: top1, top5, mean_class_accuracy (or mean_average_precision), videos, left_out."""
         return {**self.metrics._asdict(), "videos": len(self.paths), "left_out": len(self.left_out)}
 
 
@@ -55,6 +58,10 @@ def test(
     be read; each of those that are fewer is in `left_out`.
     """
     manifest = manifest.with_labels(classifier.labels)
+    multilabel = classifier.model.settings.multilabel
+    if multilabel != manifest.multilabel:
+        raise DataError(f"{manifest.source}: has {_kinds(manifest.multilabel)}; the weights were trained for "
+                        f"{_kinds(multilabel)}")  # fmt: skip
     left_out = LeftOut(manifest, data.max_bad_share)
     views = TestingViews(manifest, classifier.model.settings, classifier.preprocessing)
     scores, labels, rows = [], [], []
@@ -68,13 +75,17 @@ def test(
         on_batch(batch)
     scores_BK, labels_B = torch.cat(scores), torch.cat(labels)
     return TestResult(
-        metrics=measure(scores_BK, labels_B),
+        metrics=measure_multilabel(scores_BK, labels_B) if multilabel else measure(scores_BK, labels_B),
         scores_BK=scores_BK,
         labels_B=labels_B,
         paths=tuple(manifest.videos[row].path for row in rows),
         labels=manifest.labels,
         left_out=tuple(Problem(path, reason) for path, reason in left_out.reasons.items()),
     )
+
+
+def _kinds(multilabel: bool) -> str:
+    return "several classes a video (a column labels)" if multilabel else "one class a video (a column label)"
 
 
 def check_score_file(file: str | Path) -> Path:
@@ -97,6 +108,8 @@ def check_score_file(file: str | Path) -> Path:
 def write_scores(result: TestResult, file: str | Path) -> None:
     """Write one row a video: path, label, predicted and scores (one float a class, in the order of the labels).
 
+    In multi-label data label and predicted (scores above 0.5) are any number of names with semicolons between them.
+
     A .parquet file has the class names in its schema's metadata under "labels", as JSON; a .pkl file is a dictionary
     {"labels": [...], "videos": [rows]}. The file appears under its name only when it is complete.
     """
@@ -104,11 +117,11 @@ def write_scores(result: TestResult, file: str | Path) -> None:
     rows: list[dict[str, Any]] = [
         {
             "path": str(video),
-            "label": result.labels[label],
-            "predicted": result.labels[scores.argmax()],
+            "label": _names(label, result.labels),
+            "predicted": _names(scores > 0.5 if label.ndim else scores.argmax(), result.labels),
             "scores": scores.tolist(),
         }
-        for video, label, scores in zip(result.paths, result.labels_B.tolist(), result.scores_BK, strict=True)
+        for video, label, scores in zip(result.paths, result.labels_B, result.scores_BK, strict=True)
     ]
     with _new_file(path) as temporary:
         with temporary.open("wb") as stream:
@@ -119,6 +132,11 @@ def write_scores(result: TestResult, file: str | Path) -> None:
             stream.flush()
             os.fsync(stream.fileno())
         temporary.replace(path)
+
+
+def _names(label: Tensor, labels: tuple[str, ...]) -> str:
+    """The name of a class number; of a row of zeros and ones the names of the ones, with semicolons between them."""
+    return ";".join(labels[number] for number in (label.nonzero()[:, 0] if label.ndim else label.reshape(1)).tolist())
 
 
 @contextmanager

@@ -49,7 +49,10 @@ class Predictor:
         self.labels: tuple[str, ...] = classifier.labels
 
     def scores(self, video: str | Path) -> Tensor:
-        """Scores of all classes, (K,) summing to 1. Raises VideoError for a video that cannot be read."""
+        """Scores of all classes, (K,) summing to 1 unless a video may have several classes.
+
+        Raises VideoError for a video that cannot be read.
+        """
         with open_video(video) as opened:
             views_VCTSS = testing_views(opened, self.model.settings, self.preprocessing)
         return score_views(self.model, self.preprocessing, views_VCTSS, torch.tensor([len(views_VCTSS)]))[0]

@@ -40,6 +40,7 @@ class TimeSformer(nn.Module):
         patch_size: side of a patch, pixels: 8, 14, 16 or 32.
         num_frames: frames that the time table is made for.
         num_classes: logits.
+        multilabel: whether a video may have several classes; scores are then sigmoids of the logits, not their softmax.
         size: "tiny", "small", "base" or "large": width, depth and heads of ViT-Ti, S, B, L.
         scheme: "space_only", "joint_space_time", "divided_space_time", "sparse_local_global" or "axial".
         width, depth, heads, mlp_ratio: override the named size.
@@ -70,6 +71,7 @@ class TimeSformer(nn.Module):
         patch_size: Literal[8, 14, 16, 32] = 16,
         num_frames: int = 8,
         num_classes: int = 400,
+        multilabel: bool = False,
         size: Size = "base",
         scheme: Scheme = "divided_space_time",
         width: int | None = None,

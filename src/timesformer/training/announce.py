@@ -2,43 +2,34 @@
 
 from __future__ import annotations
 
-from timesformer.config import Preprocessing, Recipe
+from timesformer.config import Preprocessing
 from timesformer.data.manifest import Manifest
 from timesformer.errors import VideoError
-from timesformer.training.launch import Launch
 from timesformer.training.log import Log
-from timesformer.training.resume import Place
+from timesformer.training.plan import Plan
 from timesformer.video.sampling import span_length
 from timesformer.video.source import open_video
-from timesformer.weights.start import Start
 
 LOOKED_AT = 5
 
 
-def announce(
-    log: Log,
-    recipe: Recipe,
-    training: Manifest,
-    watched: Manifest | None,
-    begun: Start,
-    launch: Launch,
-    place: Place | None,
-) -> None:
+def announce(log: Log, plan: Plan) -> None:
     """Print and log the facts of a run."""
+    recipe, training, watched, begun = plan.recipe, plan.training, plan.watched, plan.begun
     model = begun.classifier.model
     settings, optimizer = model.settings, recipe.optimizer
     parameters = sum(parameter.numel() for parameter in model.parameters())
     watching = f"{len(watched.videos)} to watch ({watched.split})" if watched else "none to watch"
-    world, size, accumulate = launch.process.world, recipe.training.batch_size, recipe.training.accumulate
-    batch = world * size * accumulate
+    world, size, accumulate = plan.launch.process.world, recipe.training.batch_size, recipe.training.accumulate
+    batch = plan.batch
     rate = f"{optimizer.rate_for(batch):g}"
     if optimizer.scale_learning_rate != "none" and batch != optimizer.reference_batch:
         rate += f" ({optimizer.learning_rate:g} for {optimizer.reference_batch} clips, {optimizer.scale_learning_rate})"
     videos = world * size // recipe.augmentation.repeats
     tail = len(training.videos) % videos if len(training.videos) >= videos else 0
+    kinds = f"{len(training.labels)} classes" + (", several a video" if training.multilabel else "")
     lines = [
-        f"data    {training.folder}: {len(training.videos)} videos to train on, {watching}, "
-        f"{len(training.labels)} classes",
+        f"data    {training.folder}: {len(training.videos)} videos to train on, {watching}, {kinds}",
         f"model   {settings.scheme}, {parameters / 1e6:.2f} M parameters, {settings.num_frames} frames of "
         f"{settings.image_size} x {settings.image_size}, patch {settings.patch_size}",
         f"steps   {recipe.training.epochs} epochs, {batch} clips a step = {world} process{'es' * (world > 1)} x {size} "
@@ -46,11 +37,16 @@ def announce(
         *(f"init    {note}" for note in begun.notes),
         *(f"note    {note}" for note in _notes(training, begun.classifier.preprocessing, settings.num_frames)),
     ]
+    lines += [
+        f"note    {len(manifest.quarantined)} quarantined videos of {manifest.split} are left out"
+        for manifest in (training, watched)
+        if manifest is not None and manifest.quarantined
+    ]
     if tail:
         lines.append(f"note    an epoch leaves out {tail} videos, others each time, that fill no batch")
-    if place is not None:
-        lines.append(f"resume  after step {place.steps}")
-        lines += [f"changed {change}" for change in place.changed]
+    if plan.place is not None:
+        lines.append(f"resume  after step {plan.place.steps}")
+        lines += [f"changed {change}" for change in plan.place.changed]
     for line in lines:
         log.say(line)
 
@@ -61,9 +57,9 @@ def _notes(training: Manifest, preprocessing: Preprocessing, num_frames: int) ->
     if sampling.method == "segments":
         return []
     lengths = []
-    for path, *_ in training.videos[:LOOKED_AT]:
+    for listed in training.videos[:LOOKED_AT]:
         try:
-            with open_video(path) as video:
+            with open_video(listed.path) as video:
                 lengths.append(video.num_frames / span_length(num_frames, sampling, video.fps))
         except VideoError:
             continue  # training reports it

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from timesformer.config import Recipe
-from timesformer.data.dataset import Batch, LeftOut
+from timesformer.data.dataset import Batch, LeftOut, Problem
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.curves import draw_curves
 from timesformer.training.log import Log, write_session
@@ -54,6 +54,7 @@ class Figures(Callback):
             TextColumn("left"),
             console=console,
             transient=True,
+            disable=not console.is_terminal,  # elsewhere a bar that goes away would leave an empty line
         )
         self.began = 0.0
         self.stepped = 0
@@ -117,16 +118,31 @@ class CountLeftOut(Callback):
         self.training, self.validation, self.lines = training, validation, log
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
-        self._report(self.training, batch)
+        self._report(self.training, batch.problems)
 
     def on_validation_batch_start(
         self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int, dataloader_idx: int = 0
     ) -> None:
         assert self.validation is not None
-        self._report(self.validation, batch)
+        self._report(self.validation, batch.problems)
 
-    def _report(self, left_out: LeftOut, batch: Batch) -> None:
-        for problem in left_out.add(batch.problems):
+    def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._exchange(trainer, self.training)
+
+    def on_validation_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        assert self.validation is not None
+        self._exchange(trainer, self.validation)
+
+    def _exchange(self, trainer: Trainer, left_out: LeftOut) -> None:
+        """Count what other processes could not read: the first one speaks for all."""
+        if trainer.world_size > 1:
+            found: list[Any] = [None] * trainer.world_size
+            torch.distributed.all_gather_object(found, left_out.reasons)
+            reasons = {path: reason for part in found for path, reason in part.items()}
+            self._report(left_out, [Problem(*item) for item in reasons.items()])
+
+    def _report(self, left_out: LeftOut, problems: list[Problem]) -> None:
+        for problem in left_out.add(problems):
             self.lines.say(f"left out: {problem.reason}", style="yellow")
 
 
@@ -140,13 +156,14 @@ class SaveClassifier(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ClassificationTask)
-        score = pl_module.figures.get("val_top1")
+        measured = "val_map" if pl_module.model.settings.multilabel else "val_top1"
+        score = pl_module.figures.get(measured)
         if self.best and self.score is not None and (score is None or score <= self.score):
             return
         self.score, self.epoch = score, trainer.current_epoch + 1
         facts = self.facts | {"epoch": f"{self.epoch} of {trainer.max_epochs}"}
         if score is not None:
-            facts["top-1 while training, one crop"] = f"{score:.3f}"
+            facts[f"{SHOWN[measured]} while training, one crop"] = f"{score:.3f}"
         classifier = dataclasses.replace(self.classifier, model=_whole(pl_module))
         if trainer.is_global_zero:
             save_native(classifier, self.folder, facts)

@@ -18,6 +18,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from timesformer.data.loader import ShuffledEpochs
 from timesformer.errors import TrainingError
+from timesformer.training.task import ClassificationTask
 
 
 class AtomicFiles(TorchCheckpointIO):
@@ -55,12 +56,16 @@ class SaveCheckpoints(Checkpoint):
         stepped, self.stepped = trainer.global_step > self.stepped, trainer.global_step
         last = batch_idx + 1 == trainer.num_training_batches
         if self.steps and stepped and not last and trainer.global_step % self.steps == 0:
-            self._save(trainer, trainer.current_epoch, batch_idx + 1)
+            self._save(trainer, pl_module, trainer.current_epoch, batch_idx + 1)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self._save(trainer, trainer.current_epoch + 1, 0)
+        self._save(trainer, pl_module, trainer.current_epoch + 1, 0)
 
-    def _save(self, trainer: Trainer, epoch: int, batch: int) -> None:
+    def _save(self, trainer: Trainer, pl_module: LightningModule, epoch: int, batch: int) -> None:
+        assert isinstance(pl_module, ClassificationTask)
+        pl_module.check_weights()
+        for logger in trainer.loggers:
+            logger.save()  # what the checkpoint takes as logged must not wait in memory when the run is killed
         self.place = (epoch, batch)
         trainer.save_checkpoint(self.file)
 

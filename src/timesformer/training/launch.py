@@ -30,7 +30,10 @@ def find_launch() -> Launch:
         rank, world, devices = (int(os.environ[name]) for name in ("RANK", "WORLD_SIZE", "LOCAL_WORLD_SIZE"))
     elif SLURMEnvironment.detect() and "SLURM_NTASKS" in os.environ:
         rank, world = int(os.environ["SLURM_PROCID"]), int(os.environ["SLURM_NTASKS"])
-        devices = world // int(os.environ.get("SLURM_NNODES", 1))
+        nodes = int(os.environ.get("SLURM_NNODES", 1))
+        if world % nodes:
+            raise SettingError(f"{world} processes on {nodes} machines; every machine needs the same number")
+        devices = world // nodes
     else:
         return Launch(Process(), 1, 1)
     if world % devices:

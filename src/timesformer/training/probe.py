@@ -26,12 +26,15 @@ from torch.optim import AdamW
 from torch.utils.data import DataLoader
 
 from timesformer.config import Recipe
-from timesformer.data.dataset import Batch, LeftOut, Sample
+from timesformer.data.dataset import Batch, LeftOut, Sample, TestingViews
+from timesformer.data.loader import testing_loader
 from timesformer.training.log import Log
 from timesformer.training.optim import make_schedule
+from timesformer.training.plan import Plan, card_facts, single_view
 from timesformer.video.transforms import normalise
 from timesformer.weights import Classifier
 from timesformer.weights.files import read_safetensors
+from timesformer.weights.native import save_native
 
 HELD_OUT = 5  # one in so many training videos chooses where there is no `val` split
 
@@ -53,6 +56,32 @@ class Chosen(NamedTuple):
     top1: float
 
 
+def run_probe(plan: Plan, log: Log, console: Console) -> tuple[Chosen, list[LeftOut]]:
+    """Compute or find the features, train the heads, write RUN/model; the videos left out of each split."""
+    recipe, out = plan.recipe, plan.out
+    found_here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
+    device = (found_here or "cpu") if recipe.training.device == "auto" else recipe.training.device
+    classifier = dataclasses.replace(plan.begun.classifier, model=plan.begun.classifier.model.to(device))
+    manifests = [plan.training, *([plan.watched] if plan.watched and plan.watched.split == "val" else [])]
+    found: list[Features] = []
+    left_out: list[LeftOut] = []
+    for manifest in manifests:
+        protocol = classifier.preprocessing if manifest is plan.training else single_view(classifier.preprocessing)
+        views = TestingViews(manifest, classifier.model.settings, protocol)
+        loader = testing_loader(views, recipe.training.batch_size, recipe.data)
+        left_out.append(LeftOut(manifest, recipe.data.max_bad_share))
+        file = out / "features" / f"{manifest.split}.safetensors"
+        found.append(compute_features(classifier, loader, file, left_out[-1], recipe.training.precision, console))
+    classifier.model.cpu()
+    result, chosen = train_probe(classifier, recipe, found[0], found[1] if len(found) > 1 else None, log)
+    save_native(
+        result,
+        out / "model",
+        card_facts(plan) | {"probe": f"learning rate {chosen.rate:g}, epoch {chosen.epoch}"},
+    )
+    return chosen, left_out
+
+
 def compute_features(
     classifier: Classifier,
     loader: DataLoader[Sample],
@@ -69,7 +98,8 @@ def compute_features(
     device = next(model.parameters()).device
     parts, labels, videos = [], [], []
     model.eval()
-    for batch in track(loader, f"features of {file.stem}", console=console, transient=True):
+    shown = console.is_terminal
+    for batch in track(loader, f"features of {file.stem}", console=console, transient=True, disable=not shown):
         assert isinstance(batch, Batch)
         left_out.add(batch.problems)
         if not len(batch.labels_B):

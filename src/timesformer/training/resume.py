@@ -43,31 +43,34 @@ def find_place(out: Path, recipe: Recipe, facts: dict[str, Any], *, accept: bool
     `facts`: what beside the recipe must be as it was: init, classes, processes, videos. Raises SettingError for no run,
     for files that are damaged, and for changes, all of them listed, unless `accept` and they can be accepted.
     """
-    sessions = read_sessions(out)
-    if not sessions:
-        raise SettingError(f"{out}: nothing to resume, there is no run in it")
     file = out / "checkpoints" / "last.ckpt"
-    if not file.exists():
-        return None
+    now = recipe.model_dump(mode="json")
+    if not read_sessions(out) and not file.exists():
+        if (out / "log.txt").exists():
+            return None  # killed before it had begun
+        raise SettingError(f"{out}: nothing to resume, there is no run in it")
     try:
-        before = yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8"))
-        kept = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
-        before = {**before, **kept["facts"]}
-        steps, batch = int(kept["global_step"]), int(kept["sums"][3])
+        before = dict(yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8")))
+        steps = batch = 0
+        if file.exists():
+            kept = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
+            before = {**kept["recipe"], **kept["facts"]}  # recipe.yaml may hold changes that no step was taken with
+            now |= facts
+            steps, batch = int(kept["global_step"]), int(kept["sums"][3])
     except Exception as error:  # whatever a damaged file makes yaml and torch raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
         raise SettingError(f"{out}: recipe.yaml or {file.name} is damaged, so the run cannot go on: {reason}") from None
-    changed = differences(before, recipe.model_dump(mode="json") | facts)
+    changed = differences(before, now)
     names = [line.split(" was ")[0] for line in changed]
     fixed = [line for line, name in zip(changed, names, strict=True) if name.startswith(FIXED)]
     within = [line for line, name in zip(changed, names, strict=True) if batch and name in EPOCH]
-    if fixed:
+    if fixed and file.exists():
         raise SettingError(f"{out}: cannot go on, since the run began with other weights: {'; '.join(fixed)}")
     if changed and not accept:
         raise SettingError(f"{out}: changed since the run began: {'; '.join(changed)}; --accept-changes goes on so")
     if within:
         raise SettingError(f"{out}: stopped inside an epoch, which needs the batches it had: {'; '.join(within)}")
-    return Place(file, steps, changed)
+    return Place(file, steps, changed) if file.exists() else None
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:

@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from lightning.pytorch import LightningModule
 from torch import Tensor
+from torch.distributed.tensor import DTensor
 from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler
 from torch.optim.swa_utils import AveragedModel
@@ -19,8 +20,8 @@ from timesformer.config import Recipe
 from timesformer.data.dataset import Batch
 from timesformer.data.manifest import Manifest
 from timesformer.errors import TrainingError
-from timesformer.evaluation.metrics import measure
-from timesformer.evaluation.scores import score_views
+from timesformer.evaluation.metrics import measure, measure_multilabel
+from timesformer.evaluation.scores import VIEWS_AT_ONCE, score_views
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.mixing import mix
 from timesformer.training.optim import make_optimizer, make_schedule
@@ -29,7 +30,8 @@ from timesformer.weights import Classifier
 
 
 class ClassificationTask(LightningModule):
-    """Cross-entropy on training clips; top-1 and top-5 of validation videos.
+    """Cross-entropy on training clips, top-1 and top-5 of validation videos; binary cross-entropy and mean average
+    precision where a video may have several classes.
 
     Attributes:
         figures: of the epoch so far: train_loss and train_top1, and val_* after its validation pass.
@@ -110,15 +112,13 @@ class ClassificationTask(LightningModule):
         torch.manual_seed((self.recipe.seed * 1_000_003 + step) * 1009 + self.global_rank)
 
     def training_step(self, batch: Batch, number: int) -> Tensor:
-        labels_B = batch.labels_B.repeat_interleave(batch.counts_B)
+        labels_B = batch.labels_B.repeat_interleave(batch.counts_B, dim=0)
         clips = len(labels_B)
         self.sums[3] += 1
         if clips:
             loss = self._loss(batch, labels_B) * self._share(clips)
         else:  # no readable video: a step all the same, so that no process waits for this one
-            settings = self.model.settings
-            clip = torch.zeros(1, 3, settings.num_frames, settings.image_size, settings.image_size, device=self.device)
-            loss = self.networks[0](clip).float().sum() * self._share(0)
+            loss = self.networks[0](self._black_clip()).float().sum() * self._share(0)
         self.last_loss = float(loss.detach())
         if not torch.isfinite(loss):
             self._stop(batch, number)
@@ -129,16 +129,26 @@ class ClassificationTask(LightningModule):
         training = self.recipe.training
         classes = self.model.settings.num_classes
         clips_BCTHW = normalise(batch.views_VCTSS, self.preprocessing)
-        targets_BK = F.one_hot(labels_B, classes).to(clips_BCTHW.dtype)
+        multilabel = self.model.settings.multilabel
+        targets_BK = labels_B if multilabel else F.one_hot(labels_B, classes).to(clips_BCTHW.dtype)
         clips_BCTHW, targets_BK = mix(clips_BCTHW, targets_BK, self.recipe.augmentation)
         logits_BK = self.networks[0](clips_BCTHW).float()
-        loss_B = F.cross_entropy(logits_BK, targets_BK, reduction="none", label_smoothing=training.label_smoothing)
-        if self.weights_K is not None:
-            loss_B = loss_B * (targets_BK @ self.weights_K)
+        if multilabel:
+            loss_B = F.binary_cross_entropy_with_logits(
+                logits_BK, targets_BK, reduction="none", pos_weight=self.weights_K
+            ).mean(1)
+        else:
+            loss_B = F.cross_entropy(logits_BK, targets_BK, reduction="none", label_smoothing=training.label_smoothing)
+            if self.weights_K is not None:
+                loss_B = loss_B * (targets_BK @ self.weights_K)
         self.sums[0] += float(loss_B.detach().sum())
         self.sums[1] += float((logits_BK.argmax(1) == targets_BK.argmax(1)).sum())
         self.sums[2] += len(loss_B)
         return loss_B.mean()
+
+    def _black_clip(self) -> Tensor:
+        settings = self.model.settings
+        return torch.zeros(1, 3, settings.num_frames, settings.image_size, settings.image_size, device=self.device)
 
     def _share(self, clips: int) -> float:
         """What to multiply this process's mean loss with, so that the mean over processes is the mean over clips."""
@@ -163,6 +173,15 @@ class ClassificationTask(LightningModule):
             f"{self.trainer.global_step}); its videos: {', '.join(files)}"
         )
 
+    def check_weights(self) -> None:
+        """Raises TrainingError where a weight is no number, so that no checkpoint and no classifier holds it."""
+        weights = [weight.to_local() if isinstance(weight, DTensor) else weight for weight in self.model.parameters()]
+        if not torch.stack([weight.isfinite().all() for weight in weights]).all():
+            raise TrainingError(
+                f"the weights are no numbers any more after step {self.trainer.global_step} in epoch "
+                f"{self.current_epoch + 1}"
+            )
+
     def configure_gradient_clipping(
         self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
     ) -> None:
@@ -178,17 +197,35 @@ class ClassificationTask(LightningModule):
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
 
+    def on_validation_start(self) -> None:
+        self.check_weights()
+
     def validation_step(self, batch: Batch, number: int) -> None:
+        if self.sharded:
+            self._keep_in_step(len(batch.views_VCTSS))
         if len(batch.labels_B):
             model = self.model if self.averaged is None else self.result
             scores_BK = score_views(model, self.preprocessing, batch.views_VCTSS, batch.counts_B)
             self.seen.append((scores_BK, batch.labels_B.cpu(), batch.rows_B.cpu()))
 
+    def _keep_in_step(self, views: int) -> None:
+        """Pass the network as often as the process with the most views: each pass needs the weights of all."""
+        passes = -(-views // VIEWS_AT_ONCE)
+        most = self.trainer.strategy.reduce(torch.tensor(passes, device=self.device), reduce_op="max")
+        with torch.inference_mode():
+            for _ in range(int(most) - passes):
+                self.model(self._black_clip())
+
     def on_validation_epoch_end(self) -> None:
         scores_BK, labels_B, _ = self._all_seen()
-        metrics = measure(scores_BK, labels_B)
-        loss = F.nll_loss(scores_BK.clamp_min(1e-12).log(), labels_B)
-        self.figures |= {"val_loss": float(loss), "val_top1": metrics.top1, "val_top5": metrics.top5}
+        if self.model.settings.multilabel:
+            loss = F.binary_cross_entropy(scores_BK, labels_B)
+            found = {"val_map": measure_multilabel(scores_BK, labels_B).mean_average_precision}
+        else:
+            loss = F.nll_loss(scores_BK.clamp_min(1e-12).log(), labels_B)
+            metrics = measure(scores_BK, labels_B)
+            found = {"val_top1": metrics.top1, "val_top5": metrics.top5}
+        self.figures |= {"val_loss": float(loss)} | found
 
     def _all_seen(self) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, labels and rows of all processes, each video once, in the order of the rows."""
@@ -205,13 +242,16 @@ class ClassificationTask(LightningModule):
     def end_epoch(self) -> None:
         """Add the training figures of the epoch. Called by the callback that shows them: Lightning calls callbacks
         before a module's own hook."""
+        self.check_weights()
         loss, right, clips, _ = self._sum_over_processes(self.sums)
         self.sums = [0.0, 0.0, 0.0, 0.0]
         if clips:
-            self.figures |= {"train_loss": loss / clips, "train_top1": right / clips}
+            self.figures |= {"train_loss": loss / clips}
+        if clips and not self.model.settings.multilabel:
+            self.figures |= {"train_top1": right / clips}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint |= {"sums": self.sums, "facts": self.facts}
+        checkpoint |= {"sums": self.sums, "facts": self.facts, "recipe": self.recipe.model_dump(mode="json")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self.sums = checkpoint["sums"]
@@ -246,7 +286,26 @@ def average(model: TimeSformer, decay: float) -> AveragedModel:
 
 
 def class_weights(manifest: Manifest) -> Tensor:
-    """A weight a class, such that all classes weigh the same in a training split and the mean over its videos is 1."""
-    counts_K = torch.bincount(torch.tensor([video.label for video in manifest.videos]), minlength=len(manifest.labels))
+    """A weight a class, such that all classes weigh the same in a training split and the mean over its videos is 1.
+
+    In multi-label data: videos without a class for each with it, which weighs its positives against its negatives.
+    """
+    counts_K = _counts(manifest)
+    videos = len(manifest.videos)
+    if manifest.multilabel:
+        return (videos - counts_K) / counts_K.clamp_min(1)
     present = int((counts_K > 0).sum())
-    return torch.where(counts_K > 0, len(manifest.videos) / (present * counts_K.clamp_min(1)), 0.0)
+    return torch.where(counts_K > 0, videos / (present * counts_K.clamp_min(1)), 0.0)
+
+
+def video_weights(manifest: Manifest) -> list[float]:
+    """How often to draw each video, so that all classes come equally often; in multi-label data by its rarest class."""
+    counts_K = _counts(manifest)
+    most = len(manifest.videos)
+    return [1 / min((int(counts_K[label]) for label in video.labels), default=most) for video in manifest.videos]
+
+
+def _counts(manifest: Manifest) -> Tensor:
+    """Videos of each class."""
+    labels = torch.tensor([label for video in manifest.videos for label in video.labels], dtype=torch.long)
+    return torch.bincount(labels, minlength=len(manifest.labels))

@@ -140,6 +140,6 @@ def check_expressible(settings: ModelSettings, layout: str, norm_epsilon: float 
         raise WeightsError(f"the {layout} layout has no scheme {settings.scheme}; it has space_only, joint_space_time "
                            "and divided_space_time")  # fmt: skip
     for name, only in (("order", "time_space"), ("position", "space_time"), ("class_token_in_time", False),
-                       ("pooling", "class_token"), ("norm_epsilon", norm_epsilon)):  # fmt: skip
+                       ("pooling", "class_token"), ("multilabel", False), ("norm_epsilon", norm_epsilon)):  # fmt: skip
         if only is not None and getattr(settings, name) != only:
             raise WeightsError(f"the {layout} layout cannot express {name} {getattr(settings, name)!r}; only {only!r}")

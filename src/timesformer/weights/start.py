@@ -27,7 +27,12 @@ RECIPE_DECIDES = ("image_size", "num_frames", "drop_path", "dropout", "position_
 
 
 def start(
-    architecture: Architecture, preprocessing: Preprocessing, labels: tuple[str, ...], init: str | Path | None = None
+    architecture: Architecture,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+    init: str | Path | None = None,
+    *,
+    multilabel: bool = False,
 ) -> Start:
     """A new model for `labels`; with `init`, a copy of other weights changed to fit.
 
@@ -36,15 +41,15 @@ def start(
     tensors, every attention step starting as a copy of its attention; the recipe decides the rest (paper, section 4).
     Position tables are resized. The head of a video model is kept where the classes are the same, in any order, and
     where `labels` are as many numbers, which stand for places among the weights' classes: the classifier then has the
-    weights' names. For other classes it is made anew.
+    weights' names. For other classes it is made anew. `multilabel`: a video may have any number of the classes.
     """
     if init is None:
-        model = TimeSformer(**architecture.model_dump(), num_classes=len(labels))
+        model = TimeSformer(**architecture.model_dump(), num_classes=len(labels), multilabel=multilabel)
         return Start(Classifier(model, preprocessing, labels), [])
     image = read_image_vit(find_weights(init, image=True))
     if image is not None:
-        return _from_image(image, architecture, preprocessing, labels, init)
-    return _from_video(open_weights(init), architecture, preprocessing, labels, init)
+        return _from_image(image, architecture, preprocessing, labels, init, multilabel)
+    return _from_video(open_weights(init), architecture, preprocessing, labels, init, multilabel)
 
 
 def _from_video(
@@ -53,10 +58,12 @@ def _from_video(
     preprocessing: Preprocessing,
     labels: tuple[str, ...],
     init: str | Path,
+    multilabel: bool,
 ) -> Start:
     old = given.model.settings
     changes = {name: getattr(architecture, name) for name in RECIPE_DECIDES}
-    settings = make(ModelSettings, old.model_dump() | changes | {"num_classes": len(labels)}, f"{init}")
+    classes = {"num_classes": len(labels), "multilabel": multilabel}
+    settings = make(ModelSettings, old.model_dump() | changes | classes, f"{init}")
     model = TimeSformer(**settings.model_dump())
     tensors = given.model.state_dict()
     notes = [f"from {init}, {_name(settings)}: architecture and pixel normalisation are the weights', not the recipe's"]
@@ -64,7 +71,7 @@ def _from_video(
         tensors = {name: tensor for name, tensor in tensors.items() if not name.startswith("pooling.")}
         tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("pooling.")}
         notes.append(f"pooling {settings.pooling} in place of {old.pooling}")
-    places = _places(labels, given.labels)
+    places = _places(labels, given.labels) if multilabel == old.multilabel else None
     if places is None:
         tensors |= {name: tensor for name, tensor in model.state_dict().items() if name.startswith("head.")}
         notes.append(f"new head for {len(labels)} classes (the weights have {len(given.labels)} others)")
@@ -99,10 +106,11 @@ def _from_image(
     preprocessing: Preprocessing,
     labels: tuple[str, ...],
     init: str | Path,
+    multilabel: bool,
 ) -> Start:
     values: dict[str, Any] = architecture.model_dump() | dimension_values(image.dimensions)
     values |= {"patch_size": image.patch_size, "mlp_ratio": image.mlp_ratio, "norm_epsilon": image.norm_epsilon}
-    values |= {"initialisation": "released", "num_classes": len(labels)}
+    values |= {"initialisation": "released", "num_classes": len(labels), "multilabel": multilabel}
     settings = make(ModelSettings, values, f"{init}")
     model = TimeSformer(**settings.model_dump())
     tensors = dict(image.tensors)

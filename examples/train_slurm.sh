@@ -1,0 +1,20 @@
+#!/usr/bin/env bash
+# The paper's Kinetics run on 4 machines of 8 GPUs with SLURM; the variables it sets are all that is needed.
+#
+#   sbatch examples/train_slurm.sh DATA OUT
+#
+# A job that is stopped and queued again goes on where it was: --resume is given as soon as there is a run in OUT.
+#SBATCH --job-name=timesformer
+#SBATCH --nodes=4
+#SBATCH --ntasks-per-node=8
+#SBATCH --gpus-per-node=8
+#SBATCH --cpus-per-task=8
+#SBATCH --time=24:00:00
+#SBATCH --requeue
+set -euo pipefail
+data=$1 out=$2
+resume=()
+if [ -f "$out/sessions.yaml" ]; then resume=(--resume); fi
+# 32 processes of 2 clips are the 64 clips a step of the paper.
+exec srun timesformer train --data "$data" --recipe k400-base --out "$out" "${resume[@]}" \
+    training.batch_size=2 training.accumulate=1 training.precision=bf16-mixed training.checkpoint_steps=500

@@ -1,0 +1,94 @@
+"""What a run needs, all of it checked before its first step."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning.pytorch import seed_everything
+
+from timesformer.config import Preprocessing, Recipe
+from timesformer.data.manifest import Manifest, find_splits, read_manifest
+from timesformer.errors import DataError, SettingError
+from timesformer.training.launch import Launch, find_launch
+from timesformer.training.resume import Place, check_new, find_place
+from timesformer.weights.start import Start, start
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All that a run needs. `facts`: what beside the recipe a resumed run must find as it was."""
+
+    recipe: Recipe
+    training: Manifest
+    watched: Manifest | None
+    begun: Start
+    out: Path
+    launch: Launch
+    place: Place | None
+    facts: dict[str, Any]
+
+    @property
+    def batch(self) -> int:
+        """Clips of an optimiser step of all processes."""
+        return self.recipe.training.batch_size * self.recipe.training.accumulate * self.launch.process.world
+
+
+def make_plan(
+    recipe: Recipe, data: str | Path, out: Path, init: str | Path | None, *, resume: bool, accept_changes: bool
+) -> Plan:
+    """Read the data's lists and the weights, and see whether all of it fits; nothing is written.
+
+    Raises TimesformerError for whatever does not fit.
+    """
+    launch = find_launch()
+    if not resume and launch.process.rank == 0:
+        check_new(out)
+    _check_device(recipe)
+    training, watched = _manifests(data, recipe)
+    facts = {"init": init and str(init), "classes": list(training.labels),
+             "processes": launch.process.world, "videos": len(training.videos)}  # fmt: skip
+    place = find_place(out, recipe, facts, accept=accept_changes) if resume else None
+    seed_everything(recipe.seed, workers=False, verbose=False)
+    begun = start(recipe.model, recipe.preprocessing, training.labels, init, multilabel=training.multilabel)
+    return Plan(recipe, training, watched, begun, out, launch, place, facts)
+
+
+def _check_device(recipe: Recipe) -> None:
+    device, precision = recipe.training.device, recipe.training.precision
+    there = {"cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if not there.get(device, True):
+        raise SettingError(f"training.device is {device}; there is none on this machine (auto takes what there is)")
+    gpu = any(there.values()) if device == "auto" else device != "cpu"
+    if precision == "16-mixed" and not gpu:
+        raise SettingError("training.precision is 16-mixed; a CPU computes in 32-true or bf16-mixed")
+
+
+def _manifests(data: str | Path, recipe: Recipe) -> tuple[Manifest, Manifest | None]:
+    training = read_manifest(data, "train")
+    if len(training.labels) < 2 and not training.multilabel:
+        raise DataError(f"{training.source}: {len(training.labels)} class ({training.labels[0]}); a classifier needs 2")
+    if training.multilabel and recipe.training.label_smoothing:
+        smoothing = f"training.label_smoothing is {recipe.training.label_smoothing:g}"
+        raise SettingError(f"{smoothing}; set it to 0 for data with several classes a video")
+    if training.multilabel and recipe.probe is not None:
+        raise SettingError("a probe needs data with one class a video; train with another recipe")
+    training = training.subset(recipe.data.fraction, recipe.seed)
+    splits = find_splits(data)
+    watched = next((split for split in ("val", "test") if split in splits), None)
+    if watched is None:
+        return training, None
+    return training, read_manifest(data, watched).with_labels(training.labels)
+
+
+def card_facts(plan: Plan) -> dict[str, str]:
+    """What the model card says of a run."""
+    return {"data": f"{plan.training.folder.name}, {len(plan.training.videos)} videos", "seed": str(plan.recipe.seed),
+            "recipe": "recipe.yaml of the run"}  # fmt: skip
+
+
+def single_view(preprocessing: Preprocessing) -> Preprocessing:
+    """One centre crop of one clip: enough to watch a run."""
+    return preprocessing.model_copy(update={"test_clips": 1, "test_crops": 1})

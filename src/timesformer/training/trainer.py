@@ -1,0 +1,87 @@
+"""Lightning's Trainer for a plan: devices, strategy, precision, loggers."""
+
+from __future__ import annotations
+
+import logging
+import os
+import warnings
+
+from lightning.fabric.utilities.warnings import PossibleUserWarning
+from lightning.pytorch import Callback, Trainer
+from lightning.pytorch.loggers import Logger, TensorBoardLogger
+from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
+
+from timesformer.errors import SettingError
+from timesformer.training.checkpoint import AtomicFiles
+from timesformer.training.curves import MetricsFile
+from timesformer.training.plan import Plan
+
+ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
+
+
+def make_trainer(plan: Plan, callbacks: list[Callback]) -> Trainer:
+    """A Trainer that does what the recipe says and prints nothing by itself."""
+    recipe = plan.recipe
+    _quieten()
+    return Trainer(
+        accelerator=ACCELERATORS[recipe.training.device],
+        devices=plan.launch.devices,
+        num_nodes=plan.launch.nodes,
+        strategy=_strategy(plan),
+        precision=recipe.training.precision,
+        max_epochs=recipe.training.epochs,
+        accumulate_grad_batches=recipe.training.accumulate,
+        gradient_clip_val=recipe.optimizer.clip_gradient,
+        deterministic=recipe.training.deterministic or None,
+        logger=_loggers(plan),
+        callbacks=callbacks,
+        plugins=[AtomicFiles()],
+        check_val_every_n_epoch=recipe.training.watch_every,
+        num_sanity_val_steps=0,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+        use_distributed_sampler=False,
+    )
+
+
+def _strategy(plan: Plan) -> Strategy | str:
+    world = plan.launch.process.world
+    if plan.recipe.training.strategy == "fsdp":
+        return ModelParallelStrategy(world, tensor_parallel_size=1, save_distributed_checkpoint=False)
+    return "auto" if world == 1 else DDPStrategy()
+
+
+def _loggers(plan: Plan) -> list[Logger]:
+    """metrics.csv and TensorBoard always; trackers that the recipe names."""
+    steps = plan.place.steps if plan.place else 0
+    logs = plan.out / "logs"
+    loggers: list[Logger] = [
+        MetricsFile(logs / "metrics.csv", steps),
+        TensorBoardLogger(logs, "tensorboard", version="", purge_step=steps + 1),
+    ]
+    for name in plan.recipe.training.loggers:
+        try:
+            if name == "mlflow":
+                from lightning.pytorch.loggers import MLFlowLogger
+
+                # A data base of the run where no server is named; mlflow 3 keeps no plain files any more.
+                store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{logs.absolute() / 'mlflow.db'}"
+                logs.mkdir(parents=True, exist_ok=True)
+                loggers.append(MLFlowLogger("timesformer", run_name=plan.out.name, tracking_uri=store))
+            else:
+                from lightning.pytorch.loggers import WandbLogger
+
+                loggers.append(WandbLogger(name=plan.out.name, project="timesformer", save_dir=logs))
+        except ModuleNotFoundError:
+            raise SettingError(f"training.loggers names {name}; it is not installed: pip install {name}") from None
+        loggers[-1].log_hyperparams(plan.recipe.model_dump(mode="json"))
+    return loggers
+
+
+def _quieten() -> None:
+    """Lightning's hints about devices, tips and loaders: this package prints what its users need to know itself."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", category=PossibleUserWarning)
+    warnings.filterwarnings("ignore", "FSDP2-wrapped module .* returned a view tensor")  # nothing here writes in place
+    warnings.filterwarnings("ignore", ".*LeafSpec.*")  # Lightning's own, of a newer torch

@@ -1,0 +1,103 @@
+"""Videos that only some processes cannot read: told, counted together, and no process waits for another."""
+
+from __future__ import annotations
+
+import io
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from rich.console import Console
+
+from conftest import SMALL, small_recipe
+from timesformer.data.dataset import LeftOut, Problem
+from timesformer.data.loader import Process, ShuffledEpochs
+from timesformer.data.manifest import read_manifest
+from timesformer.errors import DataError
+from timesformer.training.callbacks import CountLeftOut
+from timesformer.training.curves import read_metrics
+from timesformer.training.fit import fit
+from timesformer.training.log import Log
+
+COMMON = ("optimizer.name=sgd", "optimizer.learning_rate=0.1", "training.epochs=2", "data.max_bad_share=0.3",
+          "model.depth=2")  # fmt: skip
+
+
+def test_problems_of_all_processes_are_counted_once(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    manifest = read_manifest(bars, "train")
+    here, there, both = (Problem(Path(name), f"{name}: gone") for name in ("here", "there", "both"))
+
+    def gather(found: list[Any], own: dict[Path, str]) -> None:
+        found[0], found[1] = dict(own), dict([there, both])
+
+    monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
+    several = SimpleNamespace(world_size=2)
+    for share in (3 / 8, 0.3):
+        console = Console(file=io.StringIO())
+        left_out = LeftOut(manifest, share)
+        count = CountLeftOut(left_out, None, Log(tmp_path, console))
+        batch: Any = SimpleNamespace(problems=[here, both])
+        count.on_train_batch_start(several, None, batch, 0)  # type: ignore[arg-type]
+        if share == 3 / 8:
+            for _ in range(2):
+                count.on_train_epoch_end(several, None)  # type: ignore[arg-type]
+            assert isinstance(console.file, io.StringIO)
+            assert console.file.getvalue().splitlines() == [
+                "left out: here: gone", "left out: both: gone", "left out: there: gone",
+            ]  # fmt: skip
+            assert left_out.reasons == dict([here, both, there])
+        else:
+            with pytest.raises(DataError, match=r"3 of 8 videos cannot be read.*data\.max_bad_share"):
+                count.on_train_epoch_end(several, None)  # type: ignore[arg-type]
+
+
+def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_path: Path) -> None:
+    """Two processes that share every block of the network, a video each at a time; the second cannot read one to train
+    on and one to watch. The weights are those of one process that takes both, within 1e-6."""
+    shutil.copytree(bars, tmp_path / "data")
+    manifest = read_manifest(tmp_path / "data", "train")
+    second = ShuffledEpochs(len(manifest.videos), 0, 1, Process(1, 2))
+    bad = [manifest.videos[next(iter(second))[1]].path, read_manifest(tmp_path / "data", "val").videos[1].path]
+    for path in bad:
+        path.write_text("not a video")
+    fit(small_recipe(*COMMON, "training.batch_size=2"), tmp_path / "data", tmp_path / "alone")
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(2):
+        places = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2,
+                  "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}  # fmt: skip
+        words = [sys.executable, "-m", "timesformer", "train", "--data", tmp_path / "data", "--recipe", "demo", "--out",
+                 tmp_path / "run", *SMALL, *COMMON, "training.batch_size=1", "training.strategy=fsdp"]  # fmt: skip
+        started.append(subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+                                        env=os.environ | {name: str(value) for name, value in places.items()},
+                                        text=True))  # fmt: skip
+    try:
+        said = [process.communicate(timeout=400) for process in started]
+    finally:
+        for process in started:
+            process.kill()
+    assert [process.returncode for process in started] == [0, 0], said
+    assert "2 videos could not be read and were left out" in said[0][0]
+    assert said[1][0] == ""
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert [log.count(f"left out: {path}") for path in bad] == [1, 1]
+    one, two = (torch.load(tmp_path / run / "checkpoints" / "last.ckpt")["state_dict"] for run in ("alone", "run"))
+    for name, tensor in one.items():
+        torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-6)
+    alone, shared = ([row for row in read_metrics(tmp_path / run / "logs" / "metrics.csv") if row["val_loss"]]
+                     for run in ("alone", "run"))  # fmt: skip
+    for first, other in zip(alone, shared, strict=True):
+        assert first["val_top1"] == other["val_top1"]
+        assert float(first["val_loss"]) == pytest.approx(float(other["val_loss"]), abs=1e-5)
+        assert float(first["train_loss"]) == pytest.approx(float(other["train_loss"]), abs=1e-5)

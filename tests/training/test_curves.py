@@ -1,0 +1,74 @@
+"""metrics.csv cut and mended where a run goes on, and the picture drawn of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from matplotlib.image import imread
+
+from timesformer.training.curves import COLUMNS, MetricsFile, draw_curves, read_metrics
+
+
+def written(file: Path) -> MetricsFile:
+    metrics = MetricsFile(file)
+    for step in (1, 2, 3):
+        metrics.log_metrics({"epoch": step / 2, "batch_loss": 1 / step, "learning_rate": 0.1}, step)
+        if step == 2:
+            metrics.log_metrics({"epoch": 1.0, "train_loss": 0.75, "val_top1": 0.5}, step)
+    return metrics
+
+
+def test_rows_after_the_checkpoint_are_cut(tmp_path: Path) -> None:
+    written(tmp_path / "logs" / "metrics.csv")
+    whole = read_metrics(tmp_path / "logs" / "metrics.csv")
+    assert [int(row["step"]) for row in whole] == [1, 2, 2, 3]
+    assert tuple(whole[0]) == COLUMNS
+    assert float(whole[2]["train_loss"]) == 0.75
+    assert whole[2]["batch_loss"] == ""
+    MetricsFile(tmp_path / "logs" / "metrics.csv", 2)
+    assert read_metrics(tmp_path / "logs" / "metrics.csv") == whole[:3]
+    MetricsFile(tmp_path / "logs" / "metrics.csv")
+    assert read_metrics(tmp_path / "logs" / "metrics.csv") == []
+    assert [path.name for path in (tmp_path / "logs").iterdir()] == ["metrics.csv"]
+
+
+@pytest.mark.parametrize("lost", [1, 2, 9])
+def test_a_torn_last_row_is_dropped(tmp_path: Path, lost: int) -> None:
+    """Torn anywhere, its line's end included; what is kept is as it was, byte for byte."""
+    file = tmp_path / "metrics.csv"
+    written(file)
+    content = file.read_bytes()
+    file.write_bytes(content[:-lost])
+    assert [int(row["step"]) for row in read_metrics(file)] == [1, 2, 2]
+    metrics = MetricsFile(file, 3)
+    metrics.log_metrics({"epoch": 1.5, "batch_loss": 1 / 3, "learning_rate": 0.1}, 3)
+    assert file.read_bytes() == content
+
+
+@pytest.mark.parametrize("content", [b"", b"step,epo"])
+def test_a_file_torn_in_its_head_begins_anew(tmp_path: Path, content: bytes) -> None:
+    file = tmp_path / "metrics.csv"
+    file.write_bytes(content)
+    MetricsFile(file, 5)
+    assert file.read_text().split() == [",".join(COLUMNS)]
+
+
+def test_the_picture_is_drawn_again(tmp_path: Path) -> None:
+    metrics = written(tmp_path / "metrics.csv")
+    pictures = []
+    for _ in range(2):
+        draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+        pictures.append(imread(tmp_path / "curves.png"))
+        metrics.log_metrics({"epoch": 2.0, "train_loss": 0.25, "val_top1": 1.0}, 4)
+    assert pictures[0].shape == pictures[1].shape
+    assert pictures[0].shape[0] > 600
+    assert not np.array_equal(*pictures)
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "metrics.csv"]
+
+
+def test_a_run_without_figures_has_a_picture_too(tmp_path: Path) -> None:
+    MetricsFile(tmp_path / "metrics.csv")
+    draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
+    assert imread(tmp_path / "curves.png").ndim == 3

@@ -1,0 +1,65 @@
+"""What a run says of itself: log.txt, sessions.yaml, recipe.yaml."""
+
+from __future__ import annotations
+
+import io
+import re
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from rich.console import Console
+
+from conftest import small_recipe
+from timesformer.data.loader import Process
+from timesformer.training import log as module
+from timesformer.training.launch import Launch
+from timesformer.training.log import Log, describe_session, read_sessions, write_session
+
+
+def test_lines_are_printed_and_kept_with_their_time(tmp_path: Path) -> None:
+    console = Console(file=io.StringIO(), width=20)
+    log = Log(tmp_path, console)
+    log.say("left out: [bold]odd[/bold] \u00e9 name of more than twenty letters", style="yellow")
+    log.say("second")
+    assert isinstance(console.file, io.StringIO)
+    assert console.file.getvalue() == "left out: [bold]odd[/bold] \u00e9 name of more than twenty letters\nsecond\n"
+    kept = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
+    assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  ", "", line) for line in kept] == [
+        "left out: [bold]odd[/bold] \u00e9 name of more than twenty letters", "second",
+    ]  # fmt: skip
+    assert all(line[0] == "2" for line in kept)
+    Log(tmp_path, console, speaks=False).say("another process")
+    assert len((tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()) == 2
+    Log(tmp_path / "not there", console).say("third")
+    assert console.file.getvalue().endswith("\nthird\n")
+
+
+def test_sessions_are_added_and_the_recipe_is_the_newest(tmp_path: Path) -> None:
+    launch = Launch(Process(0, 2), 1, 2)
+    for seed in (3, 4):
+        session = describe_session(launch, seed, "data", None if seed == 3 else "weights")
+        write_session(tmp_path, small_recipe(f"seed={seed}"), session)
+    first, second = read_sessions(tmp_path)
+    assert [first["seed"], second["seed"]] == [3, 4]
+    assert [first["init"], second["init"]] == [None, "weights"]
+    assert first["command"] == " ".join(sys.argv)
+    assert (first["data"], first["processes"], first["machines"]) == ("data", 2, 2)
+    assert first["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
+    assert first["versions"]["python"] == sys.version.split()[0]
+    assert first["hardware"]["cores"] > 0
+    assert yaml.safe_load((tmp_path / "recipe.yaml").read_text()) == small_recipe("seed=4").model_dump(mode="json")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["recipe.yaml", "sessions.yaml"]
+
+
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a: [", b"just: a dictionary"])
+def test_sessions_that_cannot_be_read_are_none(tmp_path: Path, content: bytes) -> None:
+    (tmp_path / "sessions.yaml").write_bytes(content)
+    assert read_sessions(tmp_path) == []
+
+
+def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "__file__", str(tmp_path / "log.py"))
+    assert describe_session(Launch(Process(), 1, 1), 0, "data", None)["code"] == ""

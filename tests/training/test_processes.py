@@ -1,0 +1,99 @@
+"""Two processes on this CPU end as one does that takes their batches together."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from conftest import SMALL, moving_bar
+from timesformer.data.loader import Process
+from timesformer.errors import SettingError
+from timesformer.training.curves import read_metrics
+from timesformer.training.launch import Launch, find_launch
+from timesformer.video.encode import write_video
+from timesformer.weights import open_weights
+
+COMMON = (*SMALL, "optimizer.name=sgd", "optimizer.learning_rate=0.1", "training.epochs=2", "data.max_bad_share=0.3",
+          "model.depth=2", "training.label_smoothing=0.1")  # fmt: skip
+
+
+def train(data: Path, out: Path, processes: int, *settings: str) -> None:
+    """One process, or as many as torchrun would start, each with a share of a batch of 4."""
+    words = [sys.executable, "-m", "timesformer", "train", "--data", data, "--recipe", "demo", "--out", out, *COMMON,
+             f"training.batch_size={4 // processes}", *settings]  # fmt: skip
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    started = []
+    for rank in range(processes):
+        places = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": processes,
+                  "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
+                  "TORCHELASTIC_RUN_ID": "test"}  # fmt: skip
+        environment = os.environ | ({name: str(value) for name, value in places.items()} if processes > 1 else {})
+        started.append(subprocess.Popen([str(word) for word in words], env=environment, stdout=subprocess.PIPE,
+                                        stderr=subprocess.PIPE, text=True))  # fmt: skip
+    results = [process.communicate(timeout=240) for process in started]
+    assert [process.returncode for process in started] == [0] * processes, results
+
+
+@pytest.fixture(scope="module")
+def odd(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """`bars` with one training video that cannot be read, and five videos to watch."""
+    data = tmp_path_factory.mktemp("odd") / "data"
+    shutil.copytree(bars, data)
+    (data / "train" / "left" / "2.mp4").write_text("not a video")
+    write_video(data / "val" / "left" / "more.mp4", moving_bar(-1, 7), 10)
+    return data
+
+
+@pytest.fixture(scope="module")
+def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("alone") / "run"
+    train(odd, out, 1)
+    return out
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_are_one(odd: Path, alone: Path, tmp_path: Path, strategy: str) -> None:
+    """The same weights within 1e-6, with an unreadable video on one side; five videos are watched, each once."""
+    train(odd, tmp_path / "run", 2, f"training.strategy={strategy}")
+    one, two = (
+        torch.load(alone / "checkpoints" / "last.ckpt"),
+        torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt"),
+    )
+    assert one["state_dict"].keys() == two["state_dict"].keys()
+    for name, tensor in one["state_dict"].items():
+        torch.testing.assert_close(two["state_dict"][name], tensor, rtol=0, atol=1e-6)
+    figures = [[row for row in read_metrics(run / "logs" / "metrics.csv") if row["val_top1"]]
+               for run in (alone, tmp_path / "run")]  # fmt: skip
+    assert len(figures[0]) == len(figures[1]) == 2
+    for first, second in zip(*figures, strict=True):
+        assert float(first["val_top1"]) in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
+        for name in ("step", "epoch", "val_top1", "val_top5", "train_top1"):
+            assert first[name] == second[name]
+        for name in ("val_loss", "train_loss"):
+            assert float(first[name]) == pytest.approx(float(second[name]), abs=1e-5)
+    assert open_weights(tmp_path / "run").labels == ("left", "right")
+
+
+def test_what_torchrun_and_slurm_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(("SLURM", "TORCHELASTIC", "RANK", "WORLD", "LOCAL_")):
+            monkeypatch.delenv(name)
+    assert find_launch() == Launch(Process(0, 1), 1, 1)
+    for name, value in {"SLURM_NTASKS": 8, "SLURM_PROCID": 5, "SLURM_NNODES": 2, "SLURM_JOB_NAME": "train"}.items():
+        monkeypatch.setenv(name, str(value))
+    assert find_launch() == Launch(Process(5, 8), 4, 2)
+    for name, value in {"RANK": 3, "WORLD_SIZE": 6, "LOCAL_WORLD_SIZE": 3, "TORCHELASTIC_RUN_ID": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    assert find_launch() == Launch(Process(3, 6), 3, 2)
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    with pytest.raises(SettingError, match="6 processes in all, 4 on this machine; every machine needs"):
+        find_launch()

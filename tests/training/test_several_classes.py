@@ -1,0 +1,131 @@
+"""Several classes a video: loss, figures, scores and files, from a list to a prediction."""
+
+from __future__ import annotations
+
+import json
+import pickle
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+
+from conftest import moving_bar, small_recipe
+from timesformer.config import Data
+from timesformer.data.manifest import read_manifest
+from timesformer.errors import DataError, SettingError
+from timesformer.evaluation.metrics import measure_multilabel
+from timesformer.evaluation.test import test as run_test
+from timesformer.evaluation.test import write_scores
+from timesformer.inference.predictor import load
+from timesformer.training.curves import read_metrics
+from timesformer.training.fit import fit
+from timesformer.training.task import class_weights, video_weights
+from timesformer.video.encode import write_video
+from timesformer.weights import open_weights
+from timesformer.weights.convert import convert
+
+
+@pytest.fixture(scope="module")
+def tags(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Videos of a bar that moves right or not, and is bright or not: both, one or none of the classes."""
+    folder = tmp_path_factory.mktemp("tags")
+    for split, count in (("train", 12), ("val", 4)):
+        rows = ["path,labels"]
+        for number in range(count):
+            right, bright = number % 2 == 0, number % 4 < 2
+            clip = moving_bar(1 if right else -1, number % 5 + 10 * (split == "val"))
+            clip = clip if bright else clip // 3
+            (folder / split).mkdir(exist_ok=True)
+            write_video(folder / split / f"{number}.mp4", clip, 10)
+            rows.append(f"{split}/{number}.mp4,{';'.join(['right'] * right + ['bright'] * bright)}")
+        (folder / f"{split}.csv").write_text("\n".join(rows) + "\n")
+    return folder
+
+
+def test_from_a_list_to_a_prediction(tags: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(
+        "training.epochs=60", "optimizer.learning_rate=0.003", "augmentation.short_side=[16,16]",
+        "training.label_smoothing=0", "training.watch_every=10",
+    )  # fmt: skip
+    result = fit(recipe, tags, tmp_path / "run")
+    rows = [row for row in read_metrics(tmp_path / "run" / "logs" / "metrics.csv") if row["train_loss"]]
+    assert float(rows[0]["train_loss"]) > 0.6
+    assert float(rows[-1]["train_loss"]) < 0.3
+    assert (result.metric, result.watched) == ("mAP", "val")
+    assert result.score is not None
+    assert result.score > 0.8
+
+    classifier = open_weights(tmp_path / "run")
+    assert classifier.model.settings.multilabel
+    manifest = read_manifest(tags, "val")
+    found = run_test(classifier, manifest, Data(workers=0))
+    assert set(found.summary()) == {"mean_average_precision", "videos", "left_out"}
+    assert found.labels_B.tolist() == [[float(name in video.labels) for name in range(2)] for video in manifest.videos]
+    write_scores(found, tmp_path / "scores.pkl")
+    written = pickle.loads((tmp_path / "scores.pkl").read_bytes())
+    assert [row["label"] for row in written["videos"]] == ["bright;right", "bright", "right", ""]
+
+    predictor = load(tmp_path / "run")
+    for row, path in enumerate(found.paths):
+        scores = predictor.scores(path)
+        torch.testing.assert_close(scores, found.scores_BK[row], rtol=1e-4, atol=1e-5)
+        assert predictor.predict(path)[0].score == pytest.approx(float(scores.max()), abs=1e-5)
+
+
+def test_the_loss_is_the_mean_binary_cross_entropy(tags: Path, tmp_path: Path) -> None:
+    """Of the start's own logits, since the learning rate is as good as zero; positives weigh as balance=loss says."""
+    rates = (
+        "optimizer.learning_rate=1e-12",
+        "optimizer.warmup_epochs=0",
+        "training.epochs=1",
+        "training.batch_size=12",
+        "augmentation.short_side=[16,16]",
+        "data.fraction=0.5",
+        "training.balance=loss",
+    )
+    fit(small_recipe(*rates), tags, tmp_path / "run")
+    row = read_metrics(tmp_path / "run" / "logs" / "metrics.csv")[-1]
+    training = read_manifest(tags, "train").subset(0.5, 0)
+    counts = [sum(name in video.labels for video in training.videos) for name in range(2)]
+    weights = torch.tensor([(len(training.videos) - count) / count for count in counts])
+    torch.testing.assert_close(class_weights(training), weights)
+    labels = torch.tensor([[float(name in video.labels) for name in range(2)] for video in training.videos])
+    # The head of a new model is small, so its logits are near zero and the loss near that of answering one half.
+    halves = F.binary_cross_entropy_with_logits(torch.zeros_like(labels), labels, pos_weight=weights)
+    assert float(row["train_loss"]) == pytest.approx(float(halves), rel=0.5)
+
+
+def test_weights_of_classes_and_videos(tags: Path) -> None:
+    manifest = read_manifest(tags, "train")
+    assert manifest.labels == ("bright", "right")
+    assert class_weights(manifest).tolist() == pytest.approx([1.0, 1.0])  # 6 of 12 videos have each
+    assert video_weights(manifest) == pytest.approx([1 / 6, 1 / 6, 1 / 6, 1 / 12] * 3)
+
+
+def test_mean_average_precision_by_hand() -> None:
+    scores = torch.tensor([[0.9, 0.1, 0.5], [0.8, 0.7, 0.5], [0.3, 0.6, 0.5], [0.2, 0.2, 0.5]])
+    labels = torch.tensor([[1.0, 0, 0], [0, 1, 0], [1, 0, 0], [0, 1, 0]])
+    # class 0: hits at ranks 1 and 3: (1 + 2/3) / 2; class 1: at ranks 1 and 3 too; class 2 does not occur.
+    assert measure_multilabel(scores, labels).mean_average_precision == pytest.approx(5 / 6, abs=1e-5)
+    assert measure_multilabel(scores, torch.zeros(4, 3)).mean_average_precision == 0
+
+
+def test_kinds_of_data_are_not_mixed(tags: Path, bars: Path, run: Path, tmp_path: Path) -> None:
+    with pytest.raises(
+        DataError, match=r"val.csv: has several classes a video.*the weights were trained for one class"
+    ):
+        run_test(replace(open_weights(run), labels=("bright", "right")), read_manifest(tags, "val"), Data(workers=0))
+    with pytest.raises(SettingError, match=r"training.label_smoothing is 0.1; set it to 0"):
+        fit(small_recipe("training.label_smoothing=0.1"), tags, tmp_path / "run")
+    with pytest.raises(SettingError, match="a probe needs data with one class a video"):
+        fit(small_recipe("probe.learning_rates=[0.1]"), tags, tmp_path / "run")
+
+
+def test_a_native_folder_keeps_the_kind_and_others_cannot(tags: Path, tmp_path: Path) -> None:
+    fit(small_recipe("training.epochs=1"), tags, tmp_path / "run")
+    config = json.loads((tmp_path / "run" / "model" / "config.json").read_text())
+    assert config["model"]["multilabel"] is True
+    with pytest.raises(Exception, match="official layout cannot express multilabel True; only False"):
+        convert(tmp_path / "run", tmp_path / "out.pyth", "official")

@@ -1,0 +1,286 @@
+"""What stops a run, what it says then, and what it leaves; and that it goes on as if it had never stopped."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from conftest import SMALL, small_recipe
+from timesformer.config import Recipe
+from timesformer.data.dataset import Batch
+from timesformer.errors import SettingError, TrainingError
+from timesformer.training.checkpoint import SaveCheckpoints
+from timesformer.training.curves import read_metrics
+from timesformer.training.fit import fit
+from timesformer.training.log import read_sessions
+from timesformer.training.task import ClassificationTask
+
+pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+# All that could come out of step.
+MIXED = ("model.dropout=0.1", "model.drop_path=0.2", "augmentation.mixup=0.3", "augmentation.random_ops=1",
+         "training.ema=0.9", "training.batch_size=2", "training.epochs=3", "training.checkpoint_steps=1")  # fmt: skip
+
+
+def same(first: Any, second: Any) -> bool:
+    if isinstance(first, dict):
+        return first.keys() == second.keys() and all(same(first[key], second[key]) for key in first)
+    if isinstance(first, list | tuple):
+        return len(first) == len(second) and all(same(one, two) for one, two in zip(first, second, strict=True))
+    return torch.equal(first, second) if isinstance(first, torch.Tensor) else bool(first == second)
+
+
+def assert_same_runs(first: Path, second: Path) -> None:
+    for name in ("model/model.safetensors", "logs/metrics.csv"):
+        assert (first / name).read_bytes() == (second / name).read_bytes(), name
+    one, two = (torch.load(run / "checkpoints" / "last.ckpt") for run in (first, second))
+    for part in ("state_dict", "optimizer_states", "lr_schedulers", "sums", "global_step", "epoch"):
+        assert same(one[part], two[part]), part
+
+
+@pytest.fixture(scope="module")
+def whole(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("whole") / "run"
+    fit(small_recipe(*MIXED), bars, folder)
+    return folder
+
+
+@pytest.mark.parametrize("batch", [0, 1, 3, 4, 7, 11])
+def test_a_run_goes_on_after_any_batch(
+    bars: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, batch: int
+) -> None:
+    """Four batches an epoch: inside the first, the last of one, the first of one, the last of all."""
+    step, seen = ClassificationTask.training_step, 0
+
+    def torn(self: ClassificationTask, data: Batch, number: int) -> torch.Tensor:
+        nonlocal seen
+        seen += 1
+        if seen == batch + 1:
+            raise RuntimeError("pulled the plug")
+        return step(self, data, number)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(ClassificationTask, "training_step", torn)
+        with pytest.raises(RuntimeError, match="plug"):
+            fit(small_recipe(*MIXED), bars, tmp_path / "torn")
+    if batch == 0:
+        assert not (tmp_path / "torn").exists()
+        return
+    fit(small_recipe(*MIXED, "data.workers=2"), bars, tmp_path / "torn", resume=True, accept_changes=True)
+    assert_same_runs(whole, tmp_path / "torn")
+    assert [session["seed"] for session in read_sessions(tmp_path / "torn")] == [0, 0]
+    events = [EventAccumulator(str(run / "logs" / "tensorboard")).Reload() for run in (whole, tmp_path / "torn")]
+    for tag in events[0].Tags()["scalars"]:
+        one, two = ([(event.step, event.value) for event in part.Scalars(tag)] for part in events)
+        assert one == two, tag
+
+
+@pytest.mark.parametrize("place", ["validation", "checkpoint"])
+def test_a_run_goes_on_after_an_epoch_that_was_not_kept(
+    bars: Path, whole: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    """Stopped while validating, or between the epoch's figures and its checkpoint."""
+
+    def torn(self: Any, *given: Any) -> None:
+        if (self.current_epoch if place == "validation" else given[0].current_epoch) == 1:
+            raise RuntimeError("pulled the plug")
+        original(self, *given)
+
+    owner, name = ((ClassificationTask, "on_validation_epoch_end") if place == "validation"
+                   else (SaveCheckpoints, "on_train_epoch_end"))  # fmt: skip
+    original = getattr(owner, name)
+    with monkeypatch.context() as patch:
+        patch.setattr(owner, name, torn)
+        with pytest.raises(RuntimeError, match="plug"):
+            fit(small_recipe(*MIXED), bars, tmp_path / "torn")
+    fit(small_recipe(*MIXED), bars, tmp_path / "torn", resume=True)
+    assert_same_runs(whole, tmp_path / "torn")
+
+
+def test_a_killed_process_goes_on(bars: Path, whole: Path, tmp_path: Path) -> None:
+    words = [sys.executable, "-m", "timesformer", "train", "--data", str(bars), "--recipe", "demo", "--out",
+             str(tmp_path / "run"), *SMALL, *MIXED, "data.workers=0"]  # fmt: skip
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+    checkpoint, until = tmp_path / "run" / "checkpoints" / "last.ckpt", time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < until:
+        time.sleep(0.005)
+    process.kill()
+    process.communicate()
+    assert torch.load(checkpoint)["global_step"] < 12
+    fit(small_recipe(*MIXED), bars, tmp_path / "run", resume=True)
+    assert_same_runs(whole, tmp_path / "run")
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_anew(bars: Path, whole: Path, tmp_path: Path) -> None:
+    shutil.copytree(whole, tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "checkpoints")
+    shutil.rmtree(tmp_path / "run" / "model")
+    fit(small_recipe(*MIXED), bars, tmp_path / "run", resume=True)
+    assert_same_runs(whole, tmp_path / "run")
+
+
+def stopped(bars: Path, folder: Path, *settings: str) -> Recipe:
+    """A run of 2 of 4 epochs that was stopped then."""
+    recipe = small_recipe("optimizer.schedule=cosine", *settings)
+    with pytest.MonkeyPatch.context() as patch:
+        step = ClassificationTask.on_train_epoch_start
+
+        def torn(self: ClassificationTask) -> None:
+            if self.current_epoch == 2:
+                raise RuntimeError("pulled the plug")
+            step(self)
+
+        patch.setattr(ClassificationTask, "on_train_epoch_start", torn)
+        with pytest.raises(RuntimeError, match="plug"):
+            fit(recipe, bars, folder)
+    return recipe
+
+
+def rates(run: Path) -> list[float]:
+    rows = read_metrics(run / "logs" / "metrics.csv")
+    return [float(row["learning_rate"]) for row in rows if row["learning_rate"]]
+
+
+def test_accepted_changes_take_effect_at_the_same_place(bars: Path, tmp_path: Path) -> None:
+    longer = small_recipe("optimizer.schedule=cosine", "training.epochs=6", "optimizer.learning_rate=0.01")
+    fit(longer, bars, tmp_path / "longer")
+    stopped(bars, tmp_path / "run")
+    with pytest.raises(SettingError) as refused:
+        fit(longer, bars, tmp_path / "run", resume=True)
+    for change in ("training.epochs was 4, is 6", "optimizer.learning_rate was 0.002, is 0.01", "--accept-changes"):
+        assert change in str(refused.value)
+    fit(longer, bars, tmp_path / "run", resume=True, accept_changes=True)
+    expected, found = rates(tmp_path / "longer"), rates(tmp_path / "run")
+    assert len(found) == len(expected) == 6  # one row an epoch, of its last step
+    assert found[2:] == pytest.approx(expected[2:])
+    assert found[:2] != pytest.approx(expected[:2])
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"model.width": 64}, r"model\.width was 32, is 64"),
+        ({"training.ema": 0.9}, r"training\.ema was None, is 0\.9"),
+        ({"optimizer.name": "sgd"}, r"optimizer\.name was adamw, is sgd"),
+    ],
+)
+def test_changes_that_cannot_be_accepted(bars: Path, tmp_path: Path, settings: dict[str, Any], message: str) -> None:
+    stopped(bars, tmp_path / "run")
+    words = [f"{name}={value}" for name, value in settings.items()]
+    with pytest.raises(SettingError, match=f"cannot go on, since the run began with other weights: .*{message}"):
+        fit(small_recipe("optimizer.schedule=cosine", *words), bars, tmp_path / "run", resume=True, accept_changes=True)
+
+
+def test_other_classes_and_other_weights_are_refused(bars: Path, run: Path, tmp_path: Path) -> None:
+    recipe = stopped(bars, tmp_path / "run")
+    with pytest.raises(SettingError, match="init was None, is "):
+        fit(recipe, bars, tmp_path / "run", init=run, resume=True, accept_changes=True)
+    shutil.copytree(bars, tmp_path / "data")
+    for split in ("train", "val", "test"):
+        (tmp_path / "data" / split / "right").rename(tmp_path / "data" / split / "up")
+    with pytest.raises(SettingError, match=r"classes was \['left', 'right'\], is \['left', 'up'\]"):
+        fit(recipe, tmp_path / "data", tmp_path / "run", resume=True, accept_changes=True)
+
+
+def test_damaged_files_are_named(bars: Path, tmp_path: Path) -> None:
+    recipe = stopped(bars, tmp_path / "run")
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    content = checkpoint.read_bytes()
+    checkpoint.write_bytes(content[: len(content) // 2])
+    with pytest.raises(SettingError, match=r"recipe.yaml or last.ckpt is damaged, so the run cannot go on"):
+        fit(recipe, bars, tmp_path / "run", resume=True)
+    checkpoint.write_bytes(content)
+    (tmp_path / "run" / "recipe.yaml").unlink()
+    with pytest.raises(SettingError, match=r"recipe.yaml or last.ckpt is damaged.*recipe.yaml"):
+        fit(recipe, bars, tmp_path / "run", resume=True)
+
+
+def test_a_full_disk_keeps_the_last_good_checkpoint(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept: list[bytes] = []
+    save = torch.save
+
+    def full(content: Any, stream: Any, *more: Any, **named: Any) -> None:
+        if content["epoch"] == 2:
+            kept.append((tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes())
+            stream.write(b"half of a checkpoint")
+            raise OSError(28, "No space left on device")
+        save(content, stream, *more, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("timesformer.training.checkpoint.torch.save", full)
+        words = r"cannot be written \(.*No space left.*\); the one before is unharmed; the last good"
+        with pytest.raises(TrainingError, match=words):
+            fit(small_recipe(), bars, tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes() == kept[0]
+    assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["last.ckpt"]
+    fit(small_recipe(), bars, tmp_path / "run", resume=True)
+
+
+def test_a_loss_that_is_no_number_names_the_videos(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    loss = ClassificationTask._loss
+
+    def broken(self: ClassificationTask, batch: Batch, labels_B: torch.Tensor) -> torch.Tensor:
+        found = loss(self, batch, labels_B)
+        return found * float("nan") if self.trainer.global_step == 3 else found
+
+    monkeypatch.setattr(ClassificationTask, "_loss", broken)
+    with pytest.raises(TrainingError, match=r"the loss is nan in epoch 2, batch 2 \(step 3\); its videos: .*\.mp4, .*"
+                                            r"\.mp4; the last good checkpoint is .*last\.ckpt") as stop:  # fmt: skip
+        fit(small_recipe(), bars, tmp_path / "run")
+    assert str(stop.value).count(str(bars / "train")) == 4  # the four clips of the batch
+    assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
+
+
+@pytest.mark.parametrize(
+    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[enforce fail] can't allocate memory: 9 GB")]
+)
+def test_out_of_memory_says_what_to_lower(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    def full(self: ClassificationTask, *given: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(ClassificationTask, "_loss", full)
+    words = "out of memory: lower training.batch_size .*training.precision=bf16-mixed; there is no checkpoint yet"
+    with pytest.raises(TrainingError, match=words):
+        fit(small_recipe(), bars, tmp_path / "run")
+    assert not (tmp_path / "run").exists()
+
+
+def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupt(self: ClassificationTask, *given: Any) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(ClassificationTask, "_loss", interrupt)
+    (tmp_path / "empty").mkdir()
+    for name in ("new", "empty"):
+        with pytest.raises(KeyboardInterrupt):
+            fit(small_recipe(), bars, tmp_path / name)
+    assert not (tmp_path / "new").exists()
+    assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_folder_of_something_else_is_left_alone(bars: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text("mine")
+    with pytest.raises(SettingError, match="is not empty; a run needs a folder of its own"):
+        fit(small_recipe(), bars, tmp_path)
+    assert (tmp_path / "recipe.yaml").read_text() == "mine"
+
+
+def test_devices_and_precisions_that_are_not_there(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: False)
+    with pytest.raises(SettingError, match=r"training.device is cuda; there is none on this machine"):
+        fit(small_recipe("training.device=cuda"), bars, tmp_path / "run")
+    with pytest.raises(SettingError, match=r"training.precision is 16-mixed; a CPU computes in 32-true or bf16-mixed"):
+        fit(small_recipe("training.precision=16-mixed"), bars, tmp_path / "run")
