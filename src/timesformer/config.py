@@ -24,6 +24,7 @@ PositionTables = Literal["none", "space", "space_time"]
 PositionResize = Literal["bicubic", "nearest", "nearest_flat"]
 Initialisation = Literal["released", "scratch"]
 Pooling = Literal["class_token", "attentive"]
+Recompute = Literal["none", "cheap", "blocks"]
 SamplingMethod = Literal["span", "segments", "cover"]
 Positive = Annotated[float, Field(gt=0)]
 Factor = Annotated[float, Field(ge=0, lt=1)]
@@ -212,7 +213,10 @@ class Training(Settings):
     precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="arithmetic")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto takes a GPU where there is one")
     strategy: Literal["ddp", "fsdp"] = Field("ddp", description="how several processes share the work")
-    checkpoint_activations: bool = Field(False, description="recompute blocks in the backward pass to save memory")
+    checkpoint_activations: Recompute = Field(
+        "none", description="what the backward pass computes again to save memory: nothing, what is cheap (norms, GELU, "
+        "attention of few keys), or whole blocks"
+    )  # fmt: skip
     compile: bool = Field(False, description="compile the network with torch.compile")
     deterministic: bool = Field(False, description="refuse operations whose result may differ from run to run")
     watch_every: int = Field(1, gt=0, description="epochs between two passes over the split that is watched")

@@ -19,9 +19,9 @@ def attend(q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor) -> Tensor:
     in the backward pass (benchmarks/short_attention.py).
     """
     if q_BHNK.dtype == torch.bfloat16 and q_BHNK.device.type == "cpu" and k_BHMK.shape[2] <= SHORT:
-        scores_BHNM = (q_BHNK * q_BHNK.shape[-1] ** -0.5) @ k_BHMK.transpose(2, 3)
-        shares_BHNM: Tensor = scores_BHNM.softmax(-1, dtype=torch.float32).to(v_BHMK.dtype)
-        return shares_BHNM @ v_BHMK
+        q, k, v = (x.reshape(-1, *x.shape[2:]) for x in (q_BHNK, k_BHMK, v_BHMK))
+        scores = torch.baddbmm(q.new_zeros(()), q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
+        return torch.bmm(scores.softmax(-1), v).view(q_BHNK.shape)
     attended: Tensor = F.scaled_dot_product_attention(q_BHNK, k_BHMK, v_BHMK)
     return attended
 

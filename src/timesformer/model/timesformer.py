@@ -11,7 +11,6 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from timesformer.config import (
     Initialisation,
@@ -21,6 +20,7 @@ from timesformer.config import (
     PositionResize,
     PositionTables,
     Preprocessing,
+    Recompute,
     Scheme,
     Size,
     make,
@@ -30,6 +30,7 @@ from timesformer.model.block import Block
 from timesformer.model.embed import Embedding
 from timesformer.model.initialise import initialise
 from timesformer.model.pooling import AttentivePooling
+from timesformer.model.recompute import run_block
 
 
 class TimeSformer(nn.Module):
@@ -56,8 +57,8 @@ class TimeSformer(nn.Module):
         initialisation: "released" starts as the released code does, for weights of an image model to follow;
             "scratch" starts where a small model learns motion sooner (`timesformer.model.initialise`).
 
-    Attributes: `settings`; `checkpoint_activations`, whether training recomputes the blocks in the backward pass,
-    which saves memory and costs a third more time; and what came with weights of `from_pretrained`: `labels`,
+    Attributes: `settings`; `checkpoint_activations`: "none", or what training computes again in the backward pass to save
+    memory, "cheap" or "blocks" (`timesformer.model.recompute`); and what came with weights of `from_pretrained`: `labels`,
     `preprocessing` (None for a new model) and `facts` of its training.
 
     Raises:
@@ -94,7 +95,7 @@ class TimeSformer(nn.Module):
         self.labels: tuple[str, ...] | None = None
         self.preprocessing: Preprocessing | None = None
         self.facts: Mapping[str, str] = {}
-        self.checkpoint_activations = False
+        self.checkpoint_activations: Recompute = "none"
         dimensions = self.settings.dimensions
         self.embedding = Embedding(self.settings)
         shares = torch.linspace(0, self.settings.drop_path, dimensions.depth, device="cpu").tolist()
@@ -136,11 +137,9 @@ class TimeSformer(nn.Module):
         frames_apart = self.settings.scheme == "space_only"
         if frames_apart:
             x_BTND, cls_B1D = x_BTND.flatten(0, 1).unsqueeze(1), cls_B1D.repeat_interleave(frames, 0)
+        recompute: Recompute = self.checkpoint_activations if self.training else "none"
         for block in self.blocks:
-            if self.checkpoint_activations and self.training:
-                x_BTND, cls_B1D = checkpoint(block, x_BTND, cls_B1D, grid, use_reentrant=False)
-            else:
-                x_BTND, cls_B1D = block(x_BTND, cls_B1D, grid)
+            x_BTND, cls_B1D = run_block(block, x_BTND, cls_B1D, grid, recompute)
         if frames_apart:
             x_BTND = x_BTND.unflatten(0, (batch, frames)).squeeze(2)
             cls_B1D = cls_B1D.unflatten(0, (batch, frames)).mean(1)

@@ -37,7 +37,7 @@ from timesformer.training.trainer import make_trainer
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk
 LESS_MEMORY = (
-    "lower training.batch_size (and raise training.accumulate), or set training.checkpoint_activations=true or "
+    "lower training.batch_size (and raise training.accumulate), or set training.checkpoint_activations=cheap or "
     "training.precision=bf16-mixed"
 )
 

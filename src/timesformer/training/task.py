@@ -194,6 +194,8 @@ class ClassificationTask(LightningModule):
     def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
         self.last_rate = max(float(group["lr"]) for group in self.trainer.optimizers[0].param_groups)
         super().optimizer_step(*args, **kwargs)
+        # Lightning would keep the gradients until after the next forward pass, where memory is needed most.
+        self.trainer.optimizers[0].zero_grad()
         if self.averaged is not None:
             self.averaged.update_parameters(self.model)
 

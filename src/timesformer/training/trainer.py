@@ -6,6 +6,7 @@ import logging
 import os
 import warnings
 
+import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
 from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
@@ -14,6 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 from timesformer.errors import SettingError
 from timesformer.training.checkpoint import AtomicFiles
 from timesformer.training.curves import MetricsFile
+from timesformer.training.heap import keep_freed_memory
 from timesformer.training.plan import Plan
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
@@ -23,6 +25,8 @@ def make_trainer(plan: Plan, callbacks: list[Callback]) -> Trainer:
     """A Trainer that does what the recipe says and prints nothing by itself."""
     recipe = plan.recipe
     _quieten()
+    if ACCELERATORS[recipe.training.device] == "cpu" or not (torch.cuda.is_available() or torch.mps.is_available()):
+        keep_freed_memory()
     return Trainer(
         accelerator=ACCELERATORS[recipe.training.device],
         devices=plan.launch.devices,

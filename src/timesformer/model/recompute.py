@@ -1,0 +1,51 @@
+"""What a block keeps of its forward pass for the backward pass, and what it computes again there.
+
+    setting   keeps                                            computes again
+    none      all that its gradients need                      nothing
+    cheap     its input and the results of its large products  norms, GELU, sums, attention's products and softmax
+    blocks    its input                                        everything: a third more time
+
+torch's fused attention counts as a large product: computing it again would cost as much as the first time.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import (
+    CheckpointPolicy,
+    SelectiveCheckpointContext,
+    checkpoint,
+    create_selective_checkpoint_contexts,
+)
+
+from timesformer.config import Recompute
+from timesformer.model.block import Block
+from timesformer.model.schemes import Grid
+
+aten = torch.ops.aten
+KEPT = frozenset({
+    aten.mm.default,
+    aten.addmm.default,
+    aten._scaled_dot_product_flash_attention_for_cpu.default,
+    aten._scaled_dot_product_flash_attention.default,
+    aten._scaled_dot_product_efficient_attention.default,
+    aten._scaled_dot_product_cudnn_attention.default,
+})  # fmt: skip
+
+
+def run_block(block: Block, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, recompute: Recompute) -> tuple[Tensor, Tensor]:
+    """A block's results, with what the backward pass needs kept or not."""
+    if recompute == "none":
+        return block(x_BTND, cls_B1D, grid)
+    how: dict[str, Any] = {}
+    if recompute == "cheap":
+        how["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
+    return checkpoint(block, x_BTND, cls_B1D, grid, use_reentrant=False, **how)
+
+
+def _policy(context: SelectiveCheckpointContext, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
+    return CheckpointPolicy.MUST_SAVE if operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
