@@ -2,9 +2,9 @@
 
     python benchmarks/training_step.py
 
-A step is forward, loss, backward, clipping and a fused AdamW step, of the base model at 8 x 224 x 224 with 4 clips. Ours
-is what `timesformer train` runs: its task in its Lightning Trainer. Every run is a process of its own, so that its peak
-memory (VmHWM) is its own; runs take turns, `--rounds` times, and a run times `--steps` steps after `--warm` untimed ones.
+A step is forward, loss, backward, clipping and a fused AdamW step, of the base model at 8 x 224 x 224 with 4 clips.
+Ours is what `timesformer train` runs: its task in its Lightning Trainer. Every run is a process of its own, so that its
+peak memory (VmHWM) is its own; runs take turns, `--rounds` times, each timing `--steps` steps after `--warm` others.
 Printed: medians of the time of `transformers` over ours of the same round, and of our peak memory over theirs.
 """
 

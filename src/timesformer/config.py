@@ -214,7 +214,7 @@ class Training(Settings):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto takes a GPU where there is one")
     strategy: Literal["ddp", "fsdp"] = Field("ddp", description="how several processes share the work")
     checkpoint_activations: Recompute = Field(
-        "none", description="what the backward pass computes again to save memory: nothing, what is cheap (norms, GELU, "
+        "none", description="what the backward pass computes again to save memory: none, what is cheap (norms, GELU, "
         "attention of few keys), or whole blocks"
     )  # fmt: skip
     compile: bool = Field(False, description="compile the network with torch.compile")

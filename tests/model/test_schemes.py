@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from timesformer.config import ModelSettings
 from timesformer.model.attention import Attention
 from timesformer.model.block import Block
-from timesformer.model.schemes import SCHEMES, STEPS, time_with_class, window_bands
+from timesformer.model.schemes import SCHEMES, STEPS, After, time_with_class, unchanged, window_bands
 
 WIDTH, HEADS = 12, 3
 SHAPES = [(3, 5, 7), (1, 4, 6), (2, 1, 5), (5, 6, 1), (4, 3, 2), (1, 1, 1), (2, 8, 5)]  # frames, rows, columns
@@ -45,7 +45,7 @@ def make_tokens(shape: Place, batch: int = 2) -> tuple[Tensor, Tensor]:
 
 
 def run(name: str, attention: Attention, x: Tensor, cls: Tensor, shape: Place) -> tuple[Tensor, Tensor | None]:
-    return FUNCTIONS[name](attention, x, cls, shape[1:], lambda out: out)
+    return FUNCTIONS[name](attention, x, cls, shape[1:], After(unchanged, unchanged))
 
 
 # --- the literal reference -------------------------------------------------------------------------------------------

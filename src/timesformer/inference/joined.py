@@ -17,7 +17,7 @@ from timesformer.config import ModelSettings
 from timesformer.inference.arithmetic import Arithmetic, projection, step_of, weights
 from timesformer.inference.fused import ClassStep, FusedMlp, Grid
 from timesformer.model.block import Block, Step
-from timesformer.model.schemes import time_with_class
+from timesformer.model.schemes import After, time_with_class, unchanged
 
 
 class JoinedAttention(nn.Module):
@@ -61,6 +61,9 @@ class JoinedAttention(nn.Module):
         return split
 
 
+NOTHING = After(unchanged, unchanged)
+
+
 class JoinedStep(nn.Module):
     """One attention step, added to the tokens in place."""
 
@@ -73,7 +76,7 @@ class JoinedStep(nn.Module):
         normed = self.attention.norm(tokens_BMD).to(self.dtype)
         x_BTND = normed[:, 1:].unflatten(1, (frames, -1))
         # A step of the model asks of an attention no more than what JoinedAttention has.
-        dx, dcls = self.attend(self.attention, x_BTND, normed[:, :1], grid, _keep)  # type: ignore[arg-type]
+        dx, dcls = self.attend(self.attention, x_BTND, normed[:, :1], grid, NOTHING)  # type: ignore[arg-type]
         if torch.compiler.is_exporting():
             start = torch.zeros_like(tokens_BMD[:, :1]) if dcls is None else dcls
             return tokens_BMD + torch.cat([start, dx.flatten(1, 2)], dim=1)
@@ -140,7 +143,3 @@ CLASS_KEYS: dict[str, Callable[[Tensor, int, Grid], Tensor]] = {
     "global": _global_keys,
     "height": _height_keys,
 }
-
-
-def _keep(x: Tensor) -> Tensor:
-    return x

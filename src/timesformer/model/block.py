@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from timesformer.config import ModelSettings
 from timesformer.model.attention import Attention
-from timesformer.model.schemes import SCHEMES, STEPS, Grid, time_with_class
+from timesformer.model.schemes import SCHEMES, STEPS, After, Grid, time_with_class, unchanged
 
 
 class DropPath(nn.Module):
@@ -25,7 +25,7 @@ class DropPath(nn.Module):
             return x
         keep = 1 - self.share
         mask = torch.empty((x.shape[0], *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device).bernoulli_(keep)
-        return x * mask / keep
+        return (x * mask).div_(keep)
 
 
 class Step(nn.Module):
@@ -43,10 +43,8 @@ class Step(nn.Module):
 
     def forward(self, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
         """What the patches and the class token gain; None where the class token takes no part."""
-        dx, dcls = self.attend(self.attention, self.norm(x_BTND), self.norm(cls_B1D), grid, self.drop_path)
-        if self.fc is not None:
-            dx, dcls = self.fc(dx), None if dcls is None else self.fc(dcls)
-        return dx, dcls
+        after = After(self.drop_path, unchanged if self.fc is None else self.fc)
+        return self.attend(self.attention, self.norm(x_BTND), self.norm(cls_B1D), grid, after)
 
 
 class Block(nn.Module):
@@ -80,4 +78,5 @@ class Block(nn.Module):
             cls_B1D = cls_B1D if dcls is None else cls_B1D + dcls
         tokens = torch.cat([cls_B1D, x_BTND.flatten(1, 2)], dim=1)
         tokens = tokens + self.drop_path(self.mlp(self.norm(tokens)))
-        return tokens[:, 1:].unflatten(1, x_BTND.shape[1:3]), tokens[:, :1]
+        cls_B1D, patches = tokens.tensor_split([1], dim=1)
+        return patches.unflatten(1, x_BTND.shape[1:3]), cls_B1D

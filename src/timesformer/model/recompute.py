@@ -14,7 +14,7 @@ from functools import partial
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.checkpoint import (
     CheckpointPolicy,
     SelectiveCheckpointContext,
@@ -23,7 +23,6 @@ from torch.utils.checkpoint import (
 )
 
 from timesformer.config import Recompute
-from timesformer.model.block import Block
 from timesformer.model.schemes import Grid
 
 aten = torch.ops.aten
@@ -37,14 +36,19 @@ KEPT = frozenset({
 })  # fmt: skip
 
 
-def run_block(block: Block, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, recompute: Recompute) -> tuple[Tensor, Tensor]:
+def run_block(
+    block: nn.Module, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, recompute: Recompute
+) -> tuple[Tensor, Tensor]:
     """A block's results, with what the backward pass needs kept or not."""
+    out: tuple[Tensor, Tensor]
     if recompute == "none":
-        return block(x_BTND, cls_B1D, grid)
-    how: dict[str, Any] = {}
-    if recompute == "cheap":
-        how["context_fn"] = partial(create_selective_checkpoint_contexts, _policy)
-    return checkpoint(block, x_BTND, cls_B1D, grid, use_reentrant=False, **how)
+        out = block(x_BTND, cls_B1D, grid)
+    elif recompute == "cheap":
+        keep = partial(create_selective_checkpoint_contexts, _policy)
+        out = checkpoint(block, x_BTND, cls_B1D, grid, use_reentrant=False, context_fn=keep)
+    else:
+        out = checkpoint(block, x_BTND, cls_B1D, grid, use_reentrant=False)
+    return out
 
 
 def _policy(context: SelectiveCheckpointContext, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:

@@ -31,8 +31,25 @@ from timesformer.config import Scheme
 from timesformer.model.attention import Attention, attend
 
 Grid = tuple[int, int]
-Drop = Callable[[Tensor], Tensor]
-StepFunction = Callable[[Attention, Tensor, Tensor, Grid, Drop], tuple[Tensor, Tensor | None]]
+
+
+class After(NamedTuple):
+    """What follows an attention: stochastic depth, and the linear layer at the end of all steps but a scheme's last."""
+
+    drop: Callable[[Tensor], Tensor]
+    last: Callable[[Tensor], Tensor]
+
+    def __call__(self, out: Tensor) -> Tensor:
+        """Both; on tokens as the attention leaves them, which are contiguous."""
+        return self.last(self.drop(out))
+
+
+def unchanged(x: Tensor) -> Tensor:
+    """x, where nothing follows."""
+    return x
+
+
+StepFunction = Callable[[Attention, Tensor, Tensor, Grid, After], tuple[Tensor, Tensor | None]]
 
 SCHEMES: dict[Scheme, tuple[str, ...]] = {
     "space_only": ("space",),
@@ -43,73 +60,76 @@ SCHEMES: dict[Scheme, tuple[str, ...]] = {
 }
 
 
-def space(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, drop: Drop) -> tuple[Tensor, Tensor]:
+def space(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, after: After) -> tuple[Tensor, Tensor]:
     """Attention inside each frame."""
-    return _lines(attention, x_BTND, cls_B1D, drop)
+    return _lines(attention, x_BTND, cls_B1D, after)
 
 
-def width(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, drop: Drop) -> tuple[Tensor, Tensor]:
+def width(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, after: After) -> tuple[Tensor, Tensor]:
     """Attention inside each row of each frame."""
     rows_BLWD = x_BTND.unflatten(2, grid).flatten(1, 2)
-    dx_BLWD, dcls_B1D = _lines(attention, rows_BLWD, cls_B1D, drop)
+    dx_BLWD, dcls_B1D = _lines(attention, rows_BLWD, cls_B1D, after)
     return dx_BLWD.reshape(x_BTND.shape), dcls_B1D
 
 
-def height(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, drop: Drop) -> tuple[Tensor, Tensor]:
+def height(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, after: After) -> tuple[Tensor, Tensor]:
     """Attention inside each column of each frame."""
     columns_BLHD = x_BTND.unflatten(2, grid).transpose(2, 3).flatten(1, 2)
-    dx_BLHD, dcls_B1D = _lines(attention, columns_BLHD, cls_B1D, drop)
+    dx_BLHD, dcls_B1D = _lines(attention, columns_BLHD, cls_B1D, after)
     dx_BTWHD = dx_BLHD.unflatten(1, (x_BTND.shape[1], grid[1]))
     return dx_BTWHD.transpose(2, 3).reshape(x_BTND.shape), dcls_B1D
 
 
-def _lines(attention: Attention, x_BLND: Tensor, cls_B1D: Tensor, drop: Drop) -> tuple[Tensor, Tensor]:
+def _lines(attention: Attention, x_BLND: Tensor, cls_B1D: Tensor, after: After) -> tuple[Tensor, Tensor]:
     """Attention inside each of L sets of N patches; the class token is copied to each, its copies averaged."""
     batch, lines = x_BLND.shape[:2]
     copies = cls_B1D.expand(-1, lines, -1).unsqueeze(2)
-    out = drop(attention(torch.cat([copies, x_BLND], dim=2).flatten(0, 1))).unflatten(0, (batch, lines))
-    return out[:, :, 1:], out[:, :, 0].mean(1, keepdim=True)
+    out = after.drop(attention(torch.cat([copies, x_BLND], dim=2).flatten(0, 1))).unflatten(0, (batch, lines))
+    classes_BL1D, patches_BLND = out.tensor_split(
+        [1], dim=2
+    )  # not two slices, whose gradients would be padded and added
+    return after.last(patches_BLND), after.last(classes_BL1D.mean(1))
 
 
-def time(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, drop: Drop) -> tuple[Tensor, None]:
+def time(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, after: After) -> tuple[Tensor, None]:
     """Attention along time at each place; the class token takes no part, as in the released code."""
-    out = drop(attention(x_BTND.transpose(1, 2).flatten(0, 1)))
+    out = after(attention(x_BTND.transpose(1, 2).flatten(0, 1)))
     return out.unflatten(0, (x_BTND.shape[0], -1)).transpose(1, 2), None
 
 
 def time_with_class(
-    attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, drop: Drop
+    attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, after: After
 ) -> tuple[Tensor, None]:
     """Attention along time at each place with the class token as one more key (Eq. 11)."""
     places = x_BTND.shape[2]
     x_LTD = x_BTND.transpose(1, 2).flatten(0, 1)
     context = torch.cat([cls_B1D.repeat_interleave(places, 0), x_LTD], dim=1)
-    out = drop(attention(x_LTD, context))
+    out = after(attention(x_LTD, context))
     return out.unflatten(0, (-1, places)).transpose(1, 2), None
 
 
-def joint(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, drop: Drop) -> tuple[Tensor, Tensor]:
+def joint(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, after: After) -> tuple[Tensor, Tensor]:
     """Attention over the whole clip (Eq. 5)."""
-    out = drop(attention(torch.cat([cls_B1D, x_BTND.flatten(1, 2)], dim=1)))
-    return out[:, 1:].reshape(x_BTND.shape), out[:, :1]
+    out = after(attention(torch.cat([cls_B1D, x_BTND.flatten(1, 2)], dim=1)))
+    return _apart(out, x_BTND)
 
 
-def global_(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, drop: Drop) -> tuple[Tensor, Tensor]:
+def global_(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, after: After) -> tuple[Tensor, Tensor]:
     """Attention to every second frame, row and column; keys and values are made for those tokens only."""
     batch, _, _, channels = x_BTND.shape
     tokens = torch.cat([cls_B1D, x_BTND.flatten(1, 2)], dim=1)
     strided = x_BTND.unflatten(2, grid)[:, ::2, ::2, ::2].reshape(batch, -1, channels)
-    out = drop(attention(tokens, torch.cat([cls_B1D, strided], dim=1)))
-    return out[:, 1:].reshape(x_BTND.shape), out[:, :1]
+    out = after(attention(tokens, torch.cat([cls_B1D, strided], dim=1)))
+    return _apart(out, x_BTND)
 
 
-def local(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, drop: Drop) -> tuple[Tensor, Tensor]:
+def local(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, after: After) -> tuple[Tensor, Tensor]:
     """Attention to the window of max(1, H // 2) x max(1, W // 2) patches around each place, over all frames.
 
     Windows depend on the place alone, so all frames of a place share one; places near a border share one too.
     Each pair of row band and column band is one unmasked attention call: nine calls, no wasted products.
     """
-    frames, places = x_BTND.shape[1:3]
+    frames = x_BTND.shape[1]
     q_BhNK, k_BhNK, v_BhNK = attention.project(torch.cat([cls_B1D, x_BTND.flatten(1, 2)], dim=1))
     cls_out = attend(q_BhNK[:, :, :1], k_BhNK, v_BhNK)
     q, k, v = (part[:, :, 1:].unflatten(2, (frames, *grid)) for part in (q_BhNK, k_BhNK, v_BhNK))
@@ -119,8 +139,14 @@ def local(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, dro
         columns = [_band(q, k, v, cls_k, cls_v, row, column) for column in window_bands(grid[1])]
         rows.append(torch.cat(columns, dim=4))
     out_BhNK = torch.cat(rows, dim=3).flatten(2, 4)
-    out = drop(attention.join(torch.cat([cls_out, out_BhNK], dim=2)))
-    return out[:, 1:].unflatten(1, (frames, places)), out[:, :1]
+    out = after(attention.join(torch.cat([cls_out, out_BhNK], dim=2)))
+    return _apart(out, x_BTND)
+
+
+def _apart(out: Tensor, x_BTND: Tensor) -> tuple[Tensor, Tensor]:
+    """Joined tokens as patches, in the shape of x, and class token."""
+    cls_B1D, patches = out.tensor_split([1], dim=1)
+    return patches.unflatten(1, x_BTND.shape[1:3]), cls_B1D
 
 
 class Band(NamedTuple):

@@ -57,9 +57,9 @@ class TimeSformer(nn.Module):
         initialisation: "released" starts as the released code does, for weights of an image model to follow;
             "scratch" starts where a small model learns motion sooner (`timesformer.model.initialise`).
 
-    Attributes: `settings`; `checkpoint_activations`: "none", or what training computes again in the backward pass to save
-    memory, "cheap" or "blocks" (`timesformer.model.recompute`); and what came with weights of `from_pretrained`: `labels`,
-    `preprocessing` (None for a new model) and `facts` of its training.
+    Attributes: `settings`; `checkpoint_activations`: "none", or what training computes again in the backward pass to
+    save memory, "cheap" or "blocks" (`timesformer.model.recompute`); and what came with weights of `from_pretrained`:
+    `labels`, `preprocessing` (None for a new model) and `facts` of its training.
 
     Raises:
         SettingError: a value that is not allowed, or values that do not fit together.
