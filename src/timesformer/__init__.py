@@ -6,13 +6,17 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from timesformer.errors import DataError, SettingError, TimesformerError, VideoError, WeightsError
-    from timesformer.inference.predictor import Prediction, Predictor, load
+    from timesformer.errors import DataError, EngineError, SettingError, TimesformerError, VideoError, WeightsError
+    from timesformer.inference.engine import Engine, load_engine
+    from timesformer.inference.predictor import Answer, Prediction, Predictor, load
     from timesformer.model.timesformer import TimeSformer
 
 __version__ = "0.1.0"
 __all__ = [
+    "Answer",
     "DataError",
+    "Engine",
+    "EngineError",
     "Prediction",
     "Predictor",
     "SettingError",
@@ -22,11 +26,15 @@ __all__ = [
     "WeightsError",
     "__version__",
     "load",
+    "load_engine",
 ]
 
 # Imported on first use: torch takes seconds, `timesformer --help` must not.
 _HOMES = {
+    "Answer": "inference.predictor",
     "DataError": "errors",
+    "Engine": "inference.engine",
+    "EngineError": "errors",
     "Prediction": "inference.predictor",
     "Predictor": "inference.predictor",
     "SettingError": "errors",
@@ -35,6 +43,7 @@ _HOMES = {
     "VideoError": "errors",
     "WeightsError": "errors",
     "load": "inference.predictor",
+    "load_engine": "inference.engine",
 }
 
 

@@ -71,12 +71,14 @@ def test_train_test_predict(command: Command, bars: Path, tmp_path: Path) -> Non
     rows = pyarrow.parquet.read_table(scores).to_pylist()
     assert summary["top1"] == pytest.approx(sum(row["label"] == row["predicted"] for row in rows) / 4)
 
-    predicted = json.loads(command("predict", run, bars / "test", "--top", 1, "--json").out)
+    predicted = json.loads(command("predict", run, bars / "test", "--top", 1, "--precision", "fp32", "--json").out)
     assert [entry["video"] for entry in predicted] == [row["path"] for row in rows]
     assert [entry["predictions"][0]["label"] for entry in predicted] == [row["predicted"] for row in rows]
     assert predicted[0]["predictions"][0]["score"] == pytest.approx(max(rows[0]["scores"]), abs=1e-5)
 
-    lines = command("predict", run, bars / "test").out.splitlines()
+    piped = command("predict", run, bars / "test", "--precision", "fp32", "--engine", "eager")
+    assert piped.err.startswith("engine eager, fp32: as asked; logits within ")
+    lines = piped.out.splitlines()
     assert lines[0].split("\t") == ["video", "label", "score"]
     assert [line.split("\t")[:2] for line in lines[1::2]] == [[row["path"], row["predicted"]] for row in rows]
     assert lines[1].split("\t")[2] == f"{predicted[0]['predictions'][0]['score']:.3f}"
@@ -182,7 +184,7 @@ def test_data_check(command: Command, bars: Path, tmp_path: Path) -> None:
 
 def assert_one_line(result: Result, *parts: str) -> None:
     assert result.code == 2, result
-    lines = result.err.splitlines()
+    lines = [line for line in result.err.splitlines() if not line.startswith("engine ")]  # what was picked, and works
     assert len(lines) == 1, result.err
     assert lines[0].startswith("timesformer: ")
     for part in parts:

@@ -12,14 +12,14 @@ import pytest
 import torch
 
 from timesformer.config import Data
+from timesformer.data.dataset import Batch
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import DataError, SettingError
 from timesformer.evaluation.metrics import measure
-from timesformer.evaluation.scores import VIEWS_AT_ONCE, mean_scores, score_views
+from timesformer.evaluation.scores import VIEWS_AT_ONCE, mean_scores, plain_network, score_batches
 from timesformer.evaluation.test import TestResult, check_score_file, write_scores
 from timesformer.evaluation.test import test as run_test
 from timesformer.video.source import open_video
-from timesformer.video.transforms import normalise
 from timesformer.video.views import testing_views
 from timesformer.weights import open_weights
 
@@ -32,14 +32,32 @@ def test_mean_of_softmax_not_of_logits() -> None:
     torch.testing.assert_close(scores, torch.tensor([[0.5, 0.5], [1 - second, second]]))
 
 
-def test_more_views_than_go_at_once(run: Path) -> None:
+def test_views_of_several_videos_go_through_the_network_together(run: Path) -> None:
     classifier = open_weights(run)
-    views = torch.randint(0, 256, (2 * VIEWS_AT_ONCE + 3, 3, 4, 16, 16), dtype=torch.uint8)
-    counts = torch.tensor([1, len(views) - 1])
-    with torch.inference_mode():
-        softmax = classifier.model(normalise(views, classifier.preprocessing)).softmax(1)
-    expected = torch.stack([softmax[0], softmax[1:].mean(0)])
-    torch.testing.assert_close(score_views(classifier.model, classifier.preprocessing, views, counts), expected)
+    plain = plain_network(classifier.model, classifier.preprocessing)
+    sizes = []
+
+    def network(clips: torch.Tensor) -> torch.Tensor:
+        sizes.append(len(clips))
+        return plain(clips)
+
+    def batch(*counts: int) -> Batch:
+        views = torch.randint(0, 256, (sum(counts), 3, 4, 16, 16), dtype=torch.uint8)
+        rows = torch.arange(len(counts))
+        return Batch(views, torch.tensor(counts, dtype=torch.long), rows, rows, [])
+
+    batches = [batch(1, 2 * VIEWS_AT_ONCE), batch(), batch(3), batch(2)]
+    found = list(score_batches(network, batches))
+    assert sizes == [VIEWS_AT_ONCE, VIEWS_AT_ONCE, 6]
+    assert [given for given, _ in found] == batches
+    for given, scores in found:
+        if not len(given.counts_B):
+            assert len(scores) == 0
+            continue
+        with torch.inference_mode():
+            softmax = plain(given.views_VCTSS).softmax(1)
+        expected = torch.stack([part.mean(0) for part in softmax.split(given.counts_B.tolist())])
+        torch.testing.assert_close(scores, expected)
 
 
 def test_metrics_by_hand() -> None:
@@ -72,7 +90,8 @@ def test_a_split_is_scored_video_by_video(run: Path, bars: Path) -> None:
         with open_video(path) as video:
             views = testing_views(video, classifier.model.settings, classifier.preprocessing)
         assert len(views) == 3
-        expected = score_views(classifier.model, classifier.preprocessing, views, torch.tensor([3]))[0]
+        with torch.inference_mode():
+            expected = plain_network(classifier.model, classifier.preprocessing)(views).softmax(1).mean(0)
         torch.testing.assert_close(result.scores_BK[row], expected)
         assert (result.paths[row], result.labels_B[row]) == (path, label)
     assert result.metrics.top1 == (result.scores_BK.argmax(1) == result.labels_B).float().mean()

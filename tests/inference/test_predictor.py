@@ -24,20 +24,20 @@ def test_predict_is_the_mean_softmax_of_three_crops(run: Path, bars: Path) -> No
     crops = torch.stack([frames[..., left : left + 16] for left in (0, 3, 5)])  # of 21 columns
     with torch.inference_mode():
         expected = classifier.model((crops / 255 - 0.45) / 0.225).softmax(1).mean(0)
-    predictions = timesformer.load(run, "cpu").predict(video)
+    predictions = timesformer.load(run, "cpu", precision="fp32").predict(video)
     assert dict(predictions) == pytest.approx(dict(zip(("left", "right"), expected.tolist(), strict=True)), abs=1e-6)
     assert predictions[0].score > predictions[1].score
 
 
 def test_predict_agrees_with_test(run: Path, bars: Path) -> None:
     result = run_test(open_weights(run), read_manifest(bars, "test"), Data(workers=0))
-    predictor = timesformer.load(run, "cpu")
+    predictor = timesformer.load(run, "cpu", precision="fp32")
     for path, scores in zip(result.paths, result.scores_BK, strict=True):
         torch.testing.assert_close(predictor.scores(path), scores)
 
 
 def test_top(run: Path, bars: Path) -> None:
-    predictor = timesformer.load(run, "cpu")
+    predictor = timesformer.load(run, "cpu", precision="fp32")
     video = bars / "test" / "left" / "0.mp4"
     assert predictor.predict(video, top=1) == predictor.predict(video, top=9)[:1]
     with pytest.raises(timesformer.SettingError, match="top is 0"):
@@ -45,15 +45,15 @@ def test_top(run: Path, bars: Path) -> None:
 
 
 def test_many_videos(run: Path, bars: Path, tmp_path: Path) -> None:
-    predictor = timesformer.load(run, "cpu")
+    predictor = timesformer.load(run, "cpu", precision="fp32")
     good = bars / "test" / "left" / "0.mp4"
     (tmp_path / "empty.mp4").touch()
-    answers = predictor.predict_all([tmp_path / "empty.mp4", str(good), tmp_path / "none.mp4"], top=1)
-    assert answers.predictions == [(good, predictor.predict(good, top=1))]
-    assert answers.problems == [
-        (tmp_path / "empty.mp4", f"{tmp_path / 'empty.mp4'}: the file is empty"),
-        (tmp_path / "none.mp4", f"{tmp_path / 'none.mp4'}: no such file"),
-    ]
+    empty, none = tmp_path / "empty.mp4", tmp_path / "none.mp4"
+    for workers in (0, 2):
+        first, second, third = predictor.predict_all([empty, str(good), none], top=1, workers=workers)
+        assert second == (good, predictor.predict(good, top=1), None)
+        assert first == (empty, [], (empty, f"{empty}: the file is empty"))
+        assert third == (none, [], (none, f"{none}: no such file"))
 
 
 def test_places_stand_for_their_videos(bars: Path, tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def test(
     workers: Annotated[int | None, typer.Option(help="Processes that decode; one a core if not given.")] = None,
     max_bad_share: Annotated[float, typer.Option(help="Share of unreadable videos over which the test stops.")] = 0.05,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
+    engine: Annotated[str, typer.Option(help="auto, eager, compile, openvino or onnx.")] = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32, bf16, or int8 (calibrated on the videos).")] = "fp32",
     out: Annotated[Path | None, typer.Option(help="Scores of every video: *.parquet or *.pkl.", metavar="FILE")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
@@ -42,7 +44,8 @@ def test(
     from timesformer.data.manifest import read_manifest
     from timesformer.evaluation import test as evaluation
     from timesformer.evaluation.protocol import change_protocol
-    from timesformer.inference.predictor import find_device
+    from timesformer.inference.engine import load_engine
+    from timesformer.inference.predictor import some_views
     from timesformer.weights import open_weights
 
     if out is not None:
@@ -51,9 +54,12 @@ def test(
     settings = make(Data, {"workers": workers, "max_bad_share": max_bad_share}, "test")
     classifier = change_protocol(open_weights(weights, labels=labels), clips=clips, crops=crops, sampling=sampling,
                                  frames=frames, image_size=image_size, position_resize=position_resize)  # fmt: skip
-    classifier.model.to(find_device(device))
-
+    manifest = manifest.with_labels(classifier.labels)  # an unknown class is told before an engine is made
+    videos = [video.path for video in manifest.videos] if precision == "int8" else []
+    network = load_engine(classifier, engine, precision, device=device,  # type: ignore[arg-type]
+                          clips=some_views(videos, classifier))  # fmt: skip
     errors = Console(stderr=True)
+    errors.print(str(network), markup=False, highlight=False, soft_wrap=True)
     # Where there is no terminal, a bar that goes away would leave an empty line.
     with Progress(console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("videos", total=len(manifest.videos))
@@ -63,7 +69,7 @@ def test(
             for problem in batch.problems:
                 errors.print(f"left out: {problem.reason}", markup=False, highlight=False, soft_wrap=True)
 
-        result = evaluation.test(classifier, manifest, settings, on_batch)
+        result = evaluation.test(classifier, manifest, settings, on_batch, network)
     if out is not None:
         evaluation.write_scores(result, out)
     summary = result.summary()

@@ -9,7 +9,7 @@ Dimensions: V views of all videos of a batch, C 3 colours, T frames, S side of a
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -104,6 +104,19 @@ class TestingViews(Dataset[Sample]):
         return _sample(self.manifest, row, lambda video: testing_views(video, self.model, self.preprocessing))
 
 
+class UnlabelledViews(Dataset[Sample]):
+    """All test views of videos without classes, asked for by row; the class of each sample is 0."""
+
+    def __init__(self, paths: Sequence[Path], model: Architecture, preprocessing: Preprocessing) -> None:
+        self.paths, self.model, self.preprocessing = paths, model, preprocessing
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, row: int) -> Sample:
+        return _read(self.paths[row], 0, row, lambda video: testing_views(video, self.model, self.preprocessing))
+
+
 def _sample(manifest: Manifest, row: int, view: Callable[[Video], Tensor]) -> Sample:
     found = manifest.videos[row]
     label: int | list[float]
@@ -111,11 +124,15 @@ def _sample(manifest: Manifest, row: int, view: Callable[[Video], Tensor]) -> Sa
         label = [float(number in found.labels) for number in range(len(manifest.labels))]
     else:
         label = found.label
+    return _read(found.path, label, row, view)
+
+
+def _read(path: Path, label: int | list[float], row: int, view: Callable[[Video], Tensor]) -> Sample:
     try:
-        with open_video(found.path) as video:
+        with open_video(path) as video:
             return Sample(view(video), label, row)
     except VideoError as error:
-        return Sample(None, label, row, Problem(found.path, str(error)))
+        return Sample(None, label, row, Problem(path, str(error)))
 
 
 def collate(samples: list[Sample]) -> Batch:

@@ -16,10 +16,10 @@ from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch.utils.data import DataLoader, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler
 
 from timesformer.config import Data
-from timesformer.data.dataset import Sample, TestingViews, TrainingClips, collate
+from timesformer.data.dataset import Sample, TestingViews, TrainingClips, UnlabelledViews, collate
 from timesformer.errors import SettingError
 
 
@@ -113,13 +113,15 @@ def training_loader(
     return _loader(clips, sampler.videos, sampler, data)
 
 
-def testing_loader(views: TestingViews, batch_size: int, data: Data, process: Process = ALONE) -> DataLoader[Sample]:
+def testing_loader(
+    views: TestingViews | UnlabelledViews, batch_size: int, data: Data, process: Process = ALONE
+) -> DataLoader[Sample]:
     """All videos in the manifest's order, `batch_size` videos at a time; or this process's share of them."""
     return _loader(views, batch_size, EveryRow(len(views), process), data)
 
 
 def _loader(
-    dataset: TrainingClips | TestingViews, batch_size: int, sampler: Sampler[Any], data: Data
+    dataset: Dataset[Sample], batch_size: int, sampler: Sampler[Any], data: Data
 ) -> DataLoader[Sample]:
     workers = min(_cores(), 8) if data.workers is None else data.workers
     return DataLoader(

@@ -19,7 +19,7 @@ from timesformer.data.loader import testing_loader
 from timesformer.data.manifest import Manifest
 from timesformer.errors import DataError, SettingError
 from timesformer.evaluation.metrics import Metrics, MultilabelMetrics, measure, measure_multilabel
-from timesformer.evaluation.scores import score_views
+from timesformer.evaluation.scores import Network, plain_network, score_batches
 from timesformer.weights import Classifier
 
 SCORE_FILES = (".parquet", ".pkl")
@@ -51,8 +51,11 @@ def test(
     manifest: Manifest,
     data: Data,
     on_batch: Callable[[Batch], None] = lambda batch: None,
+    network: Network | None = None,
 ) -> TestResult:
     """Score every video of a manifest; `on_batch` is called after each video.
+
+    `network`: what gives the logits, such as an engine of the same classifier; without, the classifier's own model.
 
     Raises DataError for a class the classifier does not know, or where more videos than data.max_bad_share cannot
     be read; each of those that are fewer is in `left_out`.
@@ -66,17 +69,18 @@ def test(
     views = TestingViews(manifest, classifier.model.settings, classifier.preprocessing)
     scores, labels, rows = [], [], []
     classifier.model.eval()
-    for batch in testing_loader(views, 1, data):
+    network = network or plain_network(classifier.model, classifier.preprocessing)
+    for batch, scores_BK in score_batches(network, testing_loader(views, 1, data), multilabel=multilabel):
         left_out.add(batch.problems)
         if len(batch.rows_B):
-            scores.append(score_views(classifier.model, classifier.preprocessing, batch.views_VCTSS, batch.counts_B))
+            scores.append(scores_BK)
             labels.append(batch.labels_B)
             rows += batch.rows_B.tolist()
         on_batch(batch)
-    scores_BK, labels_B = torch.cat(scores), torch.cat(labels)
+    all_scores_BK, labels_B = torch.cat(scores), torch.cat(labels)
     return TestResult(
-        metrics=measure_multilabel(scores_BK, labels_B) if multilabel else measure(scores_BK, labels_B),
-        scores_BK=scores_BK,
+        metrics=measure_multilabel(all_scores_BK, labels_B) if multilabel else measure(all_scores_BK, labels_B),
+        scores_BK=all_scores_BK,
         labels_B=labels_B,
         paths=tuple(manifest.videos[row].path for row in rows),
         labels=manifest.labels,

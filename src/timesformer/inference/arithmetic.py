@@ -56,11 +56,9 @@ class Arithmetic(NamedTuple):
         self, norm: nn.Module, name: str, layer: nn.Module, ending: Ending = "none"
     ) -> tuple[nn.Module, nn.Module]:
         """A norm and the linear layer after it."""
-        assert isinstance(norm, nn.LayerNorm)
-        weight, bias = weights(layer)
+        norm, (weight, bias) = own_norm(norm), weights(layer)
         smoothing = self.smooth(name)
         if smoothing is not None:
-            norm = copy.deepcopy(norm)
             norm.weight.div_(smoothing)
             norm.bias.div_(smoothing)
             weight = weight * smoothing
@@ -74,11 +72,22 @@ def step_of(block: Block, name: str) -> Step:
     return step
 
 
+def own_norm(norm: nn.Module) -> nn.LayerNorm:
+    """A copy of a norm, in float32."""
+    assert isinstance(norm, nn.LayerNorm)
+    return copy.deepcopy(norm).float().requires_grad_(False)
+
+
+def own(parameter: Tensor) -> Tensor:
+    """A copy of a parameter, in float32."""
+    return parameter.detach().to(torch.float32, copy=True)
+
+
 def weights(linear: nn.Module) -> tuple[Tensor, Tensor]:
-    """Weight and bias of a layer."""
+    """Weight and bias of a layer, copied, in float32."""
     assert isinstance(linear, nn.Linear | nn.Conv2d)
     assert linear.bias is not None
-    return linear.weight.detach(), linear.bias.detach()
+    return own(linear.weight), own(linear.bias)
 
 
 def projection(step: Step) -> tuple[Tensor, Tensor]:

@@ -24,11 +24,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from timesformer.config import ModelSettings
 from timesformer.errors import EngineError, SettingError
 from timesformer.inference.arithmetic import Arithmetic, attend_apart, attend_fused
+from timesformer.inference.device import find_device
 from timesformer.inference.fused import FusedTimeSformer
 from timesformer.inference.linear import Ending, PackedLinear, PlainLinear, has_onednn
-from timesformer.inference.predictor import find_device
 from timesformer.video.transforms import normalise
 from timesformer.weights import Classifier, open_weights
 
@@ -39,6 +40,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # What an engine's logits may differ by from the model's: fp32, the largest difference as a share of the largest logit
 # (of 1 where all are smaller); bf16 and int8, the difference as a share of the spread of the logits (see Agreement).
 LIMITS = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.2}
+TOKENS = {"cpu": 1600, "gpu": 65536}  # of a batch that keeps a device busy; on a CPU larger ones leave its caches
 CHECKED = 4  # clips, at most, that are compared at load
 SUPPORTED = {
     "eager": ("fp32", "bf16", "int8"),
@@ -78,22 +80,24 @@ class Agreement(NamedTuple):
         return cls(largest, relative, top1, len(logits_BK), value)
 
     def __str__(self) -> str:
-        return (f"logits within {self.largest:.1e} of the float32 model's ({self.relative:.1e} of their spread), "
-                f"the same best class in {self.top1:.0%} of {self.clips} clip{'s'[: self.clips != 1]}")  # fmt: skip
+        return (f"logits within {self.largest:.1e} of float32's ({self.relative:.1e} of their spread), same best class in "
+                f"{self.top1:.0%} of {self.clips} clip{'s'[: self.clips != 1]}")  # fmt: skip
 
 
 class Engine:
     """uint8 RGB clips (B, 3, T, H, W) to float32 logits (B, K), on the engine's device.
 
-    Attributes: `engine` and `precision` that were picked, `device`, `agreement` with the float32 model, and `reason`:
-    one line on what was picked and why.
+    Attributes: `engine` and `precision` that were picked, `device`, `agreement` with the float32 model, `reason`: one
+    line on what was picked and why; and `views`: how many clips at a time keep the device busy.
     """
 
     def __init__(self, function: Callable[[Tensor], Tensor], engine: str, precision: str, device: torch.device,
-                 patch: int, reason: str, agreement: Agreement) -> None:  # fmt: skip
+                 settings: ModelSettings, reason: str, agreement: Agreement) -> None:  # fmt: skip
         self.engine, self.precision, self.device = engine, precision, device
         self.reason, self.agreement = reason, agreement
-        self._function, self._patch = function, patch
+        tokens = settings.num_frames * (settings.image_size // settings.patch_size) ** 2
+        self.views = max(1, TOKENS["cpu" if device.type == "cpu" else "gpu"] // tokens)
+        self._function, self._patch = function, settings.patch_size
 
     def __call__(self, clips_BCTHW: Tensor) -> Tensor:
         """Raises SettingError for clips of another type or shape."""
@@ -102,7 +106,7 @@ class Engine:
             return self._function(clips_BCTHW.to(self.device))
 
     def __str__(self) -> str:
-        return f"engine {self.engine}, {self.precision}: {self.reason}; {self.agreement}"
+        return f"engine {self.engine}, {self.precision} ({self.reason}); {self.agreement}"
 
 
 def load_engine(
@@ -123,34 +127,46 @@ def load_engine(
     Raises SettingError for an engine or precision that the machine or the installed packages lack, EngineError for an
     engine whose logits miss the agreement that `LIMITS` states for its precision.
     """
+    if isinstance(weights, Classifier):
+        return make_engine(weights, engine, precision, device, clips, _keep)
+    classifier = open_weights(weights)
+    return make_engine(classifier, engine, precision, device, clips, classifier.forget)
+
+
+def make_engine(classifier: Classifier, engine: EngineName, precision: Precision, device: str, clips: Tensor | None,
+                forget: Callable[[], None]) -> Engine:  # fmt: skip
+    """As `load_engine`; `forget` is called whenever a part of the model has been used.
+
+    `Classifier.forget` then keeps memory low; not for a classifier that may have been changed since it was opened.
+    """
     for name, value, known in (("engine", engine, EngineName), ("precision", precision, Precision)):
         if value not in get_args(known):
             raise SettingError(f"{name} is {value!r}: one of {', '.join(get_args(known))}")
-    classifier = weights if isinstance(weights, Classifier) else open_weights(weights)
     place = find_device(device)
+    if place.type != "cpu":
+        forget = _keep  # the model is moved to the device, whole
     settings = classifier.model.settings
     if clips is not None:
         check_clips(clips, settings.patch_size)
     picked_engine = "eager" if engine == "auto" else engine
     picked, reason = _pick_precision(picked_engine, precision, place)
-    if engine == "auto":
-        reason += "; eager is as fast as the others where oneDNN is, and needs nothing more"
     if picked_engine == "eager" and place.type == "cpu" and not has_onednn():
         reason += "; torch's own products, since this torch has no oneDNN"
     if picked == "int8" and clips is None:
         raise SettingError("precision int8 is calibrated on clips: give load_engine(..., clips=) some of your own")
     tested = synthetic_clip(classifier) if clips is None else clips[:CHECKED]
-    reference = _reference(classifier, tested, place)
+    reference = _reference(classifier, tested, place, forget)
     while True:
-        function = _build(classifier, picked_engine, picked, place, clips)
+        function = _build(classifier, picked_engine, picked, place, clips, forget)
+        forget()
         with torch.inference_mode():
             agreement = Agreement.between(function(tested.to(place)).cpu(), reference, picked)
         if agreement.value <= LIMITS[picked]:
-            return Engine(function, picked_engine, picked, place, settings.patch_size, reason, agreement)
+            return Engine(function, picked_engine, picked, place, settings, reason, agreement)
         missed = f"{picked} misses its agreement: {agreement.value:.2g}, at most {LIMITS[picked]:g} is allowed"
         if precision != "auto" or picked == "fp32":
             raise EngineError(f"engine {picked_engine}: {missed}; {agreement}")
-        picked, reason = "fp32", f"fp32, since {missed}"
+        picked, reason = "fp32", missed
 
 
 def check_clips(clips: Tensor, patch: int) -> None:
@@ -209,14 +225,14 @@ def _pick_precision(engine: str, precision: str, device: torch.device) -> tuple[
     if precision != "auto":
         return precision, "as asked"
     if "bf16" in SUPPORTED[engine] and native:
-        return "bf16", f"bf16, which {what} computes natively"
-    return "fp32", f"fp32, since {f'engine {engine} has no bf16' if native else f'{what} has no bf16 of its own'}"
+        return "bf16", f"native on {what}"
+    return "fp32", f"engine {engine} has no bf16" if native else f"{what} has no bf16 of its own"
 
 
-def _build(classifier: Classifier, engine: str, precision: str, device: torch.device,
-           clips: Tensor | None) -> Callable[[Tensor], Tensor]:  # fmt: skip
+def _build(classifier: Classifier, engine: str, precision: str, device: torch.device, clips: Tensor | None,
+           forget: Callable[[], None]) -> Callable[[Tensor], Tensor]:  # fmt: skip
     def fused(how: Arithmetic) -> FusedTimeSformer:
-        return FusedTimeSformer(classifier.model, classifier.preprocessing, how).to(device).eval()
+        return FusedTimeSformer(classifier.model, classifier.preprocessing, how, forget).to(device).eval()
 
     if engine in ("openvino", "onnx"):
         from timesformer.inference.exported import Exported, onnx_graph, openvino_graph
@@ -262,17 +278,24 @@ def _compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
     return run
 
 
-def _reference(classifier: Classifier, clips: Tensor, device: torch.device) -> Tensor:
+def _reference(classifier: Classifier, clips: Tensor, device: torch.device, forget: Callable[[], None]) -> Tensor:
     """Logits of the model itself in float32."""
     model = classifier.model
     training, home, dtype = model.training, next(model.parameters()).device, next(model.parameters()).dtype
+    hooks = [block.register_forward_hook(lambda *_: forget()) for block in model.blocks]
     try:
         model.eval().float().to(device)
         with torch.inference_mode():
             views = (normalise(clip.to(device), classifier.preprocessing) for clip in clips.split(1))
             return torch.cat([model(view) for view in views]).cpu()
     finally:
+        for hook in hooks:
+            hook.remove()
         model.train(training).to(home, dtype)
+
+
+def _keep() -> None:
+    pass
 
 
 def _rms(x: Tensor) -> float:

@@ -20,13 +20,13 @@ X, L, M any sets, lines, keys.
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Callable
 
 import torch
 from torch import Tensor, nn
 
 from timesformer.config import ModelSettings, Preprocessing
-from timesformer.inference.arithmetic import Arithmetic, projection, step_of, weights
+from timesformer.inference.arithmetic import Arithmetic, own, own_norm, projection, step_of, weights
 from timesformer.inference.linear import PlainLinear
 from timesformer.model.attention import Attention
 from timesformer.model.block import Block, Step
@@ -59,9 +59,9 @@ class FusedEmbedding(nn.Module):
         matrix = (weight / std / 255).flatten(1)
         self.project = how.make("embedding", matrix.float(), torch.zeros_like(bias).float(), "none")
         self.register_buffer("bias", bias.float())
-        self.register_buffer("class_token", embedding.class_token.detach()[0])
+        self.register_buffer("class_token", own(embedding.class_token)[0])
         for name, table in (("space", embedding.space_table), ("time", embedding.time_table)):
-            self.register_buffer(name, None if table is None else table.detach())
+            self.register_buffer(name, None if table is None else own(table))
         self.tables: dict[tuple[int, int, int], Tensor] = {}
 
     def forward(self, clips_BCTHW: Tensor) -> tuple[Tensor, Grid]:
@@ -210,7 +210,7 @@ class LastFramesBlock(nn.Module):
         before = () if block.parallel else block.order[: block.order.index("space")]
         self.before = FramesBlock(block, settings, how, prefix, before, mlp=False)
         step = step_of(block, "space")
-        self.norm, self.step = step.norm, ClassStep(step.attention, projection(step))
+        self.norm, self.step = own_norm(step.norm), ClassStep(step.attention, projection(step))
         self.mlp = FusedMlp(block, Arithmetic(), prefix)
 
     def forward(self, x_TBSD: Tensor) -> Tensor:
@@ -231,13 +231,19 @@ class FusedTimeSformer(nn.Module):
 
     query: Tensor
 
-    def __init__(self, model: TimeSformer, preprocessing: Preprocessing, how: Arithmetic | None = None) -> None:
+    def __init__(
+        self,
+        model: TimeSformer,
+        preprocessing: Preprocessing,
+        how: Arithmetic | None = None,
+        after_block: Callable[[], None] = lambda: None,
+    ) -> None:
+        """`after_block` is called when a block of the model has been seen, and is not needed any more."""
         super().__init__()
         from timesformer.inference.joined import JoinedBlock, LastJoinedBlock
 
         how = how or Arithmetic()
         settings = model.settings
-        model = copy.deepcopy(model).eval().float().requires_grad_(False)
         self.embedding = FusedEmbedding(model.embedding, preprocessing, how)
         self.in_frames = settings.scheme in ("divided_space_time", "space_only")
         self.frames_apart = settings.scheme == "space_only"
@@ -248,11 +254,13 @@ class FusedTimeSformer(nn.Module):
         if model.pooling is not None:
             attention = model.pooling.attention
             self.pooling = ClassStep(attention, weights(attention.proj))
-            self.register_buffer("query", model.pooling.query.detach()[0])
-        whole = blocks if self.pooling is not None else blocks[:-1]
-        self.blocks = nn.ModuleList(kind(*given) for given in whole)
+            self.register_buffer("query", own(model.pooling.query)[0])
+        self.blocks = nn.ModuleList()
+        for given in blocks if self.pooling is not None else blocks[:-1]:
+            self.blocks.append(kind(*given))
+            after_block()
         self.last = None if self.pooling is not None else last(*blocks[-1])
-        self.norm = model.norm
+        self.norm = own_norm(model.norm)
         self.head = PlainLinear(*weights(model.head))
 
     def forward(self, clips_BCTHW: Tensor) -> Tensor:

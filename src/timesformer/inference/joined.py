@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from timesformer.config import ModelSettings
-from timesformer.inference.arithmetic import Arithmetic, projection, step_of, weights
+from timesformer.inference.arithmetic import Arithmetic, own_norm, projection, step_of, weights
 from timesformer.inference.fused import ClassStep, FusedMlp, Grid
 from timesformer.model.block import Block, Step
 from timesformer.model.schemes import After, time_with_class, unchanged
@@ -27,7 +27,7 @@ class JoinedAttention(nn.Module):
         super().__init__()
         self.heads, self.attend = step.attention.heads, how.attend
         self.qkv = self.q = self.kv = None
-        self.norm: nn.Module = step.norm
+        self.norm: nn.Module = own_norm(step.norm)
         if name == "global" or step.attend is time_with_class:
             weight, bias = weights(step.attention.qkv)
             width = weight.shape[1]
@@ -110,7 +110,8 @@ class LastJoinedBlock(nn.Module):
         *before, last = block.order
         self.before = nn.ModuleList(JoinedStep(name, step_of(block, name), how, prefix) for name in before)
         step = step_of(block, last)
-        self.keys, self.norm, self.step = CLASS_KEYS[last], step.norm, ClassStep(step.attention, projection(step))
+        self.keys, self.norm = CLASS_KEYS[last], own_norm(step.norm)
+        self.step = ClassStep(step.attention, projection(step))
         self.mlp = FusedMlp(block, Arithmetic(), prefix)
 
     def forward(self, tokens_BMD: Tensor, frames: int, grid: Grid) -> Tensor:

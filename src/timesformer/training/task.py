@@ -21,7 +21,7 @@ from timesformer.data.dataset import Batch
 from timesformer.data.manifest import Manifest
 from timesformer.errors import TrainingError
 from timesformer.evaluation.metrics import measure, measure_multilabel
-from timesformer.evaluation.scores import VIEWS_AT_ONCE, score_views
+from timesformer.evaluation.scores import VIEWS_AT_ONCE, plain_network, score_batches
 from timesformer.model.timesformer import TimeSformer
 from timesformer.training.mixing import mix
 from timesformer.training.optim import make_optimizer, make_schedule
@@ -207,7 +207,8 @@ class ClassificationTask(LightningModule):
             self._keep_in_step(len(batch.views_VCTSS))
         if len(batch.labels_B):
             model = self.model if self.averaged is None else self.result
-            scores_BK = score_views(model, self.preprocessing, batch.views_VCTSS, batch.counts_B)
+            network = plain_network(model, self.preprocessing)
+            ((_, scores_BK),) = score_batches(network, [batch], multilabel=model.settings.multilabel)
             self.seen.append((scores_BK, batch.labels_B.cpu(), batch.rows_B.cpu()))
 
     def _keep_in_step(self, views: int) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -17,16 +17,24 @@ from timesformer.model.timesformer import TimeSformer
 class Classifier:
     """A model with all it needs to name what a video shows: preprocessing and class names, one a logit.
 
-    `facts`: what is known of its training, such as data, recipe, scores and licence, for the model card.
+    `facts`: what is known of its training, such as data, recipe, scores and licence, for the model card. `reread`:
+    reads the model's tensors again, where they lie in a file as they are in the model.
     """
 
     model: TimeSformer
     preprocessing: Preprocessing
     labels: tuple[str, ...]
     facts: Mapping[str, str] = field(default_factory=dict)
+    reread: Callable[[], dict[str, Tensor]] | None = None
 
     def __post_init__(self) -> None:
         check_labels(self.labels, self.model.settings.num_classes, "Classifier")
+
+    def forget(self) -> None:
+        """Let go of the memory that holds the weights, where a file holds them too: what is needed of them is read
+        again by the system. Changes made to them since are lost."""
+        if self.reread is not None:
+            self.model.load_state_dict(self.reread(), assign=True)
 
 
 def check_labels(labels: Sequence[str], classes: int, source: object) -> None:
@@ -35,8 +43,13 @@ def check_labels(labels: Sequence[str], classes: int, source: object) -> None:
         raise WeightsError(f"{source}: {len(labels)} class names for a model of {classes} classes")
 
 
-def load_strictly(model: TimeSformer, tensors: dict[str, Tensor], source: Path | str) -> None:
-    """Copy tensors into a model. Raises WeightsError naming the first few that are missing, unknown or misshapen."""
+def load_strictly(
+    model: TimeSformer, tensors: dict[str, Tensor], source: Path | str, *, assign: bool = False
+) -> None:
+    """Copy tensors into a model, or with `assign` make them its own.
+
+    Raises WeightsError naming the first few that are missing, unknown or misshapen.
+    """
     expected = model.state_dict()
     missing = [name for name in expected if name not in tensors]
     unknown = [name for name in tensors if name not in expected]
@@ -47,4 +60,4 @@ def load_strictly(model: TimeSformer, tensors: dict[str, Tensor], source: Path |
                 for kind, names in kinds.items() if names]  # fmt: skip
     if problems:
         raise WeightsError(f"{source}: tensors do not fit the model: {'; '.join(problems)}")
-    model.load_state_dict(tensors)
+    model.load_state_dict(tensors, assign=assign)

@@ -10,11 +10,13 @@ config.json holds the format's version, the settings of the model, the preproces
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor
 
 from timesformer.config import ModelSettings, Preprocessing
@@ -64,7 +66,16 @@ def load_native(folder: Path) -> Classifier:
     file = folder / "config.json"
     config = read_config(read_json(file), file)
     assert config is not None
-    return config.classifier(read_safetensors(folder / "model.safetensors"), folder / "model.safetensors")
+    weights = folder / "model.safetensors"
+    tensors = read_safetensors(weights)
+    if any(tensor.dtype != torch.float32 for tensor in tensors.values()):
+        return config.classifier(tensors, weights)
+    # The model's tensors are the file's, mapped into memory: nothing is drawn, copied or read before it is needed.
+    with torch.device("meta"):
+        model = TimeSformer(**config.model.model_dump()).eval()
+    load_strictly(model, tensors, weights, assign=True)
+    reread = functools.partial(read_safetensors, weights)
+    return Classifier(model, config.preprocessing, config.labels, config.facts, reread)
 
 
 def is_native(config: Mapping[str, Any]) -> bool:
