@@ -42,12 +42,19 @@ def score_batches(
     """
     waiting: deque[Batch] = deque()
     unseen: deque[Tensor] = deque()
+    running: deque[Tensor] = deque()
     logits: deque[Tensor] = deque()
 
     def look() -> None:
         part_VCTSS = torch.stack([unseen.popleft() for _ in range(min(views, len(unseen)))])
         with torch.inference_mode():
-            logits.extend(network(part_VCTSS).float().cpu())
+            running.append(network(part_VCTSS).float())
+        # A GPU computes while the next views are gathered and sent to it; its result is asked for one call later.
+        collect(0 if running[0].device.type == "cpu" else 1)
+
+    def collect(left: int) -> None:
+        while len(running) > left:
+            logits.extend(running.popleft().cpu())
 
     def done() -> Iterator[tuple[Batch, Tensor]]:
         while waiting and len(logits) >= len(waiting[0].views_VCTSS):
@@ -65,6 +72,7 @@ def score_batches(
         yield from done()
     while unseen:
         look()
+    collect(0)
     yield from done()
 
 

@@ -3,8 +3,29 @@
 from __future__ import annotations
 
 import torch
+from torch import Tensor
 
 from timesformer.errors import SettingError
+
+
+class Uploads:
+    """Clips to a device; to a GPU through pinned memory and a stream of their own, so that they travel while it still
+    computes what came before."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+        self.stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+
+    def __call__(self, clips: Tensor) -> Tensor:
+        """The clips on the device, ready for its current stream."""
+        if self.stream is None or clips.device.type != "cpu":
+            return clips.to(self.device)
+        with torch.cuda.stream(self.stream):
+            uploaded = clips.pin_memory().to(self.device, non_blocking=True)
+        current = torch.cuda.current_stream(self.device)
+        current.wait_stream(self.stream)
+        uploaded.record_stream(current)  # its memory is not given to the next clips before it has been read
+        return uploaded
 
 
 def find_device(device: str = "auto") -> torch.device:

@@ -4,7 +4,7 @@ Every engine runs the rewritten network of `timesformer.inference.fused`, and ha
 float32 before it is handed out.
 
     eager      torch, with oneDNN's products where torch has them
-    compile    the same through torch.compile; needs a C++ compiler on a CPU
+    compile    the same through torch.compile; needs a C++ compiler on a CPU; on a GPU, CUDA graphs
     openvino   OpenVINO (extra `export`)
     onnx       ONNX Runtime (extra `export`)
 
@@ -14,6 +14,7 @@ Dimensions: B batch, C 3 colours, T frames, H and W pixels, K classes.
 from __future__ import annotations
 
 import functools
+import importlib.util
 import platform
 import shutil
 from collections.abc import Callable
@@ -27,7 +28,7 @@ from torch import Tensor, nn
 from timesformer.config import ModelSettings
 from timesformer.errors import EngineError, SettingError
 from timesformer.inference.arithmetic import Arithmetic, attend_apart, attend_fused
-from timesformer.inference.device import find_device
+from timesformer.inference.device import Uploads, find_device
 from timesformer.inference.fused import FusedTimeSformer
 from timesformer.inference.linear import Ending, PackedLinear, PlainLinear, has_onednn
 from timesformer.video.transforms import normalise
@@ -97,13 +98,13 @@ class Engine:
         self.reason, self.agreement = reason, agreement
         tokens = settings.num_frames * (settings.image_size // settings.patch_size) ** 2
         self.views = max(1, TOKENS["cpu" if device.type == "cpu" else "gpu"] // tokens)
-        self._function, self._patch = function, settings.patch_size
+        self._function, self._patch, self._upload = function, settings.patch_size, Uploads(device)
 
     def __call__(self, clips_BCTHW: Tensor) -> Tensor:
         """Raises SettingError for clips of another type or shape."""
         check_clips(clips_BCTHW, self._patch)
         with torch.inference_mode():
-            return self._function(clips_BCTHW.to(self.device))
+            return self._function(self._upload(clips_BCTHW))
 
     def __str__(self) -> str:
         return f"engine {self.engine}, {self.precision} ({self.reason}); {self.agreement}"
@@ -209,6 +210,8 @@ def _pick_precision(engine: str, precision: str, device: torch.device) -> tuple[
                            "or device cpu")  # fmt: skip
     if engine == "compile" and device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         raise SettingError("engine compile needs a C++ compiler, and none was found (g++, clang++): engine eager")
+    if engine == "compile" and device.type == "cuda" and importlib.util.find_spec("triton") is None:
+        raise SettingError("engine compile on a GPU needs triton, and it is not installed: engine eager")
     if precision not in ("auto", *SUPPORTED[engine]):
         others = [name for name, supported in SUPPORTED.items() if precision in supported]
         raise SettingError(f"precision {precision} is not for engine {engine}, which has {', '.join(SUPPORTED[engine])}"
@@ -249,7 +252,7 @@ def _build(classifier: Classifier, engine: str, precision: str, device: torch.de
     with torch.inference_mode():
         network = fused(arithmetic(precision, device, packed=engine == "eager" and has_onednn()))
     if engine == "compile":
-        return _compiled(network)
+        return _graphed(network) if device.type == "cuda" else _compiled(network)
     return network
 
 
@@ -274,6 +277,21 @@ def _compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
         with torch.inference_mode(False), torch.no_grad():
             logits: Tensor = compiled(clips_BCTHW.clone() if clips_BCTHW.is_inference() else clips_BCTHW)
             return logits
+
+    return run
+
+
+def _graphed(network: FusedTimeSformer) -> Callable[[Tensor], Tensor]:
+    """Compiled into kernels that a CUDA graph launches together, one for each shape of clips."""
+    compiled = torch.compile(network, dynamic=False, options={"triton.cudagraphs": True})
+
+    def run(clips_BCTHW: Tensor) -> Tensor:
+        with torch.inference_mode(False), torch.no_grad():
+            # The network keeps its tables, and what is made inside a graph is overwritten by the graph's next run.
+            network.embedding.prepare(clips_BCTHW)
+            torch.compiler.cudagraph_mark_step_begin()
+            logits: Tensor = compiled(clips_BCTHW.clone() if clips_BCTHW.is_inference() else clips_BCTHW)
+            return logits.clone()
 
     return run
 

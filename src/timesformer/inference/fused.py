@@ -74,6 +74,11 @@ class FusedEmbedding(nn.Module):
         slots = table_T1SD[:, :, :1].expand(-1, batch, -1, -1)
         return torch.cat([slots, projected + table_T1SD[:, :, 1:]], dim=2), grid
 
+    def prepare(self, clips_BCTHW: Tensor) -> None:
+        """Make the table that clips of this shape need."""
+        frames, rows, columns = clips_BCTHW.shape[2:]
+        self.table(frames, (rows // self.side, columns // self.side))
+
     def table(self, frames: int, grid: Grid) -> Tensor:
         """All that is added to the projected patches of a clip, and the class token in its slots: (T, 1, S, D)."""
         if torch.compiler.is_exporting():

@@ -2,10 +2,10 @@
 
     setting   keeps                                            computes again
     none      all that its gradients need                      nothing
-    cheap     its input and the results of its large products  norms, GELU, sums, attention's products and softmax
+    cheap     its input, the results of qkv and the MLP        norms, GELU, sums, attention by products, its projections
     blocks    its input                                        everything: a third more time
 
-torch's fused attention counts as a large product: computing it again would cost as much as the first time.
+The products kept are those between different widths, four fifths of the work; torch's fused attention is kept too.
 """
 
 from __future__ import annotations
@@ -26,9 +26,7 @@ from timesformer.config import Recompute
 from timesformer.model.schemes import Grid
 
 aten = torch.ops.aten
-KEPT = frozenset({
-    aten.mm.default,
-    aten.addmm.default,
+ATTENTION = frozenset({
     aten._scaled_dot_product_flash_attention_for_cpu.default,
     aten._scaled_dot_product_flash_attention.default,
     aten._scaled_dot_product_efficient_attention.default,
@@ -52,4 +50,8 @@ def run_block(
 
 
 def _policy(context: SelectiveCheckpointContext, operation: Any, *args: Any, **kwargs: Any) -> CheckpointPolicy:
-    return CheckpointPolicy.MUST_SAVE if operation in KEPT else CheckpointPolicy.PREFER_RECOMPUTE
+    keep = operation in ATTENTION
+    if operation in (aten.mm.default, aten.addmm.default):
+        width_in, width_out = args[-1].shape
+        keep = width_in != width_out
+    return CheckpointPolicy.MUST_SAVE if keep else CheckpointPolicy.PREFER_RECOMPUTE
