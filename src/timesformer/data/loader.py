@@ -120,9 +120,7 @@ def testing_loader(
     return _loader(views, batch_size, EveryRow(len(views), process), data)
 
 
-def _loader(
-    dataset: Dataset[Sample], batch_size: int, sampler: Sampler[Any], data: Data
-) -> DataLoader[Sample]:
+def _loader(dataset: Dataset[Sample], batch_size: int, sampler: Sampler[Any], data: Data) -> DataLoader[Sample]:
     workers = min(_cores(), 8) if data.workers is None else data.workers
     return DataLoader(
         dataset,

@@ -43,9 +43,7 @@ def check_labels(labels: Sequence[str], classes: int, source: object) -> None:
         raise WeightsError(f"{source}: {len(labels)} class names for a model of {classes} classes")
 
 
-def load_strictly(
-    model: TimeSformer, tensors: dict[str, Tensor], source: Path | str, *, assign: bool = False
-) -> None:
+def load_strictly(model: TimeSformer, tensors: dict[str, Tensor], source: Path | str, *, assign: bool = False) -> None:
     """Copy tensors into a model, or with `assign` make them its own.
 
     Raises WeightsError naming the first few that are missing, unknown or misshapen.
