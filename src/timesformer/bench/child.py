@@ -16,10 +16,10 @@ from timesformer.errors import SettingError, TimesformerError
 
 PREFIX = "bench-result "  # of the line with the answer; others may print too
 SIGKILL = 9
-NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "not enough memory", "cannot allocate", "could not create")
+NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "not enough memory", "could not create a memory")
 
 
-class Ended(TimesformerError):
+class EndedError(TimesformerError):
     """A measurement has ended without a figure; `status` tells how: "out of memory", "too slow" or "failed"."""
 
     def __init__(self, status: str, reason: str) -> None:
@@ -33,7 +33,7 @@ def run_apart(
     """What MODULE:FUNCTION of this package returns for keyword arguments (of JSON's types) in a new process.
 
     memory_limit: GB (1e9 bytes) of memory that process may take, Linux only; time_limit: seconds it may last.
-    Raises Ended where it meets a limit or fails, SettingError where it raises that.
+    Raises EndedError where it meets a limit or fails, SettingError where it raises that.
     """
     if memory_limit is not None and not sys.platform.startswith("linux"):
         raise SettingError(f"a memory limit ({memory_limit:g} GB) needs Linux; this is {sys.platform}")
@@ -45,7 +45,7 @@ def run_apart(
     try:
         out, errors = process.communicate(given, timeout=time_limit)
     except subprocess.TimeoutExpired:
-        raise Ended("too slow", f"not done within {time_limit:g} s") from None
+        raise EndedError("too slow", f"not done within {time_limit:g} s") from None
     finally:
         process.kill()
         process.wait()
@@ -55,19 +55,19 @@ def run_apart(
         if "setting" in answer:
             raise SettingError(answer["setting"])
         if "status" in answer:
-            raise Ended(answer["status"], answer["reason"])
+            raise EndedError(answer["status"], answer["reason"])
         return dict(answer["result"])
     raise _without_answer(process.returncode, errors, memory_limit)
 
 
-def _without_answer(code: int, errors: str, memory_limit: float | None) -> Ended:
+def _without_answer(code: int, errors: str, memory_limit: float | None) -> EndedError:
     """Why a process ended without a word: the kernel or a failed allocation in C++ ends it from outside."""
     last = (errors.strip().splitlines() or [""])[-1]
     if code == -SIGKILL:
-        return Ended("out of memory", "ended by the system, which had no memory left")
+        return EndedError("out of memory", "ended by the system, which had no memory left")
     if code < 0 and (memory_limit is not None or _speaks_of_memory(errors)):
-        return Ended("out of memory", f"ended by signal {-code} at its memory limit; {last}".rstrip("; "))
-    return Ended("failed", f"exit code {code}; {last}".rstrip("; "))
+        return EndedError("out of memory", f"ended by signal {-code} at its memory limit; {last}".rstrip("; "))
+    return EndedError("failed", f"exit code {code}; {last}".rstrip("; "))
 
 
 def _speaks_of_memory(text: str) -> bool:

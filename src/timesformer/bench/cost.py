@@ -13,12 +13,13 @@ from typing import Any
 
 import torch
 
-from timesformer.bench.child import Ended, run_apart
+from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.model import random_classifier
 from timesformer.bench.sweep import Point, Row, Sweep, read_rows, write_rows
 from timesformer.bench.timing import Spread, forget_peak, peak_memory, timed
-from timesformer.errors import SettingError
-from timesformer.inference.engine import load_engine
+from timesformer.bench.train import Step
+from timesformer.config import ModelSettings
+from timesformer.inference.engine import EngineName, Precision, load_engine
 from timesformer.inference.predictor import find_device
 from timesformer.model.cost import count_cost
 
@@ -84,14 +85,14 @@ def _measure(sweep: Sweep, point: Point, limit: float | None) -> Row:
     try:
         found = run_apart("timesformer.bench.cost:measure_point", arguments,
                           memory_limit=None if on_gpu else limit, time_limit=sweep.time_limit)  # fmt: skip
-    except Ended as end:
-        return Row(status=end.status, ran=str(end), **values)  # type: ignore[arg-type]
+    except EndedError as end:
+        return Row(status=end.status, ran=str(end), **values)
     return Row(status="ok", **values, **found)
 
 
 def measure_point(
-    settings: dict[str, Any], batch: int, rounds: int, train: bool, checkpoint_activations: bool, engine: str,
-    precision: str, device: str, seconds: float, memory_limit: float | None,
+    settings: dict[str, Any], batch: int, rounds: int, train: bool, checkpoint_activations: bool, engine: EngineName,
+    precision: Precision, device: str, seconds: float, memory_limit: float | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Passes of one point in this process: figures of a `Row`. `seconds`: after which no further pass begins."""
     place = find_device(device)
@@ -112,14 +113,17 @@ def measure_point(
 
 
 def _inference(
-    settings: dict[str, Any], batch: int, checkpointed: bool, engine: str, precision: str, place: torch.device
+    settings: dict[str, Any],
+    batch: int,
+    checkpointed: bool,
+    engine: EngineName,
+    precision: Precision,
+    place: torch.device,
 ) -> tuple[Callable[[], object], str]:
-    from timesformer.config import ModelSettings
-
     model = ModelSettings(**settings)
     # Compared with the float32 model on a small clip: on a large one the model would take more memory than the engine.
     small = torch.randint(0, 256, (1, 3, 2, 2 * model.patch_size, 2 * model.patch_size), dtype=torch.uint8)
-    run = load_engine(random_classifier(model), engine, precision,  # type: ignore[arg-type]
+    run = load_engine(random_classifier(model), engine, precision,
                       device=str(place), clips=small)  # fmt: skip
     shape = (batch, 3, model.num_frames, model.image_size, model.image_size)
     clips = torch.randint(0, 256, shape, dtype=torch.uint8).to(place)
@@ -127,13 +131,13 @@ def _inference(
 
 
 def _training(
-    settings: dict[str, Any], batch: int, checkpointed: bool, engine: str, precision: str, place: torch.device
+    settings: dict[str, Any],
+    batch: int,
+    checkpointed: bool,
+    engine: EngineName,
+    precision: Precision,
+    place: torch.device,
 ) -> tuple[Callable[[], object], str]:
-    from timesformer.bench.train import Step
-    from timesformer.config import ModelSettings
-
-    if engine != "auto":
-        raise SettingError(f"engine {engine} is for forward passes; training steps have none: leave it auto")
     step = Step(ModelSettings(**settings), batch, precision, str(place), checkpoint_activations=checkpointed)
     return step, step.precision
 
@@ -145,10 +149,7 @@ def memory_limit(sweep: Sweep) -> float | None:
     device = find_device(sweep.device)
     if device.type == "cuda":
         return FREE * torch.cuda.mem_get_info(device)[0] / 1e9
-    free = []
-    for line in _lines("/proc/meminfo"):
-        if line.startswith("MemAvailable:"):
-            free.append(int(line.split()[1]) * 1024)
+    free = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable:")]
     allowed, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
     if allowed and used and allowed[0].isdigit():
         free.append(max(int(allowed[0]) - int(used[0]), 0))

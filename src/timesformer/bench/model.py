@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 
 import torch
 
-from timesformer.bench.products import Limits, inference_products
-from timesformer.bench.timing import Spread, forget_peak, peak_memory, timed
+from timesformer.bench.limit import Speed, measure_speed
+from timesformer.bench.products import inference_products
 from timesformer.config import ModelSettings, Preprocessing, make
 from timesformer.errors import SettingError
 from timesformer.inference.engine import EngineName, Precision, load_engine
@@ -19,43 +19,26 @@ from timesformer.weights import Classifier, open_weights
 
 
 class ModelSpeed(NamedTuple):
-    """Speed of one engine on one shape of clips.
+    """Speed of an engine.
 
+    scheme       of the model
     engine, precision, device, reason   what was picked, and why
     agreement    how its logits compare with the float32 model's
-    scheme, clips   the model's scheme; the shape (B, 3, T, H, W) of a batch
-    seconds      of a batch: median, smallest and largest of `rounds`
-    clips_per_second
-    macs         multiply-accumulates that the engine does for a batch; a little fewer than the model's
-    macs_per_second
-    limit        seconds that those products take alone, in the same rounds
-    share        median over rounds of limit / seconds: 1 would be a pass that does nothing but its products
-    peak         MACs a second of the best of those products; on CUDA, of the best product at all
-    memory       bytes at the peak of a pass: of the process, or of the GPU's memory
-    memory_watched  whether `memory` is that of the passes alone (elsewhere it is the process's from its start)
+    speed        of a batch of clips; its multiply-accumulates are those that the engine does, fewer than the model's
     """
 
+    scheme: str
     engine: str
     precision: str
     device: str
     reason: str
     agreement: str
-    scheme: str
-    clips: tuple[int, ...]
-    rounds: int
-    seconds: Spread
-    clips_per_second: float
-    macs: int
-    macs_per_second: float
-    limit: Spread
-    share: float
-    peak: float
-    memory: int
-    memory_watched: bool
+    speed: Speed
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**self._asdict(), "seconds": self.seconds._asdict(), "limit": self.limit._asdict()}
+        values = self._asdict()
+        return {**values, **values.pop("speed").as_dict()}
 
 
 def measure_model(
@@ -88,23 +71,11 @@ def measure_model(
     clips = clips.to(run.device)
     del classifier
     gc.collect()
-    watched = forget_peak(run.device)
-    run(clips)
-    memory = peak_memory(run.device)
-    limits = Limits(inference_products(settings, shape), run.precision, run.device)
-    times, alone = [], []
-    for _ in range(rounds):
-        times.append(timed(lambda: run(clips), run.device))
-        alone.append(limits.measure())
-        on_round()
-    seconds = Spread.of(times)
-    share = Spread.of([limit.seconds / own for limit, own in zip(alone, times, strict=True)]).median
+    speed = measure_speed(lambda: run(clips), inference_products(settings, shape), shape, run.precision, run.device,
+                          rounds, on_round)  # fmt: skip
     return ModelSpeed(
-        run.engine, run.precision, str(run.device), run.reason, str(run.agreement), settings.scheme, shape, rounds,
-        seconds, batch / seconds.median, limits.macs, limits.macs / seconds.median,
-        Spread.of([limit.seconds for limit in alone]), share, Spread.of([limit.peak for limit in alone]).median,
-        memory, watched,
-    )  # fmt: skip
+        settings.scheme, run.engine, run.precision, str(run.device), run.reason, str(run.agreement), speed
+    )
 
 
 def random_classifier(settings: ModelSettings) -> Classifier:

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 
 from timesformer.config import ModelSettings, Positive, Scheme, Settings, Size, make
 from timesformer.errors import DataError
+from timesformer.inference.engine import EngineName, Precision
 
 Status = Literal["ok", "out of memory", "too slow", "failed"]
 Count = Annotated[int, Field(gt=0)]
@@ -37,17 +38,20 @@ class Sweep(Settings):
     batch: Count = Field(1, description="clips at once")
     train: bool = Field(False, description="measure training steps in place of forward passes")
     checkpoint_activations: bool = Field(False, description="recompute blocks in training steps")
-    engine: str = Field("auto", description="engine of forward passes, as load_engine's")
-    precision: str = Field("auto", description="as load_engine's; of training steps auto, fp32 or bf16")
+    engine: EngineName = Field("auto", description="engine of forward passes")
+    precision: Precision = Field("auto", description="arithmetic; a training step has no int8")
     device: str = Field("auto", description="auto, cpu, cuda or mps")
     rounds: Count = Field(3, description="passes of a point, after one that warms up")
-    memory_limit: Positive | None = Field(None, description="GB a point may take; null takes nine tenths of what is free")
+    memory_limit: Positive | None = Field(None, description="GB a point may take; null: nine tenths of what is free")
     time_limit: Positive = Field(120.0, description="seconds a point may take, with its start")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
         if self.checkpoint_activations and not self.train:
             raise ValueError("checkpoint_activations is for training steps: train is off")
+        if self.train and (self.engine != "auto" or self.precision == "int8"):
+            raise ValueError(f"engine {self.engine}, precision {self.precision}: a training step runs as torch does, in "
+                             "fp32 or bf16; leave engine auto")  # fmt: skip
         for point in self.points():
             self.model(point)
         return self
@@ -102,7 +106,7 @@ class Row(BaseModel):
     memory: int | None = Field(None, description="bytes at the peak")
     memory_limit: float | None = Field(None, description="GB that were allowed")
     time_limit: float | None = Field(None, description="seconds that were allowed")
-    ran: str = Field("", description="engine, precision, device and threads that were picked, or why there is no figure")
+    ran: str = Field("", description="engine, precision, device and threads picked, or why there is no figure")
 
     @property
     def point(self) -> Point:

@@ -9,11 +9,12 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 
+from timesformer.bench.child import EndedError, run_apart
+from timesformer.bench.limit import Speed, measure_speed
 from timesformer.bench.model import check_counts
-from timesformer.bench.products import Limits, training_products
-from timesformer.bench.timing import Spread, forget_peak, peak_memory, timed
+from timesformer.bench.products import training_products
 from timesformer.config import ModelSettings, Optimizer, Preprocessing, make
-from timesformer.errors import SettingError
+from timesformer.errors import SettingError, TrainingError
 from timesformer.inference.engine import native_bf16
 from timesformer.inference.predictor import find_device
 from timesformer.model.timesformer import TimeSformer
@@ -26,34 +27,26 @@ PRECISIONS = ("auto", "fp32", "bf16")
 class TrainSpeed(NamedTuple):
     """Speed of an optimiser step: normalise, forward, loss, backward, fused AdamW.
 
-    precision, device   what was picked; bf16 is the recipes' bf16-mixed, weights in float32
-    seconds      of a step: median, smallest and largest of `rounds`
-    macs         multiply-accumulates of a step, nothing recomputed
-    limit        seconds that its products take alone, in the same rounds
-    share        median over rounds of limit / seconds
-    peak         MACs a second of the best of those products; on CUDA, of the best product at all
-    memory       bytes at the peak of a step: of the process, or of the GPU's memory
-    memory_watched  whether `memory` is that of the steps alone (elsewhere it is the process's from its start)
+    scheme       of the model
+    precision, device   what was picked; bf16 is the recipes' bf16-mixed, with weights in float32
+    speed        of a step; of its multiply-accumulates none are those of recomputed blocks
     """
 
+    scheme: str
     precision: str
     device: str
-    scheme: str
-    clips: tuple[int, ...]
-    rounds: int
-    seconds: Spread
-    clips_per_second: float
-    macs: int
-    macs_per_second: float
-    limit: Spread
-    share: float
-    peak: float
-    memory: int
-    memory_watched: bool
+    speed: Speed
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        return {**self._asdict(), "seconds": self.seconds._asdict(), "limit": self.limit._asdict()}
+        values = self._asdict()
+        return {**values, **values.pop("speed").as_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TrainSpeed:
+        """The opposite of `as_dict`."""
+        own = {name: values[name] for name in ("scheme", "precision", "device")}
+        return cls(**own, speed=Speed.from_dict({name: values[name] for name in Speed._fields}))
 
 
 class Step:
@@ -97,7 +90,7 @@ def measure_step(
     batch: int = 4,
     precision: str = "auto",
     checkpoint_activations: bool = False,
-    compile: bool = False,
+    compiled: bool = False,
     rounds: int = 5,
     device: str = "auto",
 ) -> TrainSpeed:
@@ -109,27 +102,25 @@ def measure_step(
     check_counts(batch=batch, rounds=rounds)
     values = {"size": size, "scheme": scheme, "num_frames": frames, "image_size": image_size}
     settings = make(ModelSettings, values, "bench train")
-    step = Step(settings, batch, precision, device, checkpoint_activations=checkpoint_activations, compiled=compile)
+    step = Step(settings, batch, precision, device, checkpoint_activations=checkpoint_activations, compiled=compiled)
     step()
-    watched = forget_peak(step.device)
-    step()
-    memory = peak_memory(step.device)
-    limits = Limits(training_products(settings, step.shape), step.precision, step.device)
-    times, alone = [], []
-    for _ in range(rounds):
-        times.append(timed(step, step.device))
-        alone.append(limits.measure())
-    seconds = Spread.of(times)
-    share = Spread.of([limit.seconds / own for limit, own in zip(alone, times, strict=True)]).median
-    return TrainSpeed(
-        step.precision, str(step.device), scheme, step.shape, rounds, seconds, batch / seconds.median, limits.macs,
-        limits.macs / seconds.median, Spread.of([limit.seconds for limit in alone]), share,
-        Spread.of([limit.peak for limit in alone]).median, memory, watched,
-    )  # fmt: skip
+    speed = measure_speed(
+        step, training_products(settings, step.shape), step.shape, step.precision, step.device, rounds
+    )
+    return TrainSpeed(scheme, step.precision, str(step.device), speed)
 
 
-def measured_step(**arguments: Any) -> dict[str, Any]:
-    """`measure_step` for `timesformer.bench.child`."""
+def measure_step_apart(**arguments: Any) -> TrainSpeed:
+    """`measure_step` in a process of its own, whose peak of memory is no other's. Raises what it raises; TrainingError
+    where there is not enough memory."""
+    try:
+        return TrainSpeed.from_dict(run_apart("timesformer.bench.train:plain_step", arguments))
+    except EndedError as end:
+        raise TrainingError(f"bench train: {end.status}: {end}") from None
+
+
+def plain_step(**arguments: Any) -> dict[str, Any]:
+    """`measure_step` with plain values, for `timesformer.bench.child`."""
     return measure_step(**arguments).as_dict()
 
 
