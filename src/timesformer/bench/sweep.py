@@ -50,8 +50,8 @@ class Sweep(Settings):
         if self.checkpoint_activations and not self.train:
             raise ValueError("checkpoint_activations is for training steps: train is off")
         if self.train and (self.engine != "auto" or self.precision == "int8"):
-            raise ValueError(f"engine {self.engine}, precision {self.precision}: a training step runs as torch does, in "
-                             "fp32 or bf16; leave engine auto")  # fmt: skip
+            asked = f"engine {self.engine}, precision {self.precision}"
+            raise ValueError(f"{asked}: a training step runs as torch does, in fp32 or bf16; leave engine auto")
         for point in self.points():
             self.model(point)
         return self
