@@ -40,15 +40,14 @@ def run_apart(
     words = [sys.executable, "-W", "ignore", "-m", "timesformer.bench.child", function]
     given = json.dumps({"arguments": arguments, "memory_limit": memory_limit})
     # A session of its own: Ctrl-C is for the parent, which then ends the child.
-    process = subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)  # fmt: skip
-    try:
-        out, errors = process.communicate(given, timeout=time_limit)
-    except subprocess.TimeoutExpired:
-        raise EndedError("too slow", f"not done within {time_limit:g} s") from None
-    finally:
-        process.kill()
-        process.wait()
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                          start_new_session=True) as process:  # fmt: skip
+        try:
+            out, errors = process.communicate(given, timeout=time_limit)
+        except subprocess.TimeoutExpired:
+            raise EndedError("too slow", f"not done within {time_limit:g} s") from None
+        finally:
+            process.kill()
     answers = [line.removeprefix(PREFIX) for line in out.splitlines() if line.startswith(PREFIX)]
     if answers:
         answer: dict[str, Any] = json.loads(answers[-1])

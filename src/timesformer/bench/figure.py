@@ -6,6 +6,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
 from timesformer.bench.sweep import Point, Row, Sweep
 
 # Colours that people with any colour vision tell apart (Okabe and Ito), and a marker each for print without colour.
@@ -36,9 +39,12 @@ PANELS = (
 
 
 def draw(rows: Sequence[Row], sweep: Sweep, path: Path) -> None:
-    """Draw the rows of a sweep as PNG (or another of matplotlib's formats, by the path's suffix)."""
-    from matplotlib.figure import Figure
+    """Write the picture of a sweep's rows as PNG (or another of matplotlib's formats, by the path's suffix)."""
+    make_figure(rows, sweep).savefig(path, dpi=130)
 
+
+def make_figure(rows: Sequence[Row], sweep: Sweep) -> Figure:
+    """Two rows of plots, against resolution and against frames; a column for each of `PANELS`."""
     found = {row.point: row for row in rows}
     style: dict[str, Any] = {"color": INK, "fontsize": 10}
     figure = Figure(figsize=(12.5, 7.4), layout="constrained", facecolor="white")
@@ -69,7 +75,7 @@ def draw(rows: Sequence[Row], sweep: Sweep, path: Path) -> None:
                   fontsize=10.5, labelcolor=INK, handlelength=1.8, columnspacing=1.6)  # fmt: skip
     ran = sorted({row.ran for row in rows if row.status == "ok"})
     figure.supxlabel(f"{sweep.size} model, batch {sweep.batch}; {'; '.join(ran)}", fontsize=9, color="#666666")
-    figure.savefig(path, dpi=130)
+    return figure
 
 
 def _draw_curve(plot: Any, rows: list[Row], axis: str, panel: Panel) -> set[str]:
@@ -92,7 +98,5 @@ def _cross(status: str) -> dict[str, Any]:
             "zorder": 5}  # fmt: skip
 
 
-def _mark(status: str) -> Any:
-    from matplotlib.lines import Line2D
-
+def _mark(status: str) -> Line2D:
     return Line2D([], [], label=f"ends here: {ENDS[status]}", **_cross(status))

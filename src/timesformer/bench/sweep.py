@@ -78,7 +78,7 @@ class Sweep(Settings):
     def model(self, point: Point) -> ModelSettings:
         """Settings of the network of a point. Raises SettingError where there is none of that shape."""
         values = {"size": self.size, "scheme": point.scheme, "num_frames": point.frames, "image_size": point.image_size}
-        return make(ModelSettings, values, "bench cost")
+        return make(ModelSettings, values, f"{point.scheme}, {point.frames} x {point.image_size} x {point.image_size}")
 
     @property
     def kind(self) -> str:

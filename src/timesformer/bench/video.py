@@ -12,7 +12,7 @@ from unittest.mock import patch
 
 from timesformer.bench.model import check_counts
 from timesformer.bench.timing import Spread
-from timesformer.config import Data, ModelSettings, Preprocessing, make
+from timesformer.config import Architecture, Data, Preprocessing, make
 from timesformer.data.dataset import Problem, TestingViews
 from timesformer.data.loader import testing_loader
 from timesformer.data.manifest import LabelledVideo, Manifest
@@ -106,7 +106,7 @@ def measure_videos(
     Raises SettingError for values that are not allowed, VideoError where none of the videos can be read.
     """
     check_counts(rounds=rounds)
-    model = make(ModelSettings, {"num_frames": frames, "image_size": image_size}, "bench video")
+    model = make(Architecture, {"num_frames": frames, "image_size": image_size, "patch_size": 8}, "bench video")
     values = {"sampling": {"method": sampling, "rate": rate}, "test_clips": clips, "test_crops": crops}
     preprocessing = make(Preprocessing, values, "bench video")
     data = make(Data, {"workers": workers}, "bench video")
@@ -138,7 +138,7 @@ def measure_videos(
     )  # fmt: skip
 
 
-def read_parts(path: Path, model: ModelSettings, preprocessing: Preprocessing) -> Parts:
+def read_parts(path: Path, model: Architecture, preprocessing: Preprocessing) -> Parts:
     """Read the test views of one video, with a stopwatch at each part. Raises VideoError."""
     began = time.perf_counter()
     with (
@@ -170,7 +170,7 @@ def _stopwatch(cls: type, name: str) -> Iterator[list[float]]:
 
 
 def _in_workers(
-    paths: list[Path], model: ModelSettings, preprocessing: Preprocessing, data: Data, rounds: int,
+    paths: list[Path], model: Architecture, preprocessing: Preprocessing, data: Data, rounds: int,
     on_pass: Callable[[], object],
 ) -> tuple[int, list[float]]:  # fmt: skip
     """Number of workers and the seconds of each pass, the first of which, with their start, does not count; no

@@ -263,5 +263,5 @@ def _print_rows(rows: list[Row], sweep: Sweep, out: Path) -> None:
 
 def _cell(row: Row) -> str:
     if row.seconds is None or row.memory is None:
-        return f"{row.macs / 1e12:.2f} {row.status}"
-    return f"{row.macs / 1e12:.2f} {row.seconds:.3g} {row.memory / 1e9:.1f}"
+        return f"{row.macs / 1e12:.3g} {row.status}"
+    return f"{row.macs / 1e12:.3g} {row.seconds:.3g} {row.memory / 1e9:.1f}"
