@@ -48,13 +48,13 @@ def test_train(command: Command) -> None:
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited on Linux alone")
 def test_cost_ends_where_memory_does(command: Command, tmp_path: Path) -> None:
     words = ("bench", "cost", "--out", tmp_path, "--size", "tiny", "--schemes", "joint_space_time", "--sizes", "32",
-             "--frame-counts", "2048", "--train", "--rounds", 1, "--memory-limit", 1.2, "--precision", "fp32",
+             "--frame-counts", "512", "--train", "--rounds", 1, "--memory-limit", 0.6, "--precision", "fp32",
              "--device", "cpu")  # fmt: skip
     found = command(*words)
     assert (found.code, found.err) == (0, "")
     assert "out of memory" in found.out
     assert str(tmp_path / "cost.csv") in found.out
     rows = json.loads(command(*words, "--json").out)
-    assert [(row["frames"], row["status"]) for row in rows] == [(2048, "out of memory")]
+    assert [(row["frames"], row["status"]) for row in rows] == [(512, "out of memory")]
     assert (tmp_path / "cost.png").stat().st_size > 5_000
     assert_one_line(command("bench", "cost", "--out", tmp_path, "--sizes", "a4"), "sizes.0 is 'a4'")

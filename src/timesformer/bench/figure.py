@@ -88,13 +88,14 @@ def _draw_curve(plot: Any, rows: list[Row], axis: str, panel: Panel) -> set[str]
     places, values = [getattr(row, axis) for row in measured], [panel.value(row) for row in measured]
     plot.plot(places, values, color=colour, marker=marker, markersize=5.5, linewidth=2, label=label, clip_on=False)
     if ends and len(measured) < len(rows):
-        plot.plot([places[-1]], [values[-1]], clip_on=False, **_cross(ends[0].status))
+        plot.plot([places[-1]], [values[-1]], clip_on=False, **_cross(ends[0].status, colour))
     return {row.status for row in ends}
 
 
-def _cross(status: str) -> dict[str, Any]:
+def _cross(status: str, colour: str = "white") -> dict[str, Any]:
     marker = {"out of memory": "X", "too slow": "P", "failed": "*"}[status]
-    return {"marker": marker, "markersize": 12, "markerfacecolor": INK, "markeredgecolor": "white", "linestyle": "none",
+    return {"marker": marker, "markersize": 12, "markerfacecolor": INK, "markeredgecolor": colour,
+            "markeredgewidth": 1.5, "linestyle": "none",
             "zorder": 5}  # fmt: skip
 
 
