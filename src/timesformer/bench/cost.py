@@ -25,6 +25,7 @@ from timesformer.model.cost import count_cost
 
 TABLE, PICTURE = "cost.csv", "cost.png"
 FREE = 0.9  # share of the free memory that a point may take where no limit is given
+FEW = 0.1  # share of the time limit after which no further pass of a point begins
 OnPoint = Callable[[Point, int, int], object]
 
 
@@ -79,7 +80,7 @@ def _measure(sweep: Sweep, point: Point, limit: float | None) -> Row:
     arguments = {
         "settings": sweep.model(point).model_dump(mode="json"), "batch": sweep.batch, "rounds": sweep.rounds,
         "train": sweep.train, "checkpoint_activations": sweep.checkpoint_activations, "engine": sweep.engine,
-        "precision": sweep.precision, "device": sweep.device, "seconds": sweep.time_limit / 2, "memory_limit": limit,
+        "precision": sweep.precision, "device": sweep.device, "seconds": FEW * sweep.time_limit, "memory_limit": limit,
     }  # fmt: skip
     on_gpu = find_device(sweep.device).type == "cuda"
     try:

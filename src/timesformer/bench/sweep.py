@@ -41,9 +41,11 @@ class Sweep(Settings):
     engine: EngineName = Field("auto", description="engine of forward passes")
     precision: Precision = Field("auto", description="arithmetic; a training step has no int8")
     device: str = Field("auto", description="auto, cpu, cuda or mps")
-    rounds: Count = Field(3, description="passes of a point, after one that warms up")
+    rounds: Count = Field(
+        3, description="passes of a point after one that warms up; fewer where they take a tenth of the time limit"
+    )
     memory_limit: Positive | None = Field(None, description="GB a point may take; null: nine tenths of what is free")
-    time_limit: Positive = Field(120.0, description="seconds a point may take, with its start")
+    time_limit: Positive = Field(300.0, description="seconds a point may take, with its start")
 
     @model_validator(mode="after")
     def _possible(self) -> Self:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import statistics
 import sys
 import time
@@ -64,6 +63,8 @@ def peak_memory(device: torch.device) -> int:
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
+        import resource  # not on Windows
+
         usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return usage if sys.platform == "darwin" else usage * 1024
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))

@@ -143,11 +143,11 @@ def cost(
     engine: Annotated[str, typer.Option(help="auto, eager, compile, openvino or onnx.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto",
     device: Device = "auto",
-    rounds: Annotated[int, typer.Option(help="Passes of a point, after one that warms up.")] = 3,
+    rounds: Annotated[int, typer.Option(help="Passes of a point; fewer after a tenth of its time limit.")] = 3,
     memory_limit: Annotated[
         float | None, typer.Option(help="GB a point may take; nine tenths of what is free if not given.")
     ] = None,
-    time_limit: Annotated[float, typer.Option(help="Seconds a point may take, with its start.")] = 120,
+    time_limit: Annotated[float, typer.Option(help="Seconds a point may take, with its start.")] = 300,
     as_json: Json = False,
 ) -> None:  # fmt: skip
     """Multiply-accumulates, time and memory of every scheme against resolution and frames (the paper's Figure 3).
