@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from timesformer.model.cost import count_cost
 
 VALUES: dict[str, Any] = {"size": "tiny", "schemes": ("space_only", "joint_space_time"), "sizes": (32, 64, 96),
                           "frame_counts": (2, 4), "memory_limit": 8.0, "time_limit": 60.0}  # fmt: skip
+counted = functools.cache(count_cost)
 JOINT_64 = Point("joint_space_time", 2, 64)
 
 
@@ -49,7 +51,13 @@ class Fake:
 def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
     made = Fake()
     monkeypatch.setattr(cost, "run_apart", made)
+    monkeypatch.setattr(cost, "count_cost", counted)
     return made
+
+
+@pytest.fixture
+def no_picture(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timesformer.bench.figure.draw", lambda *given: None)
 
 
 def test_points_come_once_and_the_small_first() -> None:
@@ -90,6 +98,7 @@ def test_a_sweep_measures_every_point_once(fake: Fake, tmp_path: Path) -> None:
     assert fake.asked == [Point(scheme, 8, 32) for scheme in VALUES["schemes"]]
 
 
+@pytest.mark.usefixtures("no_picture")
 def test_rows_of_another_kind_stay_and_are_not_believed(fake: Fake, tmp_path: Path) -> None:
     first = measure_cost(sweep(), tmp_path)
     second = measure_cost(sweep(train=True), tmp_path)
@@ -111,6 +120,7 @@ def test_ctrl_c_keeps_what_is_measured(fake: Fake, tmp_path: Path) -> None:
     assert fake.asked == sweep().points()[before:]
 
 
+@pytest.mark.usefixtures("no_picture")
 @pytest.mark.parametrize("status", ["out of memory", "too slow", "failed"])
 def test_a_curve_ends_where_a_point_does(fake: Fake, tmp_path: Path, status: str) -> None:
     fake.ends[JOINT_64] = status
@@ -133,10 +143,8 @@ def test_a_curve_ends_where_a_point_does(fake: Fake, tmp_path: Path, status: str
     assert list({line.get_label(): line for line in macs.get_lines()}["joint space-time"].get_xdata()) == [32, 64]
 
 
-def test_an_end_is_believed_until_its_limit_is_raised(
-    fake: Fake, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("timesformer.bench.figure.draw", lambda *given: None)
+@pytest.mark.usefixtures("no_picture")
+def test_an_end_is_believed_until_its_limit_is_raised(fake: Fake, tmp_path: Path) -> None:
     fake.ends[JOINT_64] = "out of memory"
     measure_cost(sweep(), tmp_path)
 
