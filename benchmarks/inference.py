@@ -6,7 +6,7 @@
 All run in one process, in turn, `rounds` times over, with the same random weights and the same clip; a peer that is not
 installed is named and left out. Times are medians; the ratio of a row is the median over rounds of `transformers`' time
 in that round over the row's. `products` is the share of an engine's time that its own matrix products take alone, at
-the rates measured in the same rounds (oneDNN's linear layers; the batched products of attention). `--clock cpu` counts
+the rates measured in the same rounds (`timesformer.bench.limit`). `--clock cpu` counts
 processor time instead of wall time: with `--threads 1`, what to use on a machine that is busy with something else.
 
     transformers*          TimesformerForVideoClassification; as it comes, and with sdpa attention where it has that
@@ -32,13 +32,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor, nn
 
-from timesformer.config import Preprocessing
+from timesformer.bench.limit import Limits
+from timesformer.bench.model import random_classifier
+from timesformer.bench.products import inference_products
+from timesformer.bench.timing import timed
+from timesformer.config import ModelSettings
 from timesformer.errors import TimesformerError
 from timesformer.inference.engine import Engine, load_engine
 from timesformer.inference.exported import Exported, onnx_graph, openvino_graph
-from timesformer.inference.int8 import Bytes, Int8Linear
-from timesformer.inference.linear import PackedLinear
-from timesformer.model.timesformer import TimeSformer
 from timesformer.video.transforms import normalise
 from timesformer.weights import Classifier
 from timesformer.weights.convert import save_as
@@ -46,7 +47,6 @@ from timesformer.weights.convert import save_as
 BASE = "transformers"
 OURS = [("eager", "fp32"), ("eager", "bf16"), ("eager", "int8"), ("openvino", "fp32"), ("openvino", "bf16"),
         ("onnx", "fp32"), ("compile", "bf16")]  # fmt: skip
-Run = Callable[[], Tensor]
 
 
 class Plain(nn.Module):
@@ -59,16 +59,6 @@ class Plain(nn.Module):
     def forward(self, clips: Tensor) -> Tensor:
         logits: Tensor = self.model(normalise(clips, self.preprocessing))
         return logits
-
-
-def random_classifier(size: Any, frames: int, side: int) -> Classifier:
-    """New weights; `temporal_fc`, which starts at zero, drawn too."""
-    torch.manual_seed(0)
-    model = TimeSformer(size=size, num_frames=frames, image_size=side).eval().requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        if ".fc." in name and parameter.ndim == 2:
-            parameter.normal_(0, 0.02)
-    return Classifier(model, Preprocessing(), tuple(str(number) for number in range(400)))
 
 
 def transformers_models(classifier: Classifier) -> dict[str, Callable[[Tensor], Tensor]]:
@@ -114,74 +104,29 @@ def candidates(classifier: Classifier, clips: Tensor, only: list[str]) -> dict[s
     return runs
 
 
-def products(classifier: Classifier, precision: str) -> list[tuple[int, Run]]:
-    """The matrix products of an engine's forward pass on one clip, each with how often it runs."""
-    settings = classifier.model.settings
-    width, depth, heads = settings.dimensions
-    frames, places = settings.num_frames, (settings.image_size // settings.patch_size) ** 2
-    rows, hidden = frames * (1 + places), int(width * settings.mlp_ratio)
-    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
-
-    def linear(inputs: int, outputs: int, ending: Any = "none", kind: str = precision) -> Run:
-        weight, bias = torch.randn(outputs, inputs), torch.randn(outputs)
-        if kind == "int8":
-            gives = Bytes(0.1, 10) if ending == "gelu" else None
-            layer: nn.Module = Int8Linear(weight, bias, ending, Bytes(0.02, 128), gives, dtype)
-            x = torch.randint(0, 256, (rows, inputs), dtype=torch.uint8)
-        else:
-            layer, x = PackedLinear(weight.to(dtype), bias.to(dtype), ending), torch.randn(rows, inputs, dtype=dtype)
-        return lambda: layer(x)
-
-    def keys(count: int, length: int) -> Run:
-        q, k = torch.randn(2, count * heads, length, width // heads, dtype=dtype).unbind(0)
-        return lambda: torch.bmm(q, k.transpose(1, 2))
-
-    def values(count: int, length: int) -> Run:
-        scores = torch.randn(count * heads, length, length, dtype=dtype)
-        v = torch.randn(count * heads, length, width // heads, dtype=dtype)
-        return lambda: torch.bmm(scores, v)
-
-    full, times = depth - 1, depth  # of the last block, time attention alone has products worth naming
-    return [
-        (1, linear(3 * settings.patch_size**2, width, kind="fp32" if precision == "fp32" else "bf16")),
-        (full + times, linear(width, 3 * width)),
-        (full + times, linear(width, width)),
-        (full, linear(width, hidden, "gelu")),
-        (full, linear(hidden, width)),
-        (full, keys(frames, 1 + places)),
-        (full, values(frames, 1 + places)),
-        (times, keys(1 + places, frames)),
-        (times, values(1 + places, frames)),
-    ]
-
-
 def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run all in turn; times in seconds."""
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
-    classifier = random_classifier(arguments.size, arguments.frames, arguments.side)
+    settings = ModelSettings(size=arguments.size, num_frames=arguments.frames, image_size=arguments.side)
+    classifier = random_classifier(settings)
     shape = (3, arguments.frames, arguments.side, arguments.side)
     clip = torch.randint(0, 256, (1, *shape), dtype=torch.uint8)
     runs = candidates(classifier, clip, arguments.only)
     times: dict[str, list[float]] = {name: [] for name in runs}
     limits: dict[str, list[float]] = {}
-    pieces = {run.precision: products(classifier, run.precision) for run in runs.values() if isinstance(run, Engine)}
-
-    def timed(run: Callable[[], Any]) -> float:
-        start = clock()
-        run()
-        return clock() - start
+    products = inference_products(settings, clip.shape)
+    pieces = {run.precision: Limits(products, run.precision, clip.device) for run in runs.values()
+              if isinstance(run, Engine)}  # fmt: skip
 
     with torch.inference_mode():
         reference = classifier.model(normalise(clip, classifier.preprocessing))
         differences = {name: float((run(clip) - reference).abs().max()) for name, run in runs.items()}
         for _ in range(arguments.rounds):
             for name, run in runs.items():
-                times[name].append(timed(lambda run=run: run(clip)))
+                times[name].append(timed(lambda run=run: run(clip), clip.device, clock))
             for precision, parts in pieces.items():
-                # Each product once to warm its caches, once to be timed.
-                limit = sum(count * (part(), timed(part))[1] for count, part in parts)  # type: ignore[func-returns-value]
-                limits.setdefault(precision, []).append(limit)
+                limits.setdefault(precision, []).append(parts.measure(clock).seconds)
     rows = []
     for name, run in runs.items():
         ratio = statistics.median(base / own for base, own in zip(times[BASE], times[name], strict=True))

@@ -77,11 +77,33 @@ def test_train_test_predict(command: Command, bars: Path, tmp_path: Path) -> Non
     assert predicted[0]["predictions"][0]["score"] == pytest.approx(max(rows[0]["scores"]), abs=1e-5)
 
     piped = command("predict", run, bars / "test", "--precision", "fp32", "--engine", "eager")
-    assert piped.err.startswith("engine eager, fp32: as asked; logits within ")
+    assert piped.err.startswith("engine eager, fp32 (as asked); logits within ")
     lines = piped.out.splitlines()
     assert lines[0].split("\t") == ["video", "label", "score"]
     assert [line.split("\t")[:2] for line in lines[1::2]] == [[row["path"], row["predicted"]] for row in rows]
     assert lines[1].split("\t")[2] == f"{predicted[0]['predictions'][0]['score']:.3f}"
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--engine", "fast"), "engine is 'fast': one of auto, eager"),
+        (("--precision", "fp16"), "precision is 'fp16': one of auto, fp32"),
+        (("--engine", "onnx", "--precision", "bf16"), "precision bf16 is not for engine onnx, which has fp32"),
+    ],
+)  # fmt: skip
+def test_engines_that_are_not_there(
+    command: Command, run: Path, bars: Path, options: tuple[str, ...], words: str
+) -> None:
+    assert_one_line(command("predict", run, bars / "test", *options), words)
+    assert_one_line(command("test", run, "--data", bars, *options), words)
+
+
+def test_predict_and_test_in_eight_bits(command: Command, run: Path, bars: Path) -> None:
+    for words in (("predict", run, bars / "test"), ("test", run, "--data", bars, "--workers", 0)):
+        result = command(*words, "--precision", "int8")
+        assert result.code == 0
+        assert "engine eager, int8 (as asked); logits within" in result.err
 
 
 def test_a_long_path_is_never_cut(

@@ -40,7 +40,7 @@ CASES: tuple[dict[str, Any], ...] = (
     {"pooling": "attentive", "scheme": "axial"},
     {"position_resize": "nearest_flat"},
 )
-TRAINED = Path("/work/shared/parity")
+PARITY = Path(__file__).parents[1] / "data" / "parity"
 
 
 def classifier(seed: int = 0, **settings: Any) -> Classifier:
@@ -98,6 +98,27 @@ def test_int8_agrees_on_other_clips_than_it_was_calibrated_on(case: int) -> None
     assert Agreement.between(engine(clips), expected(net, clips), "int8").value <= LIMITS["int8"]
 
 
+@pytest.mark.parametrize("case", [0, 3, 5, 12])
+def test_an_engine_keeps_nothing_of_the_model(case: int) -> None:
+    net, clips = classifier(**CASES[case]), some_clips(2, 3, 4, 32, 32)
+    network = FusedTimeSformer(net.model, net.preprocessing)
+    engine = load_engine(net, precision="fp32", device="cpu")
+    with torch.inference_mode():
+        before = network(clips), engine(clips)
+    with torch.no_grad():
+        for parameter in net.model.parameters():
+            parameter.zero_()
+    with torch.inference_mode():
+        assert torch.equal(network(clips), before[0])
+        assert torch.equal(engine(clips), before[1])
+
+
+def test_batches_suit_the_device() -> None:
+    small = load_engine(classifier(), device="cpu")
+    assert small.views == 1600 // 16
+    assert load_engine(classifier(image_size=160, num_frames=32, depth=1), device="cpu").views == 1
+
+
 def test_the_model_stays_as_it_is() -> None:
     net = classifier(order="parallel")
     net.model.train()
@@ -110,7 +131,6 @@ def test_the_model_stays_as_it_is() -> None:
 
 @pytest.mark.parametrize(("name", "case"), [("openvino", 3), ("openvino", 6), ("onnx", 5)])
 def test_other_runtimes_agree(name: Any, case: int) -> None:
-    pytest.importorskip({"openvino": "openvino", "onnx": "onnxruntime"}[name])
     net = classifier(**{"depth": 2, **CASES[case]})
     engine = load_engine(net, name, "fp32", device="cpu")
     for shape in ((3, 3, 4, 32, 32), (1, 3, 4, 32, 32)):
@@ -125,12 +145,14 @@ def test_weights_of_a_folder(tmp_path: Path) -> None:
     assert engine.engine == "eager"
     assert engine.precision in ("fp32", "bf16")
     assert engine.precision in str(engine)
+    # The weights were read again and again while the engine was made; it is the same.
+    clips = some_clips(2, 3, 4, 32, 32)
+    assert torch.equal(engine(clips), load_engine(net, device="cpu")(clips))
 
 
-@pytest.mark.skipif(not TRAINED.is_dir(), reason="the project's parity weights are not at hand")
 @pytest.mark.parametrize("file", ["official_divided_space_time.pyth", "mmaction2_joint_space_time.pth"])
 def test_weights_of_others(file: str) -> None:
-    net = open_weights(TRAINED / file)
+    net = open_weights(PARITY / file)
     settings = net.model.settings
     clips = some_clips(2, 3, settings.num_frames, settings.image_size, settings.image_size)
     torch.testing.assert_close(

@@ -11,8 +11,9 @@ import timesformer
 from timesformer.config import Data
 from timesformer.data.manifest import read_manifest
 from timesformer.evaluation.test import test as run_test
-from timesformer.inference.predictor import gather_videos
+from timesformer.inference.predictor import CALIBRATING, gather_videos, some_views
 from timesformer.video.source import open_video
+from timesformer.video.views import testing_views
 from timesformer.weights import open_weights
 
 
@@ -54,6 +55,33 @@ def test_many_videos(run: Path, bars: Path, tmp_path: Path) -> None:
         assert second == (good, predictor.predict(good, top=1), None)
         assert first == (empty, [], (empty, f"{empty}: the file is empty"))
         assert third == (none, [], (none, f"{none}: no such file"))
+
+
+def test_eight_bits_are_calibrated_on_videos(run: Path, bars: Path, tmp_path: Path) -> None:
+    videos = sorted((bars / "train").rglob("*.mp4"))
+    (tmp_path / "empty.mp4").touch()
+    predictor = timesformer.load(run, "cpu", precision="int8", calibration=[tmp_path / "empty.mp4", *videos])
+    assert (predictor.engine.engine, predictor.engine.precision) == ("eager", "int8")
+    assert predictor.engine.agreement.clips == len(videos)
+    plain = timesformer.load(run, "cpu", precision="fp32")
+    for video in sorted((bars / "test").rglob("*.mp4")):
+        torch.testing.assert_close(predictor.scores(video), plain.scores(video), rtol=0, atol=0.02)
+    with pytest.raises(timesformer.SettingError, match="int8 is calibrated"):
+        timesformer.load(run, "cpu", precision="int8")
+    with pytest.raises(timesformer.VideoError, match=r"none of the 1 videos to calibrate on .*empty.mp4: the file is"):
+        timesformer.load(run, "cpu", precision="int8", calibration=[tmp_path / "empty.mp4"])
+
+
+def test_calibration_is_spread_over_the_videos(run: Path, bars: Path) -> None:
+    classifier, videos = open_weights(run), sorted((bars / "train").rglob("*.mp4"))
+    assert len(videos) == 8
+    views = some_views(videos * 4, classifier)
+    assert views is not None
+    assert len(views) == CALIBRATING
+    with open_video(videos[2]) as opened:
+        middle = testing_views(opened, classifier.model.settings, classifier.preprocessing)[1]
+    assert torch.equal(views[1], middle)
+    assert some_views([], classifier) is None
 
 
 def test_places_stand_for_their_videos(bars: Path, tmp_path: Path) -> None:

@@ -47,6 +47,33 @@ def test_round_trip_is_bit_equal(tmp_path: Path, scheme: str) -> None:
     assert not after.model.training
 
 
+def test_weights_of_a_file_are_read_when_needed_and_can_be_let_go(folder: Path) -> None:
+    found = open_weights(folder)
+    before = {name: tensor.clone() for name, tensor in found.model.state_dict().items()}
+    found.forget()
+    assert all(torch.equal(tensor, before[name]) for name, tensor in found.model.state_dict().items())
+    with torch.no_grad():
+        found.model.head.weight.add_(1)
+    assert not torch.equal(found.model.head.weight, before["head.weight"])
+    assert torch.equal(open_weights(folder).model.head.weight, before["head.weight"])  # the file is as it was
+    found.forget()
+    assert torch.equal(found.model.head.weight, before["head.weight"])
+    assert found.model.head.weight.requires_grad
+    made = classifier()
+    made.forget()  # there is no file
+    assert all(torch.isfinite(tensor).all() for tensor in made.model.state_dict().values())
+
+
+def test_weights_in_half_precision_become_float32(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    halves = {name: tensor.bfloat16() for name, tensor in load_file(file).items()}
+    save_file(halves, file)
+    tensors = open_weights(folder).model.state_dict()
+    for name, tensor in tensors.items():
+        assert tensor.dtype == torch.float32
+        assert torch.equal(tensor, halves[name].float())
+
+
 def test_a_run_is_its_model_and_so_is_the_file_of_tensors(folder: Path) -> None:
     for weights in (folder.parent, folder, folder / "model.safetensors"):
         assert open_weights(weights).labels == ("über", "b")

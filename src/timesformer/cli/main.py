@@ -7,7 +7,7 @@ import sys
 
 import typer
 
-from timesformer.cli import convert, cost, data, demo, predict, test, train
+from timesformer.cli import bench, convert, cost, data, demo, predict, test, train
 from timesformer.errors import TimesformerError
 
 app = typer.Typer(
@@ -24,6 +24,7 @@ app.command("predict")(predict.predict)
 app.command("convert")(convert.convert)
 app.command("cost")(cost.cost)
 app.add_typer(data.app, name="data")
+app.add_typer(bench.app, name="bench")
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors that name no file, but are no mistake of ours either
 RESUME = "; the run goes on after its last whole epoch with --resume"

@@ -42,7 +42,7 @@ DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
 # (of 1 where all are smaller); bf16 and int8, the difference as a share of the spread of the logits (see Agreement).
 LIMITS = {"fp32": 1e-4, "bf16": 0.05, "int8": 0.2}
 TOKENS = {"cpu": 1600, "gpu": 65536}  # of a batch that keeps a device busy; on a CPU larger ones leave its caches
-CHECKED = 4  # clips, at most, that are compared at load
+CHECKED = 16  # clips, at most, that are compared at load
 SUPPORTED = {
     "eager": ("fp32", "bf16", "int8"),
     "compile": ("fp32", "bf16"),
@@ -81,8 +81,8 @@ class Agreement(NamedTuple):
         return cls(largest, relative, top1, len(logits_BK), value)
 
     def __str__(self) -> str:
-        return (f"logits within {self.largest:.1e} of float32's ({self.relative:.1e} of their spread), same best class in "
-                f"{self.top1:.0%} of {self.clips} clip{'s'[: self.clips != 1]}")  # fmt: skip
+        return (f"logits within {self.largest:.1e} of float32's ({self.relative:.1e} of their spread), same best class "
+                f"in {self.top1:.0%} of {self.clips} clip{'s'[: self.clips != 1]}")  # fmt: skip
 
 
 class Engine:
@@ -154,7 +154,8 @@ def make_engine(classifier: Classifier, engine: EngineName, precision: Precision
     if picked_engine == "eager" and place.type == "cpu" and not has_onednn():
         reason += "; torch's own products, since this torch has no oneDNN"
     if picked == "int8" and clips is None:
-        raise SettingError("precision int8 is calibrated on clips: give load_engine(..., clips=) some of your own")
+        raise SettingError("precision int8 is calibrated on videos like those to come: give some, as calibration= of "
+                           "timesformer.load or clips= of load_engine")  # fmt: skip
     tested = synthetic_clip(classifier) if clips is None else clips[:CHECKED]
     reference = _reference(classifier, tested, place, forget)
     while True:

@@ -1,0 +1,114 @@
+"""`timesformer bench model`: one batch of clips through an engine, against the limit of the machine."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+
+from timesformer.bench.limit import Speed, measure_speed
+from timesformer.bench.products import inference_products
+from timesformer.config import ModelSettings, Preprocessing, make
+from timesformer.errors import SettingError
+from timesformer.inference.engine import EngineName, Precision, load_engine
+from timesformer.model.timesformer import TimeSformer
+from timesformer.weights import Classifier, open_weights
+
+
+class ModelSpeed(NamedTuple):
+    """Speed of an engine.
+
+    scheme       of the model
+    engine, precision, device, reason   what was picked, and why
+    agreement    how its logits compare with the float32 model's
+    speed        of a batch of clips; its multiply-accumulates are those that the engine does, fewer than the model's
+    """
+
+    scheme: str
+    engine: str
+    precision: str
+    device: str
+    reason: str
+    agreement: str
+    speed: Speed
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, for JSON."""
+        values = self._asdict()
+        return {**values, **values.pop("speed").as_dict()}
+
+
+def measure_model(
+    weights: str | Path | Classifier | None = None,
+    *,
+    size: str | None = None,
+    scheme: str | None = None,
+    frames: int | None = None,
+    image_size: int | None = None,
+    batch: int = 1,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    rounds: int = 7,
+    device: str = "auto",
+    on_round: Callable[[], object] = lambda: None,
+) -> ModelSpeed:
+    """Time batches of clips (batch, 3, frames, image_size, image_size) and the products of the network in turn.
+
+    weights: None draws a network of `size` and `scheme` (base, divided_space_time); frames and image_size are then 8
+    and 224, otherwise the weights' own.
+    Raises SettingError for values that are not allowed or that the weights decide, and what `load_engine` raises.
+    """
+    check_counts(batch=batch, rounds=rounds)
+    classifier = _classifier(weights, size, scheme, frames, image_size)
+    settings = classifier.model.settings
+    shape = (batch, 3, frames or settings.num_frames, image_size or settings.image_size,
+             image_size or settings.image_size)  # fmt: skip
+    clips = torch.randint(0, 256, shape, dtype=torch.uint8)
+    run = load_engine(classifier, engine, precision, device=device, clips=clips)
+    clips = clips.to(run.device)
+    del classifier
+    gc.collect()
+    speed = measure_speed(lambda: run(clips), inference_products(settings, shape), shape, run.precision, run.device,
+                          rounds, on_round)  # fmt: skip
+    return ModelSpeed(
+        settings.scheme, run.engine, run.precision, str(run.device), run.reason, str(run.agreement), speed
+    )
+
+
+def random_classifier(settings: ModelSettings) -> Classifier:
+    """New weights; `temporal_fc`, which starts at zero, drawn too, so that no step is without effect."""
+    torch.manual_seed(0)
+    model = TimeSformer(**settings.model_dump()).eval().requires_grad_(False)
+    for name, parameter in model.named_parameters():
+        if ".fc." in name and parameter.ndim == 2:
+            parameter.normal_(0, 0.02)
+    return Classifier(model, Preprocessing(), tuple(str(number) for number in range(settings.num_classes)))
+
+
+def check_counts(**counts: int) -> None:
+    """Raises SettingError for a count below 1, by its name."""
+    for name, value in counts.items():
+        if value < 1:
+            raise SettingError(f"{name} is {value}: at least 1")
+
+
+def _classifier(
+    weights: str | Path | Classifier | None,
+    size: str | None,
+    scheme: str | None,
+    frames: int | None,
+    image_size: int | None,
+) -> Classifier:
+    if weights is None:
+        values = {"size": size, "scheme": scheme, "num_frames": frames, "image_size": image_size}
+        given = {name: value for name, value in values.items() if value is not None}
+        return random_classifier(make(ModelSettings, given, "bench model"))
+    for name, value in (("size", size), ("scheme", scheme)):
+        if value is not None:
+            raise SettingError(f"{name} is {value}, but the weights tell their own: leave {name} or the weights out")
+    check_counts(**{name: value for name, value in (("frames", frames), ("image_size", image_size))
+                    if value is not None})  # fmt: skip
+    return weights if isinstance(weights, Classifier) else open_weights(weights)
