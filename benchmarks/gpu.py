@@ -3,9 +3,9 @@
     python benchmarks/gpu.py --out gpu.json
     python benchmarks/gpu.py --device cpu --size tiny --models base --clips 1 --rounds 1     # tries the script itself
 
-Models: the paper's base (8 x 224 x 224), HR (16 x 448 x 448) and L (96 x 224 x 224), random weights. Printed are clips a
-second, their ratio to `transformers` in float32, the share of the card's bf16 matrix peak, and peak memory. The peak is
-measured in the same rounds, by products of two 8192 x 8192 matrices; the model's own products (the linear layers of a
+Models: the paper's base (8 x 224 x 224), HR (16 x 448 x 448) and L (96 x 224 x 224), random weights. Printed are clips
+a second, their ratio to `transformers` in float32, the share of the card's bf16 matrix peak, and peak memory. The peak
+is measured in the same run, by products of two 8192 x 8192 matrices; the model's own products (the linear layers of a
 block, for the clips of one call) are measured beside it. The arithmetic of a clip is what torch's FLOP counter finds in
 the model; a training step counts three times that, recomputed products not at all.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import pytest
 import torch
@@ -15,7 +15,7 @@ from timesformer.bench.model import measure_model, random_classifier
 from timesformer.bench.products import inference_products
 from timesformer.bench.train import Step, measure_step
 from timesformer.bench.video import measure_videos
-from timesformer.config import ModelSettings
+from timesformer.config import ModelSettings, Recompute
 from timesformer.errors import SettingError, VideoError
 from timesformer.video.convert import ClipWriter
 from timesformer.video.transforms import normalise
@@ -63,10 +63,11 @@ def test_a_step_is_that_of_training() -> None:
 
 def test_checkpointed_steps_are_the_same_steps() -> None:
     losses = []
-    for checkpointed in (False, True):
-        step = Step(SMALL, 2, "fp32", "cpu", checkpoint_activations=checkpointed)
+    for recompute in get_args(Recompute):
+        step = Step(SMALL, 2, "fp32", "cpu", checkpoint_activations=recompute)
         losses.append([float(step()) for _ in range(3)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+    assert losses[0] == pytest.approx(losses[2], rel=1e-5)
 
 
 def test_a_measured_step() -> None:
@@ -75,12 +76,14 @@ def test_a_measured_step() -> None:
     assert found.speed.clips_per_second == pytest.approx(2 / found.speed.seconds.median)
     with pytest.raises(SettingError, match="scheme is 'spiral', should be"):
         measure_step(scheme="spiral")
+    with pytest.raises(SettingError, match="checkpoint_activations is 'all': one of none, cheap, blocks"):
+        measure_step(checkpoint_activations="all")
 
 
 @pytest.mark.parametrize(("limit", "passes"), [(60.0, 3), (0.0, 1)])
 @pytest.mark.parametrize("train", [False, True])
 def test_a_point_has_as_many_passes_as_time_allows(limit: float, passes: int, train: bool) -> None:
-    found = measure_point(SMALL.model_dump(mode="json"), batch=1, rounds=3, train=train, checkpoint_activations=False,
+    found = measure_point(SMALL.model_dump(mode="json"), batch=1, rounds=3, train=train, checkpoint_activations="none",
                           engine="auto", precision="fp32", device="cpu", seconds=limit, memory_limit=None)  # fmt: skip
     assert found["passes"] == passes
     assert found["seconds_low"] <= found["seconds"] <= found["seconds_high"]

@@ -73,7 +73,7 @@ def test_points_come_once_and_the_small_first() -> None:
     ({"frame_counts": (8, 8)}, "bench cost: frame_counts: 8, 8: each may come once"),
     ({"frame_counts": ("0",)}, "bench cost: frame_counts.0 is '0', should be greater than 0"),
     ({"time_limit": 0}, "bench cost: time_limit is 0, should be greater than 0"),
-    ({"checkpoint_activations": True}, "bench cost: checkpoint_activations is for training steps: train is off"),
+    ({"checkpoint_activations": "cheap"}, "bench cost: checkpoint_activations is for training steps: train is off"),
     ({"train": True, "engine": "onnx"}, "bench cost: engine onnx, precision auto: a training step runs as torch does"),
 ])  # fmt: skip
 def test_what_is_refused(changes: dict[str, Any], message: str) -> None:

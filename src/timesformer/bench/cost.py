@@ -18,9 +18,9 @@ from timesformer.bench.model import random_classifier
 from timesformer.bench.sweep import Point, Row, Sweep, read_rows, write_rows
 from timesformer.bench.timing import Spread, forget_peak, peak_memory, timed
 from timesformer.bench.train import Step
-from timesformer.config import ModelSettings
+from timesformer.config import ModelSettings, Recompute
+from timesformer.inference.device import find_device
 from timesformer.inference.engine import EngineName, Precision, load_engine
-from timesformer.inference.predictor import find_device
 from timesformer.model.cost import count_cost
 
 TABLE, PICTURE = "cost.csv", "cost.png"
@@ -92,7 +92,8 @@ def _measure(sweep: Sweep, point: Point, limit: float | None) -> Row:
 
 
 def measure_point(
-    settings: dict[str, Any], batch: int, rounds: int, train: bool, checkpoint_activations: bool, engine: EngineName,
+    settings: dict[str, Any], batch: int, rounds: int, train: bool, checkpoint_activations: Recompute,
+    engine: EngineName,
     precision: Precision, device: str, seconds: float, memory_limit: float | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Passes of one point in this process: figures of a `Row`. `seconds`: after which no further pass begins."""
@@ -116,7 +117,7 @@ def measure_point(
 def _inference(
     settings: dict[str, Any],
     batch: int,
-    checkpointed: bool,
+    recompute: Recompute,
     engine: EngineName,
     precision: Precision,
     place: torch.device,
@@ -134,12 +135,12 @@ def _inference(
 def _training(
     settings: dict[str, Any],
     batch: int,
-    checkpointed: bool,
+    recompute: Recompute,
     engine: EngineName,
     precision: Precision,
     place: torch.device,
 ) -> tuple[Callable[[], object], str]:
-    step = Step(ModelSettings(**settings), batch, precision, str(place), checkpoint_activations=checkpointed)
+    step = Step(ModelSettings(**settings), batch, precision, str(place), checkpoint_activations=recompute)
     return step, step.precision
 
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from timesformer.config import ModelSettings, Positive, Scheme, Settings, Size, make
+from timesformer.config import ModelSettings, Positive, Recompute, Scheme, Settings, Size, make
 from timesformer.errors import DataError
 from timesformer.inference.engine import EngineName, Precision
 
@@ -37,7 +37,9 @@ class Sweep(Settings):
     frame_counts: tuple[Count, ...] = Field((8, 32, 64, 96), min_length=1, description="frames of a clip")
     batch: Count = Field(1, description="clips at once")
     train: bool = Field(False, description="measure training steps in place of forward passes")
-    checkpoint_activations: bool = Field(False, description="recompute blocks in training steps")
+    checkpoint_activations: Recompute = Field(
+        "none", description="what training steps compute again: none, cheap, blocks"
+    )
     engine: EngineName = Field("auto", description="engine of forward passes")
     precision: Precision = Field("auto", description="arithmetic; a training step has no int8")
     device: str = Field("auto", description="auto, cpu, cuda or mps")
@@ -49,7 +51,7 @@ class Sweep(Settings):
 
     @model_validator(mode="after")
     def _possible(self) -> Self:
-        if self.checkpoint_activations and not self.train:
+        if self.checkpoint_activations != "none" and not self.train:
             raise ValueError("checkpoint_activations is for training steps: train is off")
         if self.train and (self.engine != "auto" or self.precision == "int8"):
             asked = f"engine {self.engine}, precision {self.precision}"
@@ -85,7 +87,8 @@ class Sweep(Settings):
     @property
     def kind(self) -> str:
         """What, beside the point, a figure belongs to: figures of another kind are not comparable."""
-        work = "training" + " checkpointed" * self.checkpoint_activations if self.train else "inference"
+        again = {"none": "", "cheap": " checkpointed cheap", "blocks": " checkpointed"}[self.checkpoint_activations]
+        work = f"training{again}" if self.train else "inference"
         return f"{work} {self.size} x{self.batch} {self.engine} {self.precision} {self.device}"
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -13,11 +13,12 @@ from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.limit import Speed, measure_speed
 from timesformer.bench.model import check_counts
 from timesformer.bench.products import training_products
-from timesformer.config import ModelSettings, Optimizer, Preprocessing, make
+from timesformer.config import ModelSettings, Optimizer, Preprocessing, Recompute, make
 from timesformer.errors import SettingError, TrainingError
+from timesformer.inference.device import find_device
 from timesformer.inference.engine import native_bf16
-from timesformer.inference.predictor import find_device
 from timesformer.model.timesformer import TimeSformer
+from timesformer.training.heap import keep_freed_memory
 from timesformer.training.optim import make_optimizer
 from timesformer.video.transforms import normalise
 
@@ -54,10 +55,12 @@ class Step:
 
     def __init__(
         self, settings: ModelSettings, batch: int, precision: str, device: str, *,
-        checkpoint_activations: bool = False, compiled: bool = False,
+        checkpoint_activations: Recompute = "none", compiled: bool = False,
     ) -> None:  # fmt: skip
         self.device = find_device(device)
         self.precision = pick_precision(precision, self.device)
+        if self.device.type == "cpu":
+            keep_freed_memory()
         torch.manual_seed(0)
         model = TimeSformer(**settings.model_dump()).to(self.device).train()
         model.checkpoint_activations = checkpoint_activations
@@ -89,7 +92,7 @@ def measure_step(
     image_size: int = 224,
     batch: int = 4,
     precision: str = "auto",
-    checkpoint_activations: bool = False,
+    checkpoint_activations: Recompute = "none",
     compiled: bool = False,
     rounds: int = 5,
     device: str = "auto",
@@ -100,6 +103,9 @@ def measure_step(
     Raises SettingError for values that are not allowed here.
     """
     check_counts(batch=batch, rounds=rounds)
+    if checkpoint_activations not in get_args(Recompute):
+        raise SettingError(f"checkpoint_activations is {checkpoint_activations!r}: one of "
+                           f"{', '.join(get_args(Recompute))}")  # fmt: skip
     values = {"size": size, "scheme": scheme, "num_frames": frames, "image_size": image_size}
     settings = make(ModelSettings, values, "bench train")
     step = Step(settings, batch, precision, device, checkpoint_activations=checkpoint_activations, compiled=compiled)

@@ -106,8 +106,8 @@ def train(
     batch: Batch = 4,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16 (weights stay float32).")] = "auto",
     checkpoint_activations: Annotated[
-        bool, typer.Option("--checkpoint-activations", help="Recompute blocks in the backward pass.")
-    ] = False,
+        str, typer.Option(help="What the backward pass computes again: none, cheap or blocks.")
+    ] = "none",
     compiled: Annotated[bool, typer.Option("--compile", help="Compile the network.")] = False,
     rounds: Annotated[int, typer.Option(help="Measurements.")] = 5,
     device: Device = "auto",
@@ -138,8 +138,8 @@ def cost(
     batch: Batch = 1,
     train: Annotated[bool, typer.Option("--train", help="Training steps in place of forward passes.")] = False,
     checkpoint_activations: Annotated[
-        bool, typer.Option("--checkpoint-activations", help="Recompute blocks in training steps.")
-    ] = False,
+        str, typer.Option(help="What training steps compute again: none, cheap or blocks.")
+    ] = "none",
     engine: Annotated[str, typer.Option(help="auto, eager, compile, openvino or onnx.")] = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto",
     device: Device = "auto",
