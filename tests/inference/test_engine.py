@@ -212,7 +212,7 @@ def test_what_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         ({"engine": "fast"}, "engine is 'fast': one of auto, eager"),
         ({"precision": "fp16"}, "precision is 'fp16': one of auto, fp32"),
-        ({"precision": "int8"}, "calibrated on clips"),
+        ({"precision": "int8"}, "calibrated on videos"),
         ({"engine": "onnx", "precision": "bf16"}, "bf16 is not for engine onnx, which has fp32; bf16 is of"),
         ({"clips": torch.zeros(1, 3, 4, 32, 32)}, "takes uint8 RGB clips"),
         ({"clips": some_clips(1, 3, 4, 30, 32)}, "multiples of the patch size 16"),

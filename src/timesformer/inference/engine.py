@@ -28,6 +28,7 @@ from torch import Tensor, nn
 from timesformer.config import ModelSettings
 from timesformer.errors import EngineError, SettingError
 from timesformer.inference.arithmetic import Arithmetic, attend_apart, attend_fused
+from timesformer.inference.compiled import compiled, graphed
 from timesformer.inference.device import Uploads, find_device
 from timesformer.inference.fused import FusedTimeSformer
 from timesformer.inference.linear import Ending, PackedLinear, PlainLinear, has_onednn
@@ -253,7 +254,7 @@ def _build(classifier: Classifier, engine: str, precision: str, device: torch.de
     with torch.inference_mode():
         network = fused(arithmetic(precision, device, packed=engine == "eager" and has_onednn()))
     if engine == "compile":
-        return _graphed(network) if device.type == "cuda" else _compiled(network)
+        return graphed(network) if device.type == "cuda" else compiled(network)
     return network
 
 
@@ -267,34 +268,6 @@ def arithmetic(precision: str, device: torch.device, *, packed: bool) -> Arithme
 
     apart = device.type == "cpu" and precision == "bf16"
     return Arithmetic(make, dtype, dtype, attend_apart if apart else attend_fused)
-
-
-def _compiled(network: nn.Module) -> Callable[[Tensor], Tensor]:
-    """Compiled with the weights frozen into it, so that they are laid out once for oneDNN."""
-    compiled = torch.compile(network, options={"freezing": True})
-
-    def run(clips_BCTHW: Tensor) -> Tensor:
-        # Freezing asks for no_grad, and does not know inference tensors.
-        with torch.inference_mode(False), torch.no_grad():
-            logits: Tensor = compiled(clips_BCTHW.clone() if clips_BCTHW.is_inference() else clips_BCTHW)
-            return logits
-
-    return run
-
-
-def _graphed(network: FusedTimeSformer) -> Callable[[Tensor], Tensor]:
-    """Compiled into kernels that a CUDA graph launches together, one for each shape of clips."""
-    compiled = torch.compile(network, dynamic=False, options={"triton.cudagraphs": True})
-
-    def run(clips_BCTHW: Tensor) -> Tensor:
-        with torch.inference_mode(False), torch.no_grad():
-            # The network keeps its tables, and what is made inside a graph is overwritten by the graph's next run.
-            network.embedding.prepare(clips_BCTHW)
-            torch.compiler.cudagraph_mark_step_begin()
-            logits: Tensor = compiled(clips_BCTHW.clone() if clips_BCTHW.is_inference() else clips_BCTHW)
-            return logits.clone()
-
-    return run
 
 
 def _reference(classifier: Classifier, clips: Tensor, device: torch.device, forget: Callable[[], None]) -> Tensor:
