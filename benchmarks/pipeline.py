@@ -113,12 +113,11 @@ def write_videos(folder: Path, count: int) -> list[Path]:
 
 def save(folder: Path, size: Any) -> dict[str, Path]:
     """The same random weights for both."""
+    from timesformer.bench.model import random_classifier
+    from timesformer.config import ModelSettings
     from timesformer.weights.convert import save_as
 
-    sys.path.insert(0, str(Path(__file__).parent))
-    from inference import random_classifier
-
-    classifier = random_classifier(size, FRAMES, SIDE)
+    classifier = random_classifier(ModelSettings(size=size, num_frames=FRAMES, image_size=SIDE, num_classes=400))
     places = {which: save_as(classifier, folder / which, kind)
               for which, kind in (("peer", "huggingface"), ("ours", "native"))}  # fmt: skip
     processor = {"image_processor_type": "VideoMAEImageProcessor", "do_resize": True, "size": {"shortest_edge": SIDE},

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from timesformer.config import ModelSettings
 from timesformer.model.attention import Attention
 from timesformer.model.block import Block
-from timesformer.model.schemes import SCHEMES, STEPS, After, time_with_class, unchanged, window_bands
+from timesformer.model.schemes import SCHEMES, STEPS, After, time_with_class, unchanged, window, window_tiles
 
 WIDTH, HEADS = 12, 3
 SHAPES = [(3, 5, 7), (1, 4, 6), (2, 1, 5), (5, 6, 1), (4, 3, 2), (1, 1, 1), (2, 8, 5)]  # frames, rows, columns
@@ -283,29 +283,30 @@ def test_every_place_of_local_attention_has_the_same_number_of_keys() -> None:
     assert mask[0].all()
 
 
-# --- window bands ----------------------------------------------------------------------------------------------------
+# --- window tiles ----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("length", range(1, 41))
-def test_window_bands_cover_the_axis_with_the_windows_of_the_definition(length: int) -> None:
-    bands = window_bands(length)
-    window = max(1, length // 2)
-    starts: dict[int, int] = {}
-    for band in bands:
-        assert band.window == window
-        assert min(band.queries, band.windows) == 1
-        for index in range(band.windows):
-            for query in range(band.queries):
-                place = band.first + index * band.queries + query
-                assert place not in starts
-                starts[place] = band.window_start + index
-    assert list(starts) == list(range(length))  # in order: the bands are joined again by concatenation
-    for place, start in starts.items():
-        assert start == min(max(place - window // 2, 0), length - window)
-        assert place in range(start, start + window)
+def test_tiles_cover_the_axis_with_the_windows_of_the_definition(length: int) -> None:
+    size = max(1, length // 2)
+    for place in range(length):
+        start = min(max(place - size // 2, 0), length - size)
+        assert window(place, length) == range(start, start + size)
+        assert place in window(place, length)
+    tiles = window_tiles(length)
+    # In order: the tiles are joined again by concatenation.
+    assert [place for tile in tiles for place in tile.places] == list(range(length))
+    for tile in tiles:
+        windows = [window(place, length) for place in tile.places]
+        assert set(tile.keys) == {key for keys in windows for key in keys}
+        assert len(tile.keys) <= size + max(0, size // 3 - 1)
 
 
-def test_window_bands_of_the_docstring() -> None:
-    starts = [band.window_start + index for band in window_bands(14) for index in range(band.windows)
-              for _ in range(band.queries)]  # fmt: skip
-    assert starts == [0, 0, 0, 0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7]
+def test_tiles_of_the_docstring() -> None:
+    assert [(list(tile.places), tile.keys) for tile in window_tiles(14)] == [
+        ([0, 1, 2, 3], range(7)),
+        ([4, 5], range(1, 9)),
+        ([6, 7], range(3, 11)),
+        ([8, 9], range(5, 13)),
+        ([10, 11, 12, 13], range(7, 14)),
+    ]

@@ -12,17 +12,18 @@ from torch import Tensor, nn
 SHORT = 256
 
 
-def attend(q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor) -> Tensor:
-    """softmax(q k / sqrt(K)) v: (B, H, N, K).
+def attend(q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_NM: Tensor | None = None) -> Tensor:
+    """softmax(q k / sqrt(K) + mask) v: (B, H, N, K).
 
     torch's fused attention, but for few keys in bf16 on a CPU: there plain matrix products are faster, up to 17 times
     in the backward pass (benchmarks/short_attention.py).
     """
     if q_BHNK.dtype == torch.bfloat16 and q_BHNK.device.type == "cpu" and k_BHMK.shape[2] <= SHORT:
         q, k, v = (x.reshape(-1, *x.shape[2:]) for x in (q_BHNK, k_BHMK, v_BHMK))
-        scores = torch.baddbmm(q.new_zeros(()), q, k.transpose(1, 2), beta=0, alpha=q.shape[-1] ** -0.5)
+        start, beta = (q.new_zeros(()), 0) if mask_NM is None else (mask_NM, 1)
+        scores = torch.baddbmm(start, q, k.transpose(1, 2), beta=beta, alpha=q.shape[-1] ** -0.5)
         return torch.bmm(scores.softmax(-1), v).view(q_BHNK.shape)
-    attended: Tensor = F.scaled_dot_product_attention(q_BHNK, k_BHMK, v_BHMK)
+    attended: Tensor = F.scaled_dot_product_attention(q_BHNK, k_BHMK, v_BHMK, mask_NM)
     return attended
 
 
@@ -44,7 +45,11 @@ class Attention(nn.Module):
             weight, bias = self.qkv.weight, self.qkv.bias
             q_BHNK = self._split(F.linear(x_BND, weight[:width], bias[:width]), 1)[0]
             k_BHNK, v_BHNK = self._split(F.linear(context_BMD, weight[width:], bias[width:]), 2)
-        return self.join(attend(q_BHNK, k_BHNK, v_BHNK))
+        return self.join(self.attend(q_BHNK, k_BHNK, v_BHNK))
+
+    def attend(self, q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_NM: Tensor | None = None) -> Tensor:
+        """As `timesformer.model.attention.attend`."""
+        return attend(q_BHNK, k_BHMK, v_BHMK, mask_NM)
 
     def project(self, x_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """Queries, keys and values of all tokens, each (B, H, N, K)."""

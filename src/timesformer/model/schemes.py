@@ -16,19 +16,20 @@ The paper leaves the borders of `local` open: here a window that would leave the
 that every query has the same number of keys.
 
 Dimensions: B batch, T frames, N = H x W patches of a frame, D channels; in `local` also h heads, K channels of a
-head, R and C windows along rows and columns.
+head, R and C rows and columns of a tile, J and L of its keys, Q all its queries, M all its keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from itertools import groupby
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from timesformer.config import Scheme
-from timesformer.model.attention import Attention, attend
+from timesformer.model.attention import Attention
 
 Grid = tuple[int, int]
 
@@ -126,17 +127,22 @@ def global_(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, a
 def local(attention: Attention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid, after: After) -> tuple[Tensor, Tensor]:
     """Attention to the window of max(1, H // 2) x max(1, W // 2) patches around each place, over all frames.
 
-    Windows depend on the place alone, so all frames of a place share one; places near a border share one too.
-    Each pair of row band and column band is one unmasked attention call: nine calls, no wasted products.
+    Places are taken tile by tile: a tile's keys are those of all its windows, copied once for all of its places, and a
+    mask hides from each place what is outside its own window.
     """
     frames = x_BTND.shape[1]
     q_BhNK, k_BhNK, v_BhNK = attention.project(torch.cat([cls_B1D, x_BTND.flatten(1, 2)], dim=1))
-    cls_out = attend(q_BhNK[:, :, :1], k_BhNK, v_BhNK)
+    cls_out = attention.attend(q_BhNK[:, :, :1], k_BhNK, v_BhNK)
     q, k, v = (part[:, :, 1:].unflatten(2, (frames, *grid)) for part in (q_BhNK, k_BhNK, v_BhNK))
-    cls_k, cls_v = k_BhNK[:, :, :1], v_BhNK[:, :, :1]
     rows = []
-    for row in window_bands(grid[0]):
-        columns = [_band(q, k, v, cls_k, cls_v, row, column) for column in window_bands(grid[1])]
+    for row in window_tiles(grid[0]):
+        columns = []
+        for column in window_tiles(grid[1]):
+            query = _cut(q, row.places, column.places)
+            keys = torch.cat([k_BhNK[:, :, :1], _cut(k, row.keys, column.keys).flatten(2, 4)], dim=2)
+            values = torch.cat([v_BhNK[:, :, :1], _cut(v, row.keys, column.keys).flatten(2, 4)], dim=2)
+            mask = _mask(frames, grid, row, column, q.dtype, q.device)
+            columns.append(attention.attend(query.flatten(2, 4), keys, values, mask).view(query.shape))
         rows.append(torch.cat(columns, dim=4))
     out_BhNK = torch.cat(rows, dim=3).flatten(2, 4)
     out = after(attention.join(torch.cat([cls_out, out_BhNK], dim=2)))
@@ -149,61 +155,63 @@ def _apart(out: Tensor, x_BTND: Tensor) -> tuple[Tensor, Tensor]:
     return patches.unflatten(1, x_BTND.shape[1:3]), cls_B1D
 
 
-class Band(NamedTuple):
-    """Neighbouring places along one axis: `windows` windows, one place further each, with `queries` places each.
+class Tile(NamedTuple):
+    """Neighbouring places along one axis, and the places that their windows cover."""
 
-    first         the first place
-    queries       places that share a window
-    window_start  the first place of the first window
-    windows       number of windows; only one of `queries` and `windows` is above 1
-    window        places of a window
+    places: range
+    keys: range
+
+
+def window(place: int, length: int) -> range:
+    """The window of a place on an axis of `length` places: half as long, around it, moved inside at the borders."""
+    size = max(1, length // 2)
+    first = min(max(place - size // 2, 0), length - size)
+    return range(first, first + size)
+
+
+def window_tiles(length: int) -> list[Tile]:
+    """The tiles of an axis: places at a border that share a window, the others by up to a third of a window.
+
+    So the keys of a tile are at most a third more than those of one window. For 14 places, windows of 7:
+
+        places  0 1 2 3 | 4 5 | 6 7 | 8 9 | 10 11 12 13
+        keys    0 to 6  | 1-8 | 3-10| 5-12|   7 to 13
     """
-
-    first: int
-    queries: int
-    window_start: int
-    windows: int
-    window: int
-
-
-def window_bands(length: int) -> list[Band]:
-    """The bands of an axis of `length` places with windows of half that length.
-
-    The window of place i begins at min(max(i - window // 2, 0), length - window). For 14 places, window 7:
-
-        places  0 1 2 3 | 4 5 6 7 8 9 | 10 11 12 13
-        start   0 0 0 0 | 1 2 3 4 5 6 |  7  7  7  7
-    """
-    window = max(1, length // 2)
-    half, last = window // 2, length - window
-    if last == 0:
-        return [Band(0, length, 0, 1, window)]
-    first = Band(0, half + 1, 0, 1, window)
-    sliding = Band(half + 1, 1, 1, last - 1, window)
-    final = Band(half + last, window - half, last, 1, window)
-    return [band for band in (first, sliding, final) if band.windows]
+    places = range(length)
+    groups = [list(group) for _, group in groupby(places, lambda place: window(place, length))]
+    (first, *sliding), last = groups[:-1] or [[]], groups[-1]
+    between = [place for group in sliding for place in group]
+    size = max(1, length // 2 // 3)
+    parts = [first, *(between[start : start + size] for start in range(0, len(between), size)), last]
+    return [Tile(range(part[0], part[-1] + 1), range(window(part[0], length).start, window(part[-1], length).stop))
+            for part in parts if part]  # fmt: skip
 
 
-def _band(q: Tensor, k: Tensor, v: Tensor, cls_k: Tensor, cls_v: Tensor, row: Band, column: Band) -> Tensor:
-    """Attention of the queries of one pair of bands: (B, h, T, rows, columns, K)."""
-    batch, heads, frames = q.shape[:3]
-    windows = (row.windows, column.windows)
-    q = q.narrow(3, row.first, row.windows * row.queries).narrow(4, column.first, column.windows * column.queries)
-    q = q.unflatten(4, (column.windows, column.queries)).unflatten(3, (row.windows, row.queries))
-    q = q.permute(0, 3, 5, 1, 2, 4, 6, 7).reshape(batch * windows[0] * windows[1], heads, -1, q.shape[-1])
+def _cut(x: Tensor, rows: range, columns: range) -> Tensor:
+    """Places of a tensor (B, h, T, H, W, K)."""
+    return x[:, :, :, rows.start : rows.stop, columns.start : columns.stop]
 
-    def keys(x: Tensor, cls: Tensor) -> Tensor:
-        x = x.narrow(3, row.window_start, row.windows + row.window - 1)
-        x = x.narrow(4, column.window_start, column.windows + column.window - 1)
-        x = x.unfold(3, row.window, 1).unfold(4, column.window, 1)
-        x = x.permute(0, 3, 4, 1, 2, 6, 7, 5).flatten(4, 6)
-        cls = cls[:, None, None].expand(batch, *windows, heads, 1, x.shape[-1])
-        return torch.cat([cls, x], dim=4).flatten(0, 2)
 
-    out = attend(q, keys(k, cls_k), keys(v, cls_v))
-    out = out.unflatten(2, (frames, row.queries, column.queries)).unflatten(0, (batch, *windows))
-    placed: Tensor = out.permute(0, 3, 4, 1, 5, 2, 6, 7).flatten(5, 6).flatten(3, 4)
-    return placed
+def _mask(frames: int, grid: Grid, row: Tile, column: Tile, dtype: torch.dtype, device: torch.device) -> Tensor | None:
+    """What to add to the scores of a tile, (T x places, 1 + T x keys): minus infinity outside of a place's window."""
+    tiles = ((row, grid[0]), (column, grid[1]))
+    if all(len(tile.keys) == len(window(0, length)) for tile, length in tiles):
+        return None
+    rows_RJ, columns_CL = (_seen(tile, length, device) for tile, length in tiles)
+    seen_RCJL = rows_RJ[:, None, :, None] & columns_CL[None, :, None, :]
+    hidden_QM = ~seen_RCJL.flatten(2).flatten(0, 1).repeat(frames, frames)
+    mask_QM = torch.zeros(len(hidden_QM), 1 + hidden_QM.shape[1], dtype=dtype, device=device)
+    mask_QM[:, 1:].masked_fill_(hidden_QM, -torch.inf)
+    return mask_QM
+
+
+def _seen(tile: Tile, length: int, device: torch.device) -> Tensor:
+    """Which keys of a tile are in the window of each of its places; made where it is needed, without a transfer."""
+    places = torch.arange(tile.places.start, tile.places.stop, device=device)[:, None]
+    keys = torch.arange(tile.keys.start, tile.keys.stop, device=device)
+    size = len(window(0, length))
+    first = (places - size // 2).clamp(0, length - size)
+    return (keys >= first) & (keys < first + size)
 
 
 STEPS: dict[str, StepFunction] = {
