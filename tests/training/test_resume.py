@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,7 @@ def test_a_run_that_is_killed_twice_ends_as_if_never_stopped(bars: Path, whole: 
                                 start_new_session=True, text=True)  # fmt: skip
         assert killed.returncode == -signal.SIGKILL, killed
         assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == reached
+        time.sleep(1.1)  # TensorBoard tells files by the second they were begun in, then by process
     fit(small_recipe(*MIXED), bars, run, resume=True)
     assert_same_runs(whole, run)
     assert len(read_sessions(run)) == 3
