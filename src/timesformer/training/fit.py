@@ -11,7 +11,6 @@ RUN/curves.png         the figures as a picture
 
 from __future__ import annotations
 
-import errno
 import shutil
 import signal
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from rich.console import Console
 from timesformer.config import Recipe
 from timesformer.data.dataset import LeftOut, Problem, TestingViews, TrainingClips
 from timesformer.data.loader import ShuffledEpochs, testing_loader, training_loader
+from timesformer.disk import FULL
 from timesformer.errors import SettingError, TrainingError, WeightsError
 from timesformer.training.announce import announce
 from timesformer.training.callbacks import CountLeftOut, Figures, RecordSession, SaveClassifier
@@ -35,7 +35,6 @@ from timesformer.training.probe import run_probe
 from timesformer.training.task import ClassificationTask, video_weights
 from timesformer.training.trainer import make_trainer
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk
 LESS_MEMORY = (
     "lower training.batch_size (and raise training.accumulate), or set training.checkpoint_activations=true or "
     "training.precision=bf16-mixed"
