@@ -238,6 +238,16 @@ class Data(Settings):
     max_bad_share: float = Field(0.05, ge=0, le=1, description="share of unreadable videos over which a run stops")
 
 
+# What a probe does not do; in a recipe of one these have their defaults.
+NOT_OF_PROBES = {
+    "augmentation": ("repeats", "time_scale", "random_ops", "affine", "erasing", "mixup", "cutmix"),
+    "optimizer": ("learning_rate", "layer_decay", "decay_all", "clip_gradient"),
+    "training": (
+        "accumulate", "balance", "ema", "compile", "deterministic", "watch_every", "checkpoint_steps", "loggers",
+    ),
+}  # fmt: skip
+
+
 class Recipe(Settings):
     """A whole training run: with a data set, all that is needed to repeat it."""
 
@@ -280,6 +290,22 @@ class Recipe(Settings):
             raise ValueError("training.ema keeps whole weights on every device; it is not for training.strategy fsdp")
         if self.training.strategy == "fsdp" and self.training.precision == "16-mixed":
             raise ValueError("training.precision 16-mixed is not for training.strategy fsdp; bf16-mixed is")
+        return self
+
+    @model_validator(mode="after")
+    def _probe_does_it(self) -> Self:
+        if self.probe is None:
+            return self
+        if self.optimizer.name != "adamw":
+            raise ValueError(f"optimizer.name is {self.optimizer.name}; a probe trains its heads with adamw")
+        if self.training.precision == "16-mixed":
+            raise ValueError("training.precision is 16-mixed; a probe computes in 32-true or bf16-mixed")
+        for part, names in NOT_OF_PROBES.items():
+            group = getattr(self, part)
+            for name in names:
+                value, default = getattr(group, name), type(group).model_fields[name].default
+                if value != default:
+                    raise ValueError(f"{part}.{name} is {value}, which is not for a probe; leave it {default}")
         return self
 
 

@@ -92,9 +92,14 @@ def fit(
             return _probe(plan, log, console)
         return _run(plan, session, log, console)
     except BaseException:
-        if launch.process.rank == 0 and not (out / "checkpoints" / "last.ckpt").exists():
+        if launch.process.rank == 0 and not _holds_work(out):
             _remove_new(out, before)
         raise
+
+
+def _holds_work(out: Path) -> bool:
+    """Whether a resumed run would have anything to go on from: a checkpoint, or features of a probe."""
+    return (out / "checkpoints" / "last.ckpt").exists() or any((out / "features").glob("*.safetensors"))
 
 
 def _make_folder(out: Path) -> None:
