@@ -23,13 +23,13 @@ from timesformer.config import (
     Preprocessing,
     Scheme,
     Size,
-    make,
 )
 from timesformer.errors import SettingError
 from timesformer.model.block import Block
 from timesformer.model.embed import Embedding
 from timesformer.model.initialise import initialise
 from timesformer.model.pooling import AttentivePooling
+from timesformer.settings import make
 
 
 class TimeSformer(nn.Module):
