@@ -226,7 +226,9 @@ class Data(Settings):
     """Reading the data."""
 
     fraction: float = Field(1.0, gt=0, le=1, description="share of the training videos, of each class and by the seed")
-    workers: int | None = Field(None, ge=0, description="processes that decode; null is one a core, at most 8")
+    workers: int | None = Field(
+        None, ge=0, description="processes that decode; null is one a core, shared out among torchrun's, at most 8"
+    )
     max_bad_share: float = Field(0.05, ge=0, le=1, description="share of unreadable videos over which a run stops")
 
 

@@ -27,12 +27,13 @@ from timesformer.data.loader import ShuffledEpochs, testing_loader, training_loa
 from timesformer.disk import FULL
 from timesformer.errors import SettingError, TrainingError, WeightsError
 from timesformer.training.announce import announce
+from timesformer.training.balance import video_weights
 from timesformer.training.callbacks import CountLeftOut, Figures, RecordSession, SaveClassifier
 from timesformer.training.checkpoint import SaveCheckpoints
 from timesformer.training.log import Log, describe_session, write_session
 from timesformer.training.plan import Plan, card_facts, make_plan, single_view
 from timesformer.training.probe import run_probe
-from timesformer.training.task import ClassificationTask, video_weights
+from timesformer.training.task import ClassificationTask
 from timesformer.training.trainer import make_trainer
 
 LESS_MEMORY = (
