@@ -9,9 +9,10 @@ import pytest
 import yaml
 from pydantic import ValidationError
 
-from timesformer.config import Architecture, Preprocessing, Recipe, Settings, make
+from timesformer.config import Architecture, Preprocessing, Recipe
 from timesformer.errors import SettingError
 from timesformer.recipes import load_recipe
+from timesformer.settings import Settings, make
 
 
 def test_overrides_are_read_as_yaml() -> None:

@@ -22,8 +22,9 @@ from timesformer.recipes import load_recipe, named_recipes
 from timesformer.training.fit import fit
 from timesformer.training.optim import make_optimizer, make_schedule
 from timesformer.training.task import ClassificationTask
-from timesformer.weights import open_weights
+from timesformer.weights import Classifier, open_weights
 from timesformer.weights.mmaction2 import published_preprocessing
+from timesformer.weights.native import save_native
 
 ROOT = Path(__file__).parent.parent
 PROBES = [name for name in named_recipes() if load_recipe(name).probe is not None]
@@ -240,9 +241,9 @@ def test_a_step_of_a_shrunken_model(name: str, few: Path, tmp_path: Path, monkey
 @pytest.mark.parametrize("name", PROBES)
 def test_a_step_of_a_shrunken_probe(name: str, few: Path, tmp_path: Path) -> None:
     recipe = shrunken(name)
-    fit(recipe, few, tmp_path / "run")
+    backbone = TimeSformer(**recipe.model.model_dump(), num_classes=2)
+    save_native(Classifier(backbone, recipe.preprocessing, ("left", "right")), tmp_path / "weights")
+    fit(recipe, few, tmp_path / "run", init=tmp_path / "weights")
     head = open_weights(tmp_path / "run").model.head
     assert head.weight.isfinite().all()
-    torch.manual_seed(recipe.seed)
-    untrained = TimeSformer(**recipe.model.model_dump(), num_classes=2)
-    assert not torch.equal(head.weight, untrained.head.weight)
+    assert not torch.equal(head.weight, backbone.head.weight)

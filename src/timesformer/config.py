@@ -9,13 +9,11 @@ Three groups of settings make a `Recipe`, which describes one whole training run
 
 from __future__ import annotations
 
-import difflib
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal, NamedTuple, Self, TypeVar, get_args
+from typing import Annotated, Literal, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
-from timesformer.errors import SettingError
+from timesformer.settings import Settings
 
 Scheme = Literal["space_only", "joint_space_time", "divided_space_time", "sparse_local_global", "axial"]
 Size = Literal["tiny", "small", "base", "large"]
@@ -44,12 +42,6 @@ SIZES: dict[Size, Dimensions] = {
     "base": Dimensions(768, 12, 12),
     "large": Dimensions(1024, 24, 16),
 }
-
-
-class Settings(BaseModel):
-    """Base of all settings: keyword-only, frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="constants")
 
 
 class Architecture(Settings):
@@ -238,8 +230,20 @@ class Data(Settings):
     """Reading the data."""
 
     fraction: float = Field(1.0, gt=0, le=1, description="share of the training videos, of each class and by the seed")
-    workers: int | None = Field(None, ge=0, description="processes that decode; null is one a core, at most 8")
+    workers: int | None = Field(
+        None, ge=0, description="processes that decode; null is one a core, shared out among torchrun's, at most 8"
+    )
     max_bad_share: float = Field(0.05, ge=0, le=1, description="share of unreadable videos over which a run stops")
+
+
+# What a probe does not do; in a recipe of one these have their defaults.
+NOT_OF_PROBES = {
+    "augmentation": ("repeats", "time_scale", "random_ops", "affine", "erasing", "mixup", "cutmix"),
+    "optimizer": ("learning_rate", "layer_decay", "decay_all", "clip_gradient"),
+    "training": (
+        "accumulate", "balance", "ema", "compile", "deterministic", "watch_every", "checkpoint_steps", "loggers",
+    ),
+}  # fmt: skip
 
 
 class Recipe(Settings):
@@ -286,58 +290,18 @@ class Recipe(Settings):
             raise ValueError("training.precision 16-mixed is not for training.strategy fsdp; bf16-mixed is")
         return self
 
-
-S = TypeVar("S", bound=Settings)
-
-
-def make(cls: type[S], values: Mapping[str, Any], where: str) -> S:
-    """Settings of class `cls` from plain values; a wrong one is a `SettingError` that begins with `where`."""
-    try:
-        return cls.model_validate(dict(values))  # not cls(**values): keys from YAML need not be strings
-    except ValidationError as error:
-        raise SettingError(f"{where}: {_explain(error, cls)}") from None
-
-
-def setting_names(cls: type[Settings] = Recipe, prefix: str = "") -> list[str]:
-    """Dotted names of all settings of a class."""
-    names = []
-    for name in cls.model_fields:
-        group = group_of(cls, name)
-        names += [prefix + name] if group is None else setting_names(group, f"{prefix}{name}.")
-    return names
-
-
-def group_of(cls: type[Settings], name: str) -> type[Settings] | None:
-    """The class of a field that is a group of settings, or may be one; None for a plain setting."""
-    annotation = cls.model_fields[name].annotation
-    kinds = (annotation, *get_args(annotation))
-    return next((kind for kind in kinds if isinstance(kind, type) and issubclass(kind, Settings)), None)
-
-
-def suggest(key: str, names: list[str] | None = None) -> str:
-    """The end of a message about a setting that does not exist: the nearest ones, or all."""
-    names = names or setting_names()
-    last = key.split(".")[-1]
-    close = [name for name in names if name.split(".")[-1] == last]
-    close = close or difflib.get_close_matches(key, names, n=3, cutoff=0.5)
-    return f"; did you mean {' or '.join(close)}?" if close else f"; there are {', '.join(names)}"
-
-
-def _explain(error: ValidationError, cls: type[Settings]) -> str:
-    """The first problems of a pydantic error in one line."""
-    problems = []
-    for item in error.errors()[:3]:
-        key = ".".join(str(part) for part in item["loc"])
-        received = item["input"]
-        message = item["msg"].removeprefix("Input should be ")
-        if item["type"] == "extra_forbidden":
-            problems.append(f"no setting named {key!r}{suggest(key, setting_names(cls))}")
-        elif item["type"] == "invalid_key":
-            problems.append(f"no setting named {received!r}{suggest(str(received), setting_names(cls))}")
-        elif item["type"] == "value_error":
-            problems.append(f"{key}: {item['ctx']['error']}" if key else str(item["ctx"]["error"]))
-        elif message == item["msg"]:
-            problems.append(f"{key} is {received!r}: {message[0].lower()}{message[1:]}")
-        else:
-            problems.append(f"{key} is {received!r}, should be {message}")
-    return "; ".join(problems)
+    @model_validator(mode="after")
+    def _probe_does_it(self) -> Self:
+        if self.probe is None:
+            return self
+        if self.optimizer.name != "adamw":
+            raise ValueError(f"optimizer.name is {self.optimizer.name}; a probe trains its heads with adamw")
+        if self.training.precision == "16-mixed":
+            raise ValueError("training.precision is 16-mixed; a probe computes in 32-true or bf16-mixed")
+        for part, names in NOT_OF_PROBES.items():
+            group = getattr(self, part)
+            for name in names:
+                value, default = getattr(group, name), type(group).model_fields[name].default
+                if value != default:
+                    raise ValueError(f"{part}.{name} is {value}, which is not for a probe; leave it {default}")
+        return self

@@ -13,9 +13,9 @@ from timesformer.bench.child import EndedError
 from timesformer.bench.cost import PICTURE, TABLE, measure_cost
 from timesformer.bench.figure import make_figure
 from timesformer.bench.sweep import Point, Row, Sweep, read_rows, write_rows
-from timesformer.config import make
 from timesformer.errors import DataError, SettingError
 from timesformer.model.cost import count_cost
+from timesformer.settings import make
 
 VALUES: dict[str, Any] = {"size": "tiny", "schemes": ("space_only", "joint_space_time"), "sizes": (32, 64, 96),
                           "frame_counts": (2, 4), "memory_limit": 8.0, "time_limit": 60.0}  # fmt: skip

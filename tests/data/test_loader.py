@@ -262,3 +262,16 @@ def test_repeats_fill_a_batch_with_clips_of_fewer_videos(bars: Path) -> None:
     assert [len(batch.views_VCTSS) for batch in batches] == [4] * 4
     assert sorted(row for batch in batches for row in batch.rows_B.tolist()) == list(range(8))
     assert not torch.equal(batches[0].views_VCTSS[0], batches[0].views_VCTSS[1])
+
+
+@pytest.mark.parametrize(("processes", "workers"), [(None, 8), ("4", 4), ("8", 2), ("32", 1)])
+def test_processes_of_a_machine_share_its_cores(
+    bars: Path, monkeypatch: pytest.MonkeyPatch, processes: str | None, workers: int
+) -> None:
+    monkeypatch.setattr("timesformer.data.loader.cores", lambda: 16)
+    monkeypatch.delenv("LOCAL_WORLD_SIZE", raising=False)
+    if processes is not None:
+        monkeypatch.setenv("LOCAL_WORLD_SIZE", processes)
+    assert training_loader(clips_of(bars), 4, Data()).num_workers == workers
+    assert testing_loader(views_of(bars, "val"), 4, Data()).num_workers == workers
+    assert training_loader(clips_of(bars), 4, Data(workers=3)).num_workers == 3

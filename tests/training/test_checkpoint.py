@@ -15,7 +15,6 @@ import torch
 
 from conftest import small_recipe
 from timesformer.errors import TrainingError
-from timesformer.training import checkpoint as module
 from timesformer.training.checkpoint import AtomicFiles
 from timesformer.training.curves import MetricsFile
 from timesformer.training.fit import fit
@@ -68,7 +67,7 @@ def test_flushed_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.Monkey
         return called
 
     with monkeypatch.context() as patch:
-        patch.setattr(module.os, "fsync", failing("fsync", os.fsync))
+        patch.setattr(os, "fsync", failing("fsync", os.fsync))
         patch.setattr(Path, "replace", failing("replace", Path.replace))
         with pytest.raises(TrainingError, match="No space left on device"):
             AtomicFiles().save_checkpoint(content(2.0), file)

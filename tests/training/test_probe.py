@@ -11,10 +11,12 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from conftest import small_recipe
+from conftest import SMALL, small_recipe
 from timesformer.config import Data, Recipe
 from timesformer.data.manifest import read_manifest
+from timesformer.errors import DataError, SettingError
 from timesformer.evaluation.test import test as run_test
+from timesformer.recipes import load_recipe
 from timesformer.training.fit import fit
 from timesformer.training.log import Log
 from timesformer.training.probe import Features, train_probe
@@ -22,7 +24,9 @@ from timesformer.weights import Classifier, open_weights
 
 
 def probe_recipe(*overrides: str) -> Recipe:
-    return small_recipe("probe.learning_rates=[0.0001,0.05]", "training.epochs=20", "training.batch_size=8", *overrides)
+    common = ("model.patch_size=8", "probe.learning_rates=[0.0001,0.05]", "training.epochs=20", "training.batch_size=8",
+              "training.precision=32-true")  # fmt: skip
+    return load_recipe("probe", (*SMALL, *common, *overrides))
 
 
 def silent(folder: Path) -> Log:
@@ -91,7 +95,7 @@ def test_features_are_computed_once(bars: Path, run: Path, tmp_path: Path, monke
     fit(probe_recipe(), bars, tmp_path / "probe", init=run)
     first = open_weights(tmp_path / "probe").model.state_dict()
     shutil.rmtree(tmp_path / "probe" / "model")
-    monkeypatch.setattr("timesformer.training.probe.normalise", None)  # computing features would call it
+    monkeypatch.setattr("timesformer.training.features.normalise", None)  # computing features would call it
     fit(probe_recipe(), bars, tmp_path / "probe", init=run, resume=True)
     second = open_weights(tmp_path / "probe").model.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
@@ -102,3 +106,107 @@ def test_the_run_says_which_rate_was_best(bars: Path, run: Path, tmp_path: Path)
     fit(probe_recipe(), bars, tmp_path / "probe", init=run, console=console)
     assert isinstance(console.file, io.StringIO)
     assert "probe   of the learning rates 0.0001, 0.05 the best on the val split is" in console.file.getvalue()
+
+
+def test_features_of_other_weights_or_settings_are_not_used(bars: Path, run: Path, tmp_path: Path) -> None:
+    """Changes are refused as those of any run are; where they are accepted, all is computed anew."""
+    fit(small_recipe("seed=5"), bars, tmp_path / "other")
+    fit(probe_recipe(), bars, tmp_path / "probe", init=run)
+    for recipe, init, change in (
+        (probe_recipe(), tmp_path / "other", "init was "),
+        (probe_recipe("model.num_frames=6"), run, "model.num_frames was 4, is 6"),
+    ):
+        with pytest.raises(SettingError, match=f"changed since the run began: .*{change}"):
+            fit(recipe, bars, tmp_path / "probe", init=init, resume=True)
+        fit(recipe, bars, tmp_path / "probe", init=init, resume=True, accept_changes=True)
+        fit(recipe, bars, tmp_path / "expected", init=init)
+        for split in ("train", "val"):
+            kept, expected = (load_file(tmp_path / folder / "features" / f"{split}.safetensors")["features"]
+                              for folder in ("probe", "expected"))  # fmt: skip
+            assert torch.equal(kept, expected)
+        shutil.rmtree(tmp_path / "expected")
+
+
+def test_weights_that_changed_under_their_name_are_seen(bars: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run / "model", tmp_path / "weights")
+    fit(probe_recipe(), bars, tmp_path / "probe", init=tmp_path / "weights")
+    before = load_file(tmp_path / "probe" / "features" / "val.safetensors")["features"]
+    fit(small_recipe("seed=5"), bars, tmp_path / "other")
+    shutil.copyfile(tmp_path / "other/model/model.safetensors", tmp_path / "weights/model.safetensors")
+    fit(probe_recipe(), bars, tmp_path / "probe", init=tmp_path / "weights", resume=True)
+    assert "features of val that were kept are of another backbone: anew" in (tmp_path / "probe/log.txt").read_text()
+    assert not torch.equal(load_file(tmp_path / "probe" / "features" / "val.safetensors")["features"], before)
+
+
+def test_other_videos_are_seen_even_where_they_are_as_many(bars: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(bars, tmp_path / "data")
+    fit(probe_recipe(), tmp_path / "data", tmp_path / "probe", init=run)
+    (tmp_path / "data/train/left/0.mp4").rename(tmp_path / "data/train/right/9.mp4")
+    with pytest.raises(SettingError, match=r"videos was 8 \(\w+\), is 8 \(\w+\)"):
+        fit(probe_recipe(), tmp_path / "data", tmp_path / "probe", init=run, resume=True)
+
+
+def test_videos_left_out_of_kept_features_are_still_counted(bars: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(bars, tmp_path / "data")
+    bad = tmp_path / "data" / "train" / "left" / "0.mp4"
+    bad.write_bytes(b"")
+    recipe = probe_recipe("data.max_bad_share=0.2")
+    first = fit(recipe, tmp_path / "data", tmp_path / "probe", init=run)
+    again = fit(recipe, tmp_path / "data", tmp_path / "probe", init=run, resume=True)
+    assert [problem.path for problem in first.left_out] == [bad]
+    assert again.left_out == first.left_out
+    assert (tmp_path / "probe" / "log.txt").read_text().count(f"left out: {bad}") == 1
+
+
+def test_few_videos_choose_with_one_a_class(bars: Path, run: Path, tmp_path: Path) -> None:
+    """Four of a class are fewer than the five of which a fifth is one."""
+    shutil.copytree(bars / "train", tmp_path / "data" / "train")
+    result = fit(probe_recipe(), tmp_path / "data", tmp_path / "probe", init=run)
+    assert result.epoch >= 1
+    assert result.score in (0.0, 0.5, 1.0)
+    for label in ("left", "right"):
+        for number in (1, 2, 3):
+            (tmp_path / "data" / "train" / label / f"{number}.mp4").unlink()
+    with pytest.raises(DataError, match="a probe without a val split needs a class of two videos"):
+        fit(probe_recipe(), tmp_path / "data", tmp_path / "other", init=run)
+
+
+def test_a_probe_of_nothing_is_refused(bars: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(SettingError, match=r"name its weights with --init"):
+        fit(probe_recipe(), bars, tmp_path / "probe")
+    for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "TORCHELASTIC_RUN_ID": 1}.items():
+        monkeypatch.setenv(name, str(value))
+    with pytest.raises(SettingError, match="a probe runs in one process; this one is of 2"):
+        fit(probe_recipe(), bars, tmp_path / "probe", init=run)
+    assert not (tmp_path / "probe").exists()
+
+
+def test_features_outlive_a_stop(bars: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    for stopped, kept in (("features.normalise", False), ("probe.train_probe", True)):
+        with monkeypatch.context() as patch:
+            patch.setattr(f"timesformer.training.{stopped}", interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                fit(probe_recipe(), bars, tmp_path / "probe", init=run)
+        assert (tmp_path / "probe").exists() == kept
+    fit(probe_recipe(), bars, tmp_path / "probe", init=run, resume=True)
+
+
+@pytest.mark.parametrize(
+    "setting",
+    ["training.balance=loss", "training.accumulate=2", "training.ema=0.9", "optimizer.name=sgd",
+     "optimizer.clip_gradient=1", "optimizer.learning_rate=0.1", "augmentation.mixup=0.2",
+     "training.precision=16-mixed"],
+)  # fmt: skip
+def test_what_a_probe_does_not_do_is_refused(setting: str) -> None:
+    name = setting.partition("=")[0]
+    with pytest.raises(SettingError, match=rf"{name} is .*probe"):
+        probe_recipe(setting)
+
+
+def test_a_probe_says_how_it_trains(bars: Path, run: Path, tmp_path: Path) -> None:
+    fit(probe_recipe(), bars, tmp_path / "probe", init=run)
+    said = (tmp_path / "probe" / "log.txt").read_text()
+    assert "steps   20 epochs, 8 features a step, adamw, a head each at 0.0001, 0.05, seed 0\n" in said

@@ -19,9 +19,9 @@ from timesformer.evaluation.metrics import measure_multilabel
 from timesformer.evaluation.test import test as run_test
 from timesformer.evaluation.test import write_scores
 from timesformer.inference.predictor import load
+from timesformer.training.balance import class_weights, video_weights
 from timesformer.training.curves import read_metrics
 from timesformer.training.fit import fit
-from timesformer.training.task import class_weights, video_weights
 from timesformer.video.encode import write_video
 from timesformer.weights import open_weights
 from timesformer.weights.convert import convert

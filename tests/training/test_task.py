@@ -16,9 +16,10 @@ from timesformer.config import Recompute, Scheme
 from timesformer.data.dataset import Batch
 from timesformer.data.manifest import Manifest, read_manifest
 from timesformer.errors import TrainingError
+from timesformer.training.balance import class_weights, video_weights
 from timesformer.training.fit import fit
 from timesformer.training.mixing import mix
-from timesformer.training.task import ClassificationTask, average, class_weights, video_weights
+from timesformer.training.task import ClassificationTask, average
 from timesformer.video.transforms import normalise
 from timesformer.weights import open_weights
 from timesformer.weights.start import start

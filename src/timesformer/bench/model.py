@@ -11,10 +11,11 @@ import torch
 
 from timesformer.bench.limit import Speed, measure_speed
 from timesformer.bench.products import inference_products
-from timesformer.config import ModelSettings, Preprocessing, make
+from timesformer.config import ModelSettings, Preprocessing
 from timesformer.errors import SettingError
 from timesformer.inference.engine import EngineName, Precision, load_engine
 from timesformer.model.timesformer import TimeSformer
+from timesformer.settings import make
 from timesformer.weights import Classifier, open_weights
 
 

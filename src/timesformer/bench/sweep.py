@@ -10,9 +10,10 @@ from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from timesformer.config import ModelSettings, Positive, Recompute, Scheme, Settings, Size, make
+from timesformer.config import ModelSettings, Positive, Recompute, Scheme, Size
 from timesformer.errors import DataError
 from timesformer.inference.engine import EngineName, Precision
+from timesformer.settings import Settings, make
 
 Status = Literal["ok", "out of memory", "too slow", "failed"]
 Count = Annotated[int, Field(gt=0)]

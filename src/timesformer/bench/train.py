@@ -13,11 +13,12 @@ from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.limit import Speed, measure_speed
 from timesformer.bench.model import check_counts
 from timesformer.bench.products import training_products
-from timesformer.config import ModelSettings, Optimizer, Preprocessing, Recompute, make
+from timesformer.config import ModelSettings, Optimizer, Preprocessing, Recompute
 from timesformer.errors import SettingError, TrainingError
 from timesformer.inference.device import find_device
 from timesformer.inference.engine import native_bf16
 from timesformer.model.timesformer import TimeSformer
+from timesformer.settings import make
 from timesformer.training.heap import keep_freed_memory
 from timesformer.training.optim import make_optimizer
 from timesformer.video.transforms import normalise

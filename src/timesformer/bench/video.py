@@ -12,12 +12,13 @@ from unittest.mock import patch
 
 from timesformer.bench.model import check_counts
 from timesformer.bench.timing import Spread
-from timesformer.config import Architecture, Data, Preprocessing, make
+from timesformer.config import Architecture, Data, Preprocessing
 from timesformer.data.dataset import Problem, TestingViews
 from timesformer.data.loader import testing_loader
 from timesformer.data.manifest import LabelledVideo, Manifest
 from timesformer.errors import VideoError
 from timesformer.inference.predictor import gather_videos
+from timesformer.settings import make
 from timesformer.video.convert import ClipWriter
 from timesformer.video.source import open_video
 from timesformer.video.views import testing_views

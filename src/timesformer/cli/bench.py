@@ -156,7 +156,7 @@ def cost(
     """
     from timesformer.bench.cost import measure_cost
     from timesformer.bench.sweep import Sweep
-    from timesformer.config import make
+    from timesformer.settings import make
 
     values = {"size": size, "sizes": _words(sizes), "frame_counts": _words(frame_counts), "batch": batch,
               "train": train, "checkpoint_activations": checkpoint_activations, "engine": engine,

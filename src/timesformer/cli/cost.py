@@ -22,8 +22,9 @@ def cost(
     """Count the parameters and the multiply-accumulates (the paper's FLOPs) of one view."""
     import json
 
-    from timesformer.config import ModelSettings, make
+    from timesformer.config import ModelSettings
     from timesformer.model.cost import count_cost
+    from timesformer.settings import make
 
     values = {"size": size, "scheme": scheme, "num_frames": frames, "image_size": image_size,
               "patch_size": patch_size, "num_classes": classes}  # fmt: skip

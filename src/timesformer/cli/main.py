@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import errno
 import sys
 
 import typer
 
 from timesformer.cli import bench, convert, cost, data, demo, predict, test, train
+from timesformer.disk import FULL
 from timesformer.errors import TimesformerError
 
 app = typer.Typer(
@@ -26,7 +26,6 @@ app.command("cost")(cost.cost)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # errors that name no file, but are no mistake of ours either
 RESUME = "; the run goes on after its last whole epoch with --resume"
 
 

@@ -39,13 +39,14 @@ def test(
     from rich.console import Console
     from rich.progress import Progress
 
-    from timesformer.config import Data, make
+    from timesformer.config import Data
     from timesformer.data.dataset import Batch
     from timesformer.data.manifest import read_manifest
     from timesformer.evaluation import test as evaluation
     from timesformer.evaluation.protocol import change_protocol
     from timesformer.inference.engine import load_engine
     from timesformer.inference.predictor import some_views
+    from timesformer.settings import make
     from timesformer.weights import open_weights
 
     if out is not None:

@@ -18,6 +18,7 @@ import torch
 from pebble import ProcessExpired, ProcessPool
 
 from timesformer.data.examine import Facts, examine
+from timesformer.data.loader import cores
 from timesformer.data.manifest import Manifest, find_splits, read_manifest
 from timesformer.data.quarantine import quarantine_file, read_quarantine, write_quarantine
 from timesformer.data.report import Report
@@ -52,7 +53,7 @@ def check_data(
     paths = list(dict.fromkeys(video.path for manifest in manifests.values() for video in manifest.videos))
     facts: dict[Path, Facts] = {}
     reasons: dict[Path, str] = {}
-    for path, result in _examine_all(paths, examine, jobs or _cores(), time_limit, on_file).items():
+    for path, result in _examine_all(paths, examine, jobs or cores(), time_limit, on_file).items():
         if isinstance(result, str):
             reasons[path] = result
         else:
@@ -126,8 +127,3 @@ def _reason(path: Path, error: BaseException, time_limit: float) -> str:
     if isinstance(error, BrokenExecutor) or not isinstance(error, Exception):
         raise error  # no fault of the file
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
-
-
-def _cores() -> int:
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1

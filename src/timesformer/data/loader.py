@@ -121,7 +121,8 @@ def testing_loader(
 
 
 def _loader(dataset: Dataset[Sample], batch_size: int, sampler: Sampler[Any], data: Data) -> DataLoader[Sample]:
-    workers = min(_cores(), 8) if data.workers is None else data.workers
+    shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that torchrun started on this machine
+    workers = min(max(cores() // shared, 1), 8) if data.workers is None else data.workers
     return DataLoader(
         dataset,
         batch_size,
@@ -134,7 +135,7 @@ def _loader(dataset: Dataset[Sample], batch_size: int, sampler: Sampler[Any], da
     )
 
 
-def _cores() -> int:
+def cores() -> int:
     """Cores that this process may use: fewer than there are in a job of a cluster."""
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed else os.cpu_count() or 1

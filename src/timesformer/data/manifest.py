@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import random
 from collections import Counter
 from dataclasses import dataclass, replace
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from timesformer.data.layouts import find_split, find_splits, find_videos, some
 from timesformer.data.lists import SPLITS, LabelledVideo
-from timesformer.data.quarantine import absolute, quarantine_file, read_quarantine
+from timesformer.data.quarantine import absolute, inside, quarantine_file, read_quarantine
 from timesformer.errors import DataError, SettingError
 
 __all__ = ["LabelledVideo", "Manifest", "find_splits", "find_videos", "read_manifest"]
@@ -57,6 +58,14 @@ class Manifest:
             for video in self.videos
         )
         return replace(self, labels=labels, videos=videos)
+
+    def digest(self) -> str:
+        """A hash of the videos, in their order, by their paths inside the data set and the names of their classes."""
+        lines = [
+            f"{inside(self.folder, video.path)}\t{';'.join(self.labels[label] for label in video.labels)}\n"
+            for video in self.videos
+        ]
+        return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
     def subset(self, fraction: float, seed: int) -> Manifest:
         """A share of the videos, in the same order: `fraction` of each class, rounded, and at least one video of it.

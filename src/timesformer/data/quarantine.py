@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from timesformer.data.lists import csv_header, csv_rows, text_lines
+from timesformer.disk import replacing
 from timesformer.errors import DataError
 
 COLUMNS = ("path", "reason")
@@ -45,22 +46,16 @@ def write_quarantine(folder: Path, file: Path, reasons: dict[Path, str]) -> None
 
     The file appears when it is complete. Raises DataError where it cannot be written.
     """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     try:
         if not reasons:
             file.unlink(missing_ok=True)
             return
-        with temporary.open("w", encoding="utf-8", newline="") as stream:
+        with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(COLUMNS)
             writer.writerows((inside(folder, path), " ".join(reason.split())) for path, reason in reasons.items())
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(file)
     except OSError as error:
         raise DataError(f"{file}: cannot be written: {error.strerror}") from None
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def absolute(path: Path) -> Path:

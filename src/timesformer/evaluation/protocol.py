@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from timesformer.config import Preprocessing, make
+from timesformer.config import Preprocessing
+from timesformer.settings import make
 from timesformer.weights import Classifier
 from timesformer.weights.resize import resize_classifier
 

@@ -23,7 +23,6 @@ from timesformer.config import (
     Recompute,
     Scheme,
     Size,
-    make,
 )
 from timesformer.errors import SettingError
 from timesformer.model.block import Block
@@ -31,6 +30,7 @@ from timesformer.model.embed import Embedding
 from timesformer.model.initialise import initialise
 from timesformer.model.pooling import AttentivePooling
 from timesformer.model.recompute import run_block
+from timesformer.settings import make
 
 
 class TimeSformer(nn.Module):

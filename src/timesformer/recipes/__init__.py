@@ -9,8 +9,9 @@ from typing import Any
 
 import yaml
 
-from timesformer.config import Recipe, Settings, group_of, make, suggest
+from timesformer.config import Recipe
 from timesformer.errors import SettingError
+from timesformer.settings import Settings, group_of, make, suggest
 
 __all__ = ["load_recipe", "named_recipes"]
 
@@ -60,7 +61,7 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
     fields: type[Settings] | None = Recipe
     for depth, part in enumerate(parts):
         if fields is None or part not in fields.model_fields:
-            raise SettingError(f"override {override!r}: no setting named {key!r}{suggest(key)}")
+            raise SettingError(f"override {override!r}: no setting named {key!r}{suggest(key, Recipe)}")
         fields = group_of(fields, part)
         if fields is not None and depth < len(parts) - 1:
             if values.get(part) is None:

@@ -27,13 +27,19 @@ def announce(log: Log, plan: Plan) -> None:
         rate += f" ({optimizer.learning_rate:g} for {optimizer.reference_batch} clips, {optimizer.scale_learning_rate})"
     videos = world * size // recipe.augmentation.repeats
     tail = len(training.videos) % videos if len(training.videos) >= videos else 0
+    steps = (
+        f"{recipe.training.epochs} epochs, {batch} clips a step = {world} process{'es' * (world > 1)} x {size} "
+        f"clips x {accumulate} accumulated, {optimizer.name}, learning rate {rate}"
+    )
+    if recipe.probe is not None:
+        rates = ", ".join(f"{rate:g}" for rate in recipe.probe.learning_rates)
+        steps, tail = f"{recipe.training.epochs} epochs, {size} features a step, adamw, a head each at {rates}", 0
     kinds = f"{len(training.labels)} classes" + (", several a video" if training.multilabel else "")
     lines = [
         f"data    {training.folder}: {len(training.videos)} videos to train on, {watching}, {kinds}",
         f"model   {settings.scheme}, {parameters / 1e6:.2f} M parameters, {settings.num_frames} frames of "
         f"{settings.image_size} x {settings.image_size}, patch {settings.patch_size}",
-        f"steps   {recipe.training.epochs} epochs, {batch} clips a step = {world} process{'es' * (world > 1)} x {size} "
-        f"clips x {accumulate} accumulated, {optimizer.name}, learning rate {rate}, seed {recipe.seed}",
+        f"steps   {steps}, seed {recipe.seed}",
         *(f"init    {note}" for note in begun.notes),
         *(f"note    {note}" for note in _notes(training, begun.classifier.preprocessing, settings.num_frames)),
     ]

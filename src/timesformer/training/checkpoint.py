@@ -7,7 +7,6 @@ at random is drawn anew from the seed and the place in the run.
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from timesformer.data.loader import ShuffledEpochs
+from timesformer.disk import replacing
 from timesformer.errors import TrainingError
 from timesformer.training.task import ClassificationTask
 
@@ -27,16 +27,11 @@ class AtomicFiles(TorchCheckpointIO):
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
         """Raises TrainingError where it cannot be written; the checkpoint before stays."""
         path = Path(path)
-        temporary = path.with_name(f".{path.name}.tmp")
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            with temporary.open("wb") as stream:
+            with replacing(path) as temporary, temporary.open("wb") as stream:
                 torch.save(checkpoint, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(path)
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-            temporary.unlink(missing_ok=True)
             reason = " ".join(str(error).split())[:200]
             kept = "the one before is unharmed" if path.exists() else "there is none before it"
             raise TrainingError(f"{path}: this checkpoint cannot be written ({reason}); {kept}") from error

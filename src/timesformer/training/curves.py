@@ -8,12 +8,13 @@ file ends as that of a run that was never stopped.
 from __future__ import annotations
 
 import csv
-import os
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
+
+from timesformer.disk import replacing
 
 COLUMNS = (
     "step", "epoch", "batch_loss", "learning_rate", "train_loss", "train_top1",
@@ -39,14 +40,10 @@ class MetricsFile(Logger):
     @rank_zero_only
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self.file.with_name(f".{self.file.name}.tmp")
-        with temporary.open("w", newline="", encoding="utf-8") as stream:
+        with replacing(self.file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
             writer = csv.DictWriter(stream, COLUMNS)
             writer.writeheader()
             writer.writerows(rows)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(self.file)
 
     @property
     def name(self) -> str:
@@ -103,6 +100,5 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     for axes in (upper, middle, lower):
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(alpha=0.3)
-    temporary = picture.with_name(f".{picture.name}.tmp")
-    figure.savefig(temporary, format="png", dpi=120)
-    temporary.replace(picture)
+    with replacing(picture) as temporary:
+        figure.savefig(temporary, format="png", dpi=120)

@@ -11,7 +11,6 @@ RUN/curves.png         the figures as a picture
 
 from __future__ import annotations
 
-import errno
 import shutil
 import signal
 from dataclasses import dataclass
@@ -25,17 +24,18 @@ from rich.console import Console
 from timesformer.config import Recipe
 from timesformer.data.dataset import LeftOut, Problem, TestingViews, TrainingClips
 from timesformer.data.loader import ShuffledEpochs, testing_loader, training_loader
+from timesformer.disk import FULL
 from timesformer.errors import SettingError, TrainingError, WeightsError
 from timesformer.training.announce import announce
+from timesformer.training.balance import video_weights
 from timesformer.training.callbacks import CountLeftOut, Figures, RecordSession, SaveClassifier
 from timesformer.training.checkpoint import SaveCheckpoints
 from timesformer.training.log import Log, describe_session, write_session
 from timesformer.training.plan import Plan, card_facts, make_plan, single_view
 from timesformer.training.probe import run_probe
-from timesformer.training.task import ClassificationTask, video_weights
+from timesformer.training.task import ClassificationTask
 from timesformer.training.trainer import make_trainer
 
-FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # of a disk
 LESS_MEMORY = (
     "lower training.batch_size (and raise training.accumulate), or set training.checkpoint_activations=cheap or "
     "training.precision=bf16-mixed"
@@ -93,9 +93,14 @@ def fit(
             return _probe(plan, log, console)
         return _run(plan, session, log, console)
     except BaseException:
-        if launch.process.rank == 0 and not (out / "checkpoints" / "last.ckpt").exists():
+        if launch.process.rank == 0 and not _holds_work(out):
             _remove_new(out, before)
         raise
+
+
+def _holds_work(out: Path) -> bool:
+    """Whether a resumed run would have anything to go on from: a checkpoint, or features of a probe."""
+    return (out / "checkpoints" / "last.ckpt").exists() or any((out / "features").glob("*.safetensors"))
 
 
 def _make_folder(out: Path) -> None:

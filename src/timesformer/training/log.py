@@ -16,6 +16,7 @@ import yaml
 from rich.console import Console
 
 from timesformer.config import Recipe
+from timesformer.disk import replacing
 from timesformer.training.launch import Launch
 
 PACKAGES = ("timesformer", "torch", "lightning", "av", "kornia", "torchmetrics", "numpy")
@@ -72,12 +73,8 @@ def write_session(folder: Path, recipe: Recipe, session: dict[str, Any]) -> None
     """Write recipe.yaml and append to sessions.yaml; each file is replaced when the new one is complete."""
     texts = {"recipe.yaml": recipe.model_dump(mode="json"), "sessions.yaml": [*read_sessions(folder), session]}
     for name, content in texts.items():
-        temporary = folder / f".{name}.tmp"
-        with temporary.open("w", encoding="utf-8") as stream:
-            yaml.safe_dump(content, stream, sort_keys=False)
-            stream.flush()
-            os.fsync(stream.fileno())
-        temporary.replace(folder / name)
+        with replacing(folder / name) as temporary:
+            temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
 
 
 def _version(package: str) -> str:

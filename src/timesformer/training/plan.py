@@ -44,16 +44,26 @@ def make_plan(
     Raises TimesformerError for whatever does not fit.
     """
     launch = find_launch()
+    if recipe.probe is not None:
+        _check_probe(init, launch)
     if not resume and launch.process.rank == 0:
         check_new(out)
     _check_device(recipe)
     training, watched = _manifests(data, recipe)
     facts = {"init": init and str(init), "classes": list(training.labels),
-             "processes": launch.process.world, "videos": len(training.videos)}  # fmt: skip
+             "processes": launch.process.world,
+             "videos": f"{len(training.videos)} ({training.digest()})"}  # fmt: skip
     place = find_place(out, recipe, facts, accept=accept_changes) if resume else None
     seed_everything(recipe.seed, workers=False, verbose=False)
     begun = start(recipe.model, recipe.preprocessing, training.labels, init, multilabel=training.multilabel)
     return Plan(recipe, training, watched, begun, out, launch, place, facts)
+
+
+def _check_probe(init: str | Path | None, launch: Launch) -> None:
+    if init is None:
+        raise SettingError("a probe trains a head on a frozen backbone: name its weights with --init")
+    if launch.process.world > 1:
+        raise SettingError(f"a probe runs in one process; this one is of {launch.process.world}")
 
 
 def _check_device(recipe: Recipe) -> None:

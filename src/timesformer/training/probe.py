@@ -1,11 +1,11 @@
 """A probe: heads trained on the features of a frozen backbone, one for each of several learning rates, all at once.
 
-The features of every video are computed once and kept in RUN/features. With `model.pooling` class_token the head is
-linear, on standardised features, and the scaling is folded into its weights afterwards; with attentive it is a learned
-query's attention to all tokens, and a linear layer. The rate and the epoch that are best on `val` are kept. Without a
-`val` split a fifth of the training videos chooses them, and the head is trained once more on all.
+The features of every video are computed once (`timesformer.training.features`). With `model.pooling` class_token the
+head is linear, on standardised features, and the scaling is folded into its weights afterwards; with attentive it is a
+learned query's attention to all tokens, and a linear layer. The rate and the epoch that are best on `val` are kept.
+Without a `val` split a fifth of the training videos chooses them, and the head is trained once more on all.
 
-Dimensions: N clips, M tokens, D channels, K classes.
+Dimensions: N clips, D channels.
 """
 
 from __future__ import annotations
@@ -13,38 +13,25 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Iterator
-from pathlib import Path
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from rich.console import Console
-from rich.progress import track
-from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torch.utils.data import DataLoader
 
 from timesformer.config import Recipe
-from timesformer.data.dataset import Batch, LeftOut, Sample, TestingViews
-from timesformer.data.loader import testing_loader
+from timesformer.data.dataset import LeftOut, TestingViews
+from timesformer.errors import DataError
+from timesformer.training.features import Features, find_features
 from timesformer.training.log import Log
 from timesformer.training.optim import make_schedule
 from timesformer.training.plan import Plan, card_facts, single_view
-from timesformer.video.transforms import normalise
 from timesformer.weights import Classifier
-from timesformer.weights.files import read_safetensors
 from timesformer.weights.native import save_native
 
-HELD_OUT = 5  # one in so many training videos chooses where there is no `val` split
-
-
-class Features(NamedTuple):
-    """Class tokens (N, D) or all tokens (N, M, D) of clips, the class of each, and the video it is of."""
-
-    features: Tensor
-    labels_N: Tensor
-    videos_N: Tensor
+HELD_OUT = 5  # one in so many training videos of a class chooses where there is no `val` split, at least one of two
 
 
 class Chosen(NamedTuple):
@@ -68,10 +55,9 @@ def run_probe(plan: Plan, log: Log, console: Console) -> tuple[Chosen, list[Left
     for manifest in manifests:
         protocol = classifier.preprocessing if manifest is plan.training else single_view(classifier.preprocessing)
         views = TestingViews(manifest, classifier.model.settings, protocol)
-        loader = testing_loader(views, recipe.training.batch_size, recipe.data)
         left_out.append(LeftOut(manifest, recipe.data.max_bad_share))
         file = out / "features" / f"{manifest.split}.safetensors"
-        found.append(compute_features(classifier, loader, file, left_out[-1], recipe.training.precision, console))
+        found.append(find_features(classifier, views, recipe, file, plan.facts, left_out[-1], log, console))
     classifier.model.cpu()
     result, chosen = train_probe(classifier, recipe, found[0], found[1] if len(found) > 1 else None, log)
     save_native(
@@ -80,44 +66,6 @@ def run_probe(plan: Plan, log: Log, console: Console) -> tuple[Chosen, list[Left
         card_facts(plan) | {"probe": f"learning rate {chosen.rate:g}, epoch {chosen.epoch}"},
     )
     return chosen, left_out
-
-
-def compute_features(
-    classifier: Classifier,
-    loader: DataLoader[Sample],
-    file: Path,
-    left_out: LeftOut,
-    precision: str,
-    console: Console,
-) -> Features:
-    """Features of all clips of a loader, from `file` where they are there already."""
-    if file.exists():
-        kept = read_safetensors(file)
-        return Features(kept["features"], kept["labels"], kept["videos"])
-    model = classifier.model
-    device = next(model.parameters()).device
-    parts, labels, videos = [], [], []
-    model.eval()
-    shown = console.is_terminal
-    for batch in track(loader, f"features of {file.stem}", console=console, transient=True, disable=not shown):
-        assert isinstance(batch, Batch)
-        left_out.add(batch.problems)
-        if not len(batch.labels_B):
-            continue
-        with torch.inference_mode(), torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16-mixed"):
-            clips_BCTHW = normalise(batch.views_VCTSS.to(device), classifier.preprocessing)
-            attentive = model.settings.pooling == "attentive"
-            found = model.forward_tokens(clips_BCTHW) if attentive else model.forward_features(clips_BCTHW)
-        parts.append(found.to(torch.bfloat16 if attentive else torch.float32).cpu())
-        labels.append(batch.labels_B.repeat_interleave(batch.counts_B))
-        videos.append(batch.rows_B.repeat_interleave(batch.counts_B))
-    features = Features(torch.cat(parts), torch.cat(labels), torch.cat(videos))
-    file.parent.mkdir(parents=True, exist_ok=True)
-    temporary = file.with_name(f".{file.name}.tmp")
-    tensors = {"features": features.features, "labels": features.labels_N, "videos": features.videos_N}
-    save_file(tensors, temporary)
-    temporary.replace(file)
-    return features
 
 
 def train_probe(
@@ -196,13 +144,21 @@ def _train(
 
 
 def _held_out(whole: Features, seed: int) -> Tensor:
-    """Which clips choose: those of a fifth of each class's videos."""
+    """Which clips choose: those of a fifth of each class's videos, of at least one where a class has two.
+
+    Raises DataError where no class has.
+    """
     generator = torch.Generator().manual_seed(seed)
     held = torch.zeros(len(whole.labels_N), dtype=torch.bool)
     for label in whole.labels_N.unique():
         videos = whole.videos_N[whole.labels_N == label].unique()
         videos = videos[torch.randperm(len(videos), generator=generator)]
-        held |= torch.isin(whole.videos_N, videos[: len(videos) // HELD_OUT])
+        count = max(1, len(videos) // HELD_OUT) if len(videos) > 1 else 0
+        held |= torch.isin(whole.videos_N, videos[:count])
+    if not held.any():
+        raise DataError(
+            "a probe without a val split needs a class of two videos that can be read, one of them to choose"
+        )
     return held
 
 

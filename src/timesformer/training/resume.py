@@ -10,6 +10,7 @@ import yaml
 
 from timesformer.config import Recipe
 from timesformer.errors import SettingError
+from timesformer.training.features import read_notes
 from timesformer.training.log import read_sessions
 
 # Changes that cannot be accepted: the weights or the optimiser's memory would not fit.
@@ -43,7 +44,7 @@ def find_place(out: Path, recipe: Recipe, facts: dict[str, Any], *, accept: bool
     `facts`: what beside the recipe must be as it was: init, classes, processes, videos. Raises SettingError for no run,
     for files that are damaged, and for changes, all of them listed, unless `accept` and they can be accepted.
     """
-    file = out / "checkpoints" / "last.ckpt"
+    file, features = out / "checkpoints" / "last.ckpt", out / "features" / "train.safetensors"
     now = recipe.model_dump(mode="json")
     if not read_sessions(out) and not file.exists():
         if (out / "log.txt").exists():
@@ -57,9 +58,13 @@ def find_place(out: Path, recipe: Recipe, facts: dict[str, Any], *, accept: bool
             before = {**kept["recipe"], **kept["facts"]}  # recipe.yaml may hold changes that no step was taken with
             now |= facts
             steps, batch = int(kept["global_step"]), int(kept["sums"][3])
+        elif features.exists():
+            before |= read_notes(features)["facts"]
+            now |= facts
     except Exception as error:  # whatever a damaged file makes yaml and torch raise
         reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
-        raise SettingError(f"{out}: recipe.yaml or {file.name} is damaged, so the run cannot go on: {reason}") from None
+        name = features.name if features.exists() else file.name
+        raise SettingError(f"{out}: recipe.yaml or {name} is damaged, so the run cannot go on: {reason}") from None
     changed = differences(before, now)
     names = [line.split(" was ")[0] for line in changed]
     fixed = [line for line, name in zip(changed, names, strict=True) if name.startswith(FIXED)]

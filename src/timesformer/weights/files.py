@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import pickle
 import shutil
 import tempfile
@@ -18,6 +17,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from timesformer.disk import flush, replacing
 from timesformer.errors import WeightsError
 
 
@@ -80,20 +80,13 @@ def write_pickle(content: dict[str, Any], file: Path) -> None:
 
     Raises WeightsError where it cannot be written.
     """
-    temporary = file.with_name(f".{file.name}.{os.getpid()}.tmp")
     with _writing(file):
         try:
-            with temporary.open("wb") as stream:
+            with replacing(file) as temporary, temporary.open("wb") as stream:
                 torch.save(content, stream)
-                stream.flush()
-                os.fsync(stream.fileno())
-            temporary.replace(file)
         except RuntimeError as error:  # torch's writer, which hides what the system said
             said = error.__context__
             raise (said if isinstance(said, OSError) else OSError(_one_line(error))) from None
-        finally:
-            with suppress(OSError):
-                temporary.unlink()
 
 
 @contextmanager
@@ -170,15 +163,6 @@ def _writing(path: Path) -> Iterator[None]:
             reason = getattr(error, "strerror", None) or _one_line(error)
             raise WeightsError(f"{path}: cannot be written: {reason}") from error
         raise
-
-
-def flush(path: Path) -> None:
-    """Make the operating system write a file, or a folder's entries, to the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def read_json(file: Path) -> dict[str, Any]:

@@ -10,8 +10,9 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from timesformer.config import SIZES, Dimensions, ModelSettings, PositionResize, Scheme, Settings, make
+from timesformer.config import SIZES, Dimensions, ModelSettings, PositionResize, Scheme
 from timesformer.errors import SettingError, WeightsError
+from timesformer.settings import Settings, make
 
 PARTS = ("weight", "bias")
 NDIM = {"embedding.class_token": 3, "embedding.space_table": 3, "embedding.time_table": 3, "head.weight": 2,

@@ -5,9 +5,10 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from timesformer.config import ModelSettings, make
+from timesformer.config import ModelSettings
 from timesformer.model.embed import resize_space, resize_time
 from timesformer.model.timesformer import TimeSformer
+from timesformer.settings import make
 from timesformer.weights.classifier import Classifier, load_strictly
 
 

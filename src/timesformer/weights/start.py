@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from timesformer.config import Architecture, ModelSettings, Preprocessing, make
+from timesformer.config import Architecture, ModelSettings, Preprocessing
 from timesformer.model.schemes import SCHEMES
 from timesformer.model.timesformer import TimeSformer
+from timesformer.settings import make
 from timesformer.weights import find_weights, open_weights
 from timesformer.weights.classifier import Classifier, load_strictly
 from timesformer.weights.names import dimension_values
