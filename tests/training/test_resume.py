@@ -193,6 +193,20 @@ def test_the_batches_of_an_epoch_that_has_begun_cannot_change(bars: Path, tmp_pa
     assert [(int(row["step"]), float(row["epoch"])) for row in rows] == [(4, 1), (8, 2), (10, 3), (12, 4)]
 
 
+@pytest.mark.parametrize(("batches", "epochs", "at"), [(8, 1, "past epoch 2"), (5, 1, "inside epoch 2")])
+def test_fewer_epochs_than_are_done_are_refused(
+    bars: Path, tmp_path: Path, batches: int, epochs: int, at: str
+) -> None:
+    """Before anything is written; the run then goes on as it was."""
+    steps = ("training.checkpoint_steps=1", "training.batch_size=2")
+    stopped(bars, tmp_path / "run", batches, *steps)
+    files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    fewer = small_recipe(*steps, f"training.epochs={epochs}")
+    with pytest.raises(SettingError, match=rf"the run is {at} already; training\.epochs is {epochs}"):
+        fit(fewer, bars, tmp_path / "run", resume=True, accept_changes=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == files
+
+
 def test_differences_are_all_named() -> None:
     before = {"a": {"b": 1, "c": [1, 2]}, "d": None, "gone": 3}
     now = {"a": {"b": 2, "c": [1, 2]}, "d": {"e": 1}, "new": "x" * 99}
