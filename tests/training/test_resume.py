@@ -132,9 +132,10 @@ def test_a_finished_run_stays_as_it_is(bars: Path, whole: Path, tmp_path: Path) 
     shutil.copytree(whole, tmp_path / "run")
     result = fit(small_recipe(*MIXED), bars, tmp_path / "run", resume=True)
     assert_same_runs(whole, tmp_path / "run")
-    scores = [row["val_top1"] for row in read_metrics(whole / "logs" / "metrics.csv") if row["val_top1"]]
-    assert result.score == max(map(float, scores))
-    assert result.epoch == scores.index(max(scores, key=float)) + 1
+    watched = [(float(row["val_top1"]), -float(row["val_loss"]))
+               for row in read_metrics(whole / "logs" / "metrics.csv") if row["val_top1"]]  # fmt: skip
+    assert result.score == max(watched)[0]
+    assert result.epoch == watched.index(max(watched)) + 1
 
 
 def test_without_a_checkpoint_it_begins_anew_and_shows_nothing_twice(bars: Path, whole: Path, tmp_path: Path) -> None:
