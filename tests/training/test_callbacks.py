@@ -21,10 +21,12 @@ from timesformer.data.dataset import LeftOut, Problem
 from timesformer.data.loader import Process, ShuffledEpochs
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import DataError
-from timesformer.training.callbacks import CountLeftOut
+from timesformer.training.callbacks import CountLeftOut, SaveClassifier
 from timesformer.training.curves import read_metrics
 from timesformer.training.fit import fit
 from timesformer.training.log import Log
+from timesformer.training.task import ClassificationTask
+from timesformer.weights import open_weights
 
 COMMON = ("optimizer.name=sgd", "optimizer.learning_rate=0.1", "training.epochs=2", "data.max_bad_share=0.3",
           "model.depth=2")  # fmt: skip
@@ -58,6 +60,33 @@ def test_problems_of_all_processes_are_counted_once(
         else:
             with pytest.raises(DataError, match=r"3 of 8 videos cannot be read.*data\.max_bad_share"):
                 count.on_train_epoch_end(several, None)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("figures", "best"),
+    [
+        ([(0.3, 1.0), (0.5, 0.9), (0.4, 0.5)], 2),
+        ([(0.5, 1.0), (0.5, 0.8), (0.5, 0.9)], 2),
+        ([(0.5, 0.8), (0.5, 0.8)], 2),
+        ([None, (0.0, 2.0), None, (0.0, 1.0), None], 4),
+        ([None, None], 2),
+    ],
+)
+def test_equal_scores_go_to_the_lower_loss_then_the_later_epoch(
+    bars: Path, run: Path, tmp_path: Path, figures: list[tuple[float, float] | None], best: int
+) -> None:
+    classifier = open_weights(run)
+    task = ClassificationTask(classifier, small_recipe(), read_manifest(bars, "train"), 4, {})
+    for epoch, found in enumerate(figures):
+        kept = SaveClassifier(classifier, tmp_path / "model", {}, best=True)
+        if epoch:
+            kept.load_state_dict(before)  # as a run that is resumed after every epoch
+        task.figures = {} if found is None else {"val_top1": found[0], "val_loss": found[1]}
+        trainer: Any = SimpleNamespace(current_epoch=epoch, max_epochs=len(figures), is_global_zero=True)
+        kept.on_train_epoch_end(trainer, task)
+        before = kept.state_dict()
+    assert kept.epoch == best
+    assert open_weights(tmp_path / "model").facts["epoch"] == f"{best} of {len(figures)}"
 
 
 def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_path: Path) -> None:

@@ -134,9 +134,10 @@ def test_a_finished_run_stays_as_it_is(bars: Path, whole: Path, tmp_path: Path) 
     shutil.copytree(whole, tmp_path / "run")
     result = fit(small_recipe(*MIXED), bars, tmp_path / "run", resume=True)
     assert_same_runs(whole, tmp_path / "run")
-    scores = [row["val_top1"] for row in read_metrics(whole / "logs" / "metrics.csv") if row["val_top1"]]
-    assert result.score == max(map(float, scores))
-    assert result.epoch == scores.index(max(scores, key=float)) + 1
+    watched = [(float(row["val_top1"]), -float(row["val_loss"]))
+               for row in read_metrics(whole / "logs" / "metrics.csv") if row["val_top1"]]  # fmt: skip
+    assert result.score == max(watched)[0]
+    assert result.epoch == watched.index(max(watched)) + 1
 
 
 def test_without_a_checkpoint_it_begins_anew_and_shows_nothing_twice(bars: Path, whole: Path, tmp_path: Path) -> None:
@@ -193,6 +194,20 @@ def test_the_batches_of_an_epoch_that_has_begun_cannot_change(bars: Path, tmp_pa
     fit(other, bars, tmp_path / "run", resume=True, accept_changes=True)
     rows = [row for row in read_metrics(tmp_path / "run" / "logs" / "metrics.csv") if row["train_loss"]]
     assert [(int(row["step"]), float(row["epoch"])) for row in rows] == [(4, 1), (8, 2), (10, 3), (12, 4)]
+
+
+@pytest.mark.parametrize(("batches", "epochs", "at"), [(8, 1, "past epoch 2"), (5, 1, "inside epoch 2")])
+def test_fewer_epochs_than_are_done_are_refused(
+    bars: Path, tmp_path: Path, batches: int, epochs: int, at: str
+) -> None:
+    """Before anything is written; the run then goes on as it was."""
+    steps = ("training.checkpoint_steps=1", "training.batch_size=2")
+    stopped(bars, tmp_path / "run", batches, *steps)
+    files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    fewer = small_recipe(*steps, f"training.epochs={epochs}")
+    with pytest.raises(SettingError, match=rf"the run is {at} already; training\.epochs is {epochs}"):
+        fit(fewer, bars, tmp_path / "run", resume=True, accept_changes=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == files
 
 
 def test_differences_are_all_named() -> None:

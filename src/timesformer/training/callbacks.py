@@ -147,20 +147,25 @@ class CountLeftOut(Callback):
 
 
 class SaveClassifier(Callback):
-    """Keeps RUN/model: the weights of the best validation score, or of the last epoch where `best` is off."""
+    """Keeps RUN/model: the weights of the best validation score, or of the last epoch where `best` is off.
+
+    Of equal scores, which a few videos often have, the lower validation loss is the better one, then the later epoch.
+    """
 
     def __init__(self, classifier: Classifier, folder: Path, facts: dict[str, str], *, best: bool) -> None:
         self.classifier, self.folder, self.facts, self.best = classifier, folder, facts, best
         self.score: float | None = None
+        self.loss: float | None = None
         self.epoch = 0
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ClassificationTask)
         measured = "val_map" if pl_module.model.settings.multilabel else "val_top1"
         score = pl_module.figures.get(measured)
-        if self.best and self.score is not None and (score is None or score <= self.score):
+        loss = pl_module.figures.get("val_loss")
+        if self.best and not _is_better((score, loss), (self.score, self.loss)):
             return
-        self.score, self.epoch = score, trainer.current_epoch + 1
+        self.score, self.loss, self.epoch = score, loss, trainer.current_epoch + 1
         facts = self.facts | {"epoch": f"{self.epoch} of {trainer.max_epochs}"}
         if score is not None:
             facts[f"{SHOWN[measured]} while training, one crop"] = f"{score:.3f}"
@@ -169,10 +174,18 @@ class SaveClassifier(Callback):
             save_native(classifier, self.folder, facts)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"score": self.score, "epoch": self.epoch}
+        return {"score": self.score, "loss": self.loss, "epoch": self.epoch}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        self.score, self.epoch = state_dict["score"], state_dict["epoch"]
+        self.score, self.loss, self.epoch = (state_dict[name] for name in ("score", "loss", "epoch"))
+
+
+def _is_better(new: tuple[float | None, float | None], old: tuple[float | None, float | None]) -> bool:
+    """Whether a later epoch's score and loss are not worse than the best; both are None for epochs not watched."""
+    if new[0] is None or old[0] is None:
+        return old[0] is None
+    assert new[1] is not None and old[1] is not None
+    return (new[0], -new[1]) >= (old[0], -old[1])
 
 
 def _whole(task: ClassificationTask) -> TimeSformer:

@@ -52,12 +52,13 @@ def find_place(out: Path, recipe: Recipe, facts: dict[str, Any], *, accept: bool
         raise SettingError(f"{out}: nothing to resume, there is no run in it")
     try:
         before = dict(yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8")))
-        steps = batch = 0
+        steps = batch = epoch = 0
         if file.exists():
             kept = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
             before = {**kept["recipe"], **kept["facts"]}  # recipe.yaml may hold changes that no step was taken with
             now |= facts
             steps, batch = int(kept["global_step"]), int(kept["sums"][3])
+            epoch = int(kept["callbacks"]["SaveCheckpoints"]["place"][0])  # to go on with, from 0
         elif features.exists():
             before |= read_notes(features)["facts"]
             now |= facts
@@ -75,6 +76,9 @@ def find_place(out: Path, recipe: Recipe, facts: dict[str, Any], *, accept: bool
         raise SettingError(f"{out}: changed since the run began: {'; '.join(changed)}; --accept-changes goes on so")
     if within:
         raise SettingError(f"{out}: stopped inside an epoch, which needs the batches it had: {'; '.join(within)}")
+    if recipe.training.epochs < epoch + bool(batch):
+        at = f"inside epoch {epoch + 1}" if batch else f"past epoch {epoch}"
+        raise SettingError(f"{out}: the run is {at} already; training.epochs is {recipe.training.epochs}")
     return Place(file, steps, changed) if file.exists() else None
 
 
