@@ -25,8 +25,6 @@ app.command("convert")(convert.convert)
 app.command("cost")(cost.cost)
 app.add_typer(data.app, name="data")
 
-RESUME = "; the run goes on after its last whole epoch with --resume"
-
 
 def main() -> None:
     """Run the command; an error a user can mend is one line and exit code 2."""
@@ -43,7 +41,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 130:  # typer makes a 130 of Ctrl-C
             raise
-        _complain("stopped" + (RESUME if sys.argv[1:2] == ["train"] else ""))
+        _complain("stopped")
         sys.exit(130)
 
 
