@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # The paper's Kinetics run on 4 machines of 8 GPUs with SLURM; the variables it sets are all that is needed.
 #
-#   sbatch examples/train_slurm.sh DATA OUT
+#   sbatch examples/train_slurm.sh DATA INIT OUT
+#
+# INIT: an image model to begin from, a ViT-B/16 of ImageNet-21K.
 #
 # A job that is stopped and queued again goes on where it was: --resume is given as soon as there is a run in OUT.
 #SBATCH --job-name=timesformer
@@ -12,9 +14,11 @@
 #SBATCH --time=24:00:00
 #SBATCH --requeue
 set -euo pipefail
-data=$1 out=$2
+data=$1 init=$2 out=$3
 resume=()
-if [ -f "$out/sessions.yaml" ]; then resume=(--resume); fi
+if [ -e "$out/log.txt" ]; then resume=(--resume); fi
 # 32 processes of 2 clips are the 64 clips a step of the paper.
-exec srun timesformer train --data "$data" --recipe k400-base --out "$out" "${resume[@]}" \
+# A process that fails takes the others along, which would wait for it.
+exec srun --kill-on-bad-exit=1 timesformer train --data "$data" --recipe k400-base --init "$init" --out "$out" \
+    "${resume[@]}" \
     training.batch_size=2 training.accumulate=1 training.precision=bf16-mixed training.checkpoint_steps=500

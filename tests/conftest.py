@@ -20,7 +20,7 @@ SMALL = (
     "model.width=32", "model.depth=1", "model.heads=2", "model.num_frames=4", "model.image_size=16",
     "augmentation.short_side=[16, 20]",
     "training.epochs=4", "training.batch_size=4", "training.device=cpu", "data.workers=0",
-    "optimizer.scale_learning_rate=none",
+    "optimizer.scale_learning_rate=none", "optimizer.warmup_epochs=0.5",
 )  # fmt: skip
 
 

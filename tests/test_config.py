@@ -153,3 +153,10 @@ def test_every_setting_is_described() -> None:
             group = isinstance(field.annotation, type) and issubclass(field.annotation, Settings)
             assert group or field.description, f"{cls.__name__}.{name}"
     assert typing.get_type_hints(Recipe)
+
+
+def test_a_warmup_leaves_epochs_for_the_rest() -> None:
+    refused = r"optimizer\.warmup_epochs 5 leaves nothing of training\.epochs 2; .* say optimizer\.warmup_epochs=0\.2"
+    with pytest.raises(SettingError, match=refused):
+        load_recipe("finetune-small", ["training.epochs=2"])
+    load_recipe("finetune-small", ["training.epochs=2", "optimizer.warmup_epochs=0.2"])

@@ -13,7 +13,7 @@ import timesformer
 from timesformer.demo import MARKER, run_demo
 
 SMALL = ("model.width=32", "model.depth=1", "model.heads=2", "model.num_frames=4", "training.epochs=1",
-         "training.device=cpu", "data.workers=0")  # fmt: skip
+         "optimizer.warmup_epochs=0.5", "training.device=cpu", "data.workers=0")  # fmt: skip
 
 
 def test_what_the_demo_prints_lies_in_its_folder(tmp_path: Path) -> None:

@@ -9,6 +9,7 @@ Three groups of settings make a `Recipe`, which describes one whole training run
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
 
 from pydantic import Field, model_validator
@@ -211,7 +212,7 @@ class Training(Settings):
     )  # fmt: skip
     compile: bool = Field(False, description="compile the network with torch.compile")
     deterministic: bool = Field(False, description="refuse operations whose result may differ from run to run")
-    watch_every: int = Field(1, gt=0, description="epochs between two passes over the split that is watched")
+    watch_every: int = Field(1, gt=0, description="epochs from one that is watched to the next; the last one always is")
     checkpoint_steps: int | None = Field(
         None, gt=0, description="optimiser steps between checkpoints inside an epoch; there is one after each epoch"
     )
@@ -232,6 +233,9 @@ class Data(Settings):
     fraction: float = Field(1.0, gt=0, le=1, description="share of the training videos, of each class and by the seed")
     workers: int | None = Field(
         None, ge=0, description="processes that decode; null is one a core, shared out among torchrun's, at most 8"
+    )
+    quarantine: Path | None = Field(
+        None, description="list of videos to leave out (`timesformer data check --out`); null is DATA/quarantine.csv"
     )
     max_bad_share: float = Field(0.05, ge=0, le=1, description="share of unreadable videos over which a run stops")
 
@@ -279,6 +283,12 @@ class Recipe(Settings):
             raise ValueError(f"training.batch_size {batch} is not a multiple of augmentation.repeats {repeats}")
         if (self.augmentation.mixup or self.augmentation.cutmix) and batch == 1:
             raise ValueError("augmentation.mixup and cutmix mix clips of a batch; training.batch_size is 1")
+        warmup, epochs = self.optimizer.warmup_epochs, self.training.epochs
+        if warmup >= epochs:
+            raise ValueError(
+                f"optimizer.warmup_epochs {warmup:g} leaves nothing of training.epochs {epochs}; lower it as well, say "
+                f"optimizer.warmup_epochs={epochs / 10:g}"
+            )
         if self.preprocessing.sampling.method == "segments" and self.augmentation.time_scale[1] > 1:
             raise ValueError(
                 f"augmentation.time_scale goes up to {self.augmentation.time_scale[1]:g}; segments cannot be more than "

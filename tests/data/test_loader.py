@@ -264,6 +264,7 @@ def test_repeats_fill_a_batch_with_clips_of_fewer_videos(bars: Path) -> None:
     assert not torch.equal(batches[0].views_VCTSS[0], batches[0].views_VCTSS[1])
 
 
+@pytest.mark.filterwarnings("ignore:This DataLoader will create:UserWarning")
 @pytest.mark.parametrize(("processes", "workers"), [(None, 8), ("4", 4), ("8", 2), ("32", 1)])
 def test_processes_of_a_machine_share_its_cores(
     bars: Path, monkeypatch: pytest.MonkeyPatch, processes: str | None, workers: int

@@ -59,3 +59,15 @@ def test_a_list_half_written_is_not_seen(tmp_path: Path, monkeypatch: pytest.Mon
         write_quarantine(tmp_path, file, {tmp_path / "b.mp4": "cut"})
     assert list(tmp_path.iterdir()) == [file]
     assert file.read_text() == "path,reason\na.mp4,cut\n"
+
+
+def test_a_list_elsewhere(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "train.csv").write_text(LIST)
+    (data / "quarantine.csv").write_text("path,reason\nd.mp4,cut\n")
+    file = tmp_path / "bad.csv"
+    file.write_text("path,reason\na.mp4,cut\n")
+    assert read_manifest(data, "train", quarantine=file).quarantined == (data / "a.mp4",)
+    with pytest.raises(DataError, match=r"none\.csv: no such file, a list of videos to leave out"):
+        read_manifest(data, "train", quarantine=tmp_path / "none.csv")

@@ -21,7 +21,7 @@ from timesformer.data.dataset import LeftOut, Problem
 from timesformer.data.loader import Process, ShuffledEpochs
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import DataError
-from timesformer.training.callbacks import CountLeftOut, SaveClassifier
+from timesformer.training.callbacks import CountLeftOut, Figures, SaveClassifier
 from timesformer.training.curves import read_metrics
 from timesformer.training.fit import fit
 from timesformer.training.log import Log
@@ -77,6 +77,7 @@ def test_equal_scores_go_to_the_lower_loss_then_the_later_epoch(
 ) -> None:
     classifier = open_weights(run)
     task = ClassificationTask(classifier, small_recipe(), read_manifest(bars, "train"), 4, {})
+    before: dict[str, Any] = {}
     for epoch, found in enumerate(figures):
         kept = SaveClassifier(classifier, tmp_path / "model", {}, best=True)
         if epoch:
@@ -130,3 +131,37 @@ def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_pat
         assert first["val_top1"] == other["val_top1"]
         assert float(first["val_loss"]) == pytest.approx(float(other["val_loss"]), abs=1e-5)
         assert float(first["train_loss"]) == pytest.approx(float(other["train_loss"]), abs=1e-5)
+
+
+def test_a_bar_ends_with_a_run_that_fails(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else its thread goes on drawing, over the message too."""
+    bar: list[Figures] = []
+
+    def fail(self: Figures, *given: object) -> None:
+        bar.append(self)
+        assert self.progress.live.is_started
+        raise ValueError("a mistake of ours")
+
+    monkeypatch.setattr(Figures, "on_train_batch_end", fail)
+    with pytest.raises(ValueError, match="a mistake of ours"):
+        fit(small_recipe(), bars, tmp_path / "run", console=Console(file=io.StringIO(), force_terminal=True))
+    assert not bar[0].progress.live.is_started
+
+
+def test_an_epoch_that_was_resumed_takes_the_time_it_took(bars: Path, tmp_path: Path) -> None:
+    settings = ("training.batch_size=2", "training.checkpoint_steps=1", "training.epochs=1")
+    seen = 0
+
+    def stop(self: Figures, *given: object) -> None:
+        nonlocal seen
+        seen += 1
+        if seen == 3:
+            raise ValueError("pulled the plug")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Figures, "on_train_batch_end", stop)
+        with pytest.raises(ValueError, match="plug"):
+            fit(small_recipe(*settings), bars, tmp_path / "run")
+    fit(small_recipe(*settings), bars, tmp_path / "run", resume=True)
+    line = (tmp_path / "run" / "log.txt").read_text().splitlines()[-1]
+    assert float(line.split()[-2]) < 100, line

@@ -11,15 +11,19 @@ import pytest
 import torch
 import yaml
 from lightning.pytorch import LightningModule
+from lightning.pytorch.loggers.logger import DummyLogger
 from rich.console import Console
 
 from conftest import small_recipe
 from timesformer.config import Recipe
 from timesformer.data.dataset import Batch
 from timesformer.errors import DataError, SettingError
+from timesformer.recipes import load_recipe
 from timesformer.training.curves import read_metrics
 from timesformer.training.fit import fit
+from timesformer.training.plan import single_view
 from timesformer.training.task import ClassificationTask
+from timesformer.video.sampling import testing_clips
 from timesformer.weights import open_weights
 
 
@@ -120,7 +124,10 @@ def test_ctrl_c_keeps_the_last_whole_epoch(bars: Path, tmp_path: Path, monkeypat
     monkeypatch.setattr(ClassificationTask, "on_train_epoch_start", _before(interrupt))
     with pytest.raises(KeyboardInterrupt):
         fit(small_recipe(), bars, tmp_path / "run")
-    assert (tmp_path / "run" / "checkpoints" / "last.ckpt").exists()
+    last = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    assert last.exists()
+    said = (tmp_path / "run" / "log.txt").read_text()
+    assert said.endswith(f"  stopped; the last good checkpoint is {last}; --resume goes on from there\n")
     assert open_weights(tmp_path / "run").labels == ("left", "right")
 
 
@@ -213,3 +220,91 @@ def test_a_tracker_that_is_not_installed_is_named(bars: Path, tmp_path: Path, na
     with pytest.raises(SettingError, match=f"training.loggers names {name}; it is not installed: pip install {name}"):
         fit(small_recipe(f"training.loggers=[{name}]"), bars, tmp_path / "run")
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("name", ["mlflow", "wandb"])
+def test_a_resumed_run_goes_on_in_its_tracker(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    asked: list[str | None] = []
+
+    class Tracker(DummyLogger):
+        def __init__(self, *args: str, **named: str | None) -> None:
+            super().__init__()
+            asked.append(named["run_id" if name == "mlflow" else "id"])
+
+        @property
+        def version(self) -> str:
+            return asked[-1] or f"run {len(asked)}"
+
+    kind = {"mlflow": "MLFlowLogger", "wandb": "WandbLogger"}[name]
+    monkeypatch.setattr(f"lightning.pytorch.loggers.{kind}", Tracker)
+    fit(small_recipe("training.epochs=1", f"training.loggers=[{name}]"), bars, tmp_path / "run")
+    longer = small_recipe(f"training.loggers=[{name}]")
+    fit(longer, bars, tmp_path / "run", resume=True, accept_changes=True)
+    fit(longer, bars, tmp_path / "run", resume=True)
+    assert asked == [None, "run 1", "run 1"]
+
+
+def test_the_last_epoch_is_watched(bars: Path, tmp_path: Path) -> None:
+    result = fit(small_recipe("training.watch_every=3"), bars, tmp_path / "run")
+    watched = [
+        float(row["epoch"]) for row in read_metrics(tmp_path / "run" / "logs" / "metrics.csv") if row["val_top1"]
+    ]
+    assert watched == [3, 4]
+    assert result.score is not None
+
+
+def test_small_data_make_small_steps_and_rates(bars: Path, tmp_path: Path) -> None:
+    """Eight videos: a batch of 16 is of 8, a step of 8 batches of 4 is of 2."""
+    common = ("training.epochs=1", "optimizer.scale_learning_rate=linear", "optimizer.learning_rate=0.032",
+              "optimizer.warmup_epochs=0", "optimizer.reference_batch=32")  # fmt: skip
+    for settings, said in (
+        (
+            ("training.batch_size=16",),
+            "8 clips a step = 1 process x 8 clips x 1 accumulated, adamw, learning rate 0.0",
+        ),
+        (("training.batch_size=4", "training.accumulate=8"), "8 clips a step = 1 process x 4 clips x 2 accumulated"),
+        (("training.batch_size=2", "training.accumulate=3"), "6 clips a step = 1 process x 2 clips x 3 accumulated"),
+    ):
+        out = tmp_path / settings[0]
+        fit(small_recipe(*common, *settings), bars, out)
+        log = (out / "log.txt").read_text()
+        assert said in log
+        assert ("the last step of an epoch is of 2 clips" in log) == (settings[-1] == "training.accumulate=3")
+
+
+def test_the_last_step_of_an_epoch_is_a_mean_of_its_own_clips(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of four batches three make a step; the fourth alone has the gradient that it has as a step of its own."""
+    seen: list[torch.Tensor] = []
+
+    def watched(self: ClassificationTask, *given: object, **named: object) -> None:
+        assert self.model.head.weight.grad is not None
+        seen.append(self.model.head.weight.grad.clone())
+
+    monkeypatch.setattr(ClassificationTask, "configure_gradient_clipping", watched)
+    common = ("optimizer.name=sgd", "optimizer.learning_rate=1e-12", "training.batch_size=2", "training.epochs=1")
+    for accumulate in (1, 3):
+        fit(small_recipe(*common, f"training.accumulate={accumulate}"), bars, tmp_path / f"{accumulate}")
+    assert len(seen) == 4 + 2
+    torch.testing.assert_close(seen[4], torch.stack(seen[:3]).mean(0))
+    torch.testing.assert_close(seen[5], seen[3])
+
+
+def test_a_single_view_is_one_clip_whatever_the_sampling() -> None:
+    given = load_recipe("howto100m-8").preprocessing
+    watched = single_view(given)
+    assert len(testing_clips(10_000, 8, given.sampling, 30)) == 40
+    assert len(testing_clips(10_000, 8, watched.sampling, 30, watched.test_clips)) == 1
+    assert watched == given.model_copy(update={"test_crops": 1, "sampling": watched.sampling})
+
+
+def test_a_list_of_videos_to_leave_out(bars: Path, tmp_path: Path) -> None:
+    file = tmp_path / "bad.csv"
+    file.write_text("path,reason\ntrain/left/0.mp4,cut\nval/left/0.mp4,cut\n")
+    fit(small_recipe("training.epochs=1", f"data.quarantine={file}"), bars, tmp_path / "run")
+    log = (tmp_path / "run" / "log.txt").read_text()
+    assert "7 videos to train on, 3 to watch (val)" in log
+    assert "1 quarantined videos of train are left out" in log

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import re
+import shlex
 import sys
 from pathlib import Path
 
@@ -37,7 +38,8 @@ def test_lines_are_printed_and_kept_with_their_time(tmp_path: Path) -> None:
     assert console.file.getvalue().endswith("\nthird\n")
 
 
-def test_sessions_are_added_and_the_recipe_is_the_newest(tmp_path: Path) -> None:
+def test_sessions_are_added_and_the_recipe_is_the_newest(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["timesformer", "train", "--data", "my clips", "augmentation.short_side=[16, 20]"])
     launch = Launch(Process(0, 2), 1, 2)
     for seed in (3, 4):
         session = describe_session(launch, seed, "data", None if seed == 3 else "weights")
@@ -45,7 +47,7 @@ def test_sessions_are_added_and_the_recipe_is_the_newest(tmp_path: Path) -> None
     first, second = read_sessions(tmp_path)
     assert [first["seed"], second["seed"]] == [3, 4]
     assert [first["init"], second["init"]] == [None, "weights"]
-    assert first["command"] == " ".join(sys.argv)
+    assert shlex.split(first["command"]) == sys.argv
     assert (first["data"], first["processes"], first["machines"]) == ("data", 2, 2)
     assert first["versions"]["torch"].split("+")[0] == torch.__version__.split("+")[0]
     assert first["versions"]["python"] == sys.version.split()[0]

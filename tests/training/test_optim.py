@@ -64,6 +64,14 @@ def test_decay_spares_norms_biases_and_tables_on_request() -> None:
     assert len(make_optimizer(model, Optimizer(decay_all=True), 64).param_groups) == 1
 
 
+def test_a_learned_query_is_not_decayed_on_request() -> None:
+    model = TimeSformer(width=8, depth=1, heads=1, image_size=16, patch_size=8, num_frames=2, pooling="attentive")
+    assert model.pooling is not None
+    groups = make_optimizer(model, Optimizer(decay_all=False), 64).param_groups
+    [query] = [group for group in groups if any(weight is model.pooling.query for weight in group["params"])]
+    assert query["weight_decay"] == 0
+
+
 def test_sgd_step_is_nesterovs() -> None:
     model = small_model().requires_grad_(False)
     model.head.bias.requires_grad_(True)

@@ -209,4 +209,4 @@ def test_what_a_probe_does_not_do_is_refused(setting: str) -> None:
 def test_a_probe_says_how_it_trains(bars: Path, run: Path, tmp_path: Path) -> None:
     fit(probe_recipe(), bars, tmp_path / "probe", init=run)
     said = (tmp_path / "probe" / "log.txt").read_text()
-    assert "steps   20 epochs, 8 features a step, adamw, a head each at 0.0001, 0.05, seed 0\n" in said
+    assert "steps   20 epochs, 8 clips a step, adamw, a head each at 0.0001, 0.05, seed 0\n" in said

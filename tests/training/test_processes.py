@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,9 +25,25 @@ COMMON = (*SMALL, "optimizer.name=sgd", "optimizer.learning_rate=0.1", "training
           "model.depth=2", "training.label_smoothing=0.1")  # fmt: skip
 
 
-def train(data: Path, out: Path, processes: int, *settings: str) -> None:
+KILLED = """
+import os, signal, sys
+from timesformer.cli.main import main
+from timesformer.training.task import ClassificationTask
+step, left = ClassificationTask.training_step, [int(sys.argv.pop(1))]
+def torn(self, batch, number):
+    if not left[0]:
+        os.kill(os.getpid(), signal.SIGKILL)
+    left[0] -= 1
+    return step(self, batch, number)
+ClassificationTask.training_step = torn
+main()
+"""
+
+
+def train(data: Path, out: Path, processes: int, *settings: str, killed_after: int | None = None) -> None:
     """One process, or as many as torchrun would start, each with a share of a batch of 4."""
-    words = [sys.executable, "-m", "timesformer", "train", "--data", data, "--recipe", "demo", "--out", out, *COMMON,
+    program = ["-m", "timesformer"] if killed_after is None else ["-c", KILLED, killed_after]
+    words = [sys.executable, *program, "train", "--data", data, "--recipe", "demo", "--out", out, *COMMON,
              f"training.batch_size={4 // processes}", *settings]  # fmt: skip
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -40,7 +57,8 @@ def train(data: Path, out: Path, processes: int, *settings: str) -> None:
         started.append(subprocess.Popen([str(word) for word in words], env=environment, stdout=subprocess.PIPE,
                                         stderr=subprocess.PIPE, text=True))  # fmt: skip
     results = [process.communicate(timeout=240) for process in started]
-    assert [process.returncode for process in started] == [0] * processes, results
+    expected = 0 if killed_after is None else -signal.SIGKILL
+    assert [process.returncode for process in started] == [expected] * processes, results
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +100,19 @@ def test_two_processes_are_one(odd: Path, alone: Path, tmp_path: Path, strategy:
         for name in ("val_loss", "train_loss"):
             assert float(first[name]) == pytest.approx(float(second[name]), abs=1e-5)
     assert open_weights(tmp_path / "run").labels == ("left", "right")
+
+
+@pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
+def test_two_processes_go_on_inside_an_epoch(odd: Path, tmp_path: Path, strategy: str) -> None:
+    """Killed after three of their four batches, the figures of the second epoch are those of all its clips."""
+    settings = (f"training.strategy={strategy}", "training.checkpoint_steps=1", "data.workers=1")
+    train(odd, tmp_path / "whole", 2, *settings)
+    train(odd, tmp_path / "run", 2, *settings, killed_after=3)
+    kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt")
+    assert (kept["global_step"], [sums[3] for sums in kept["sums"]]) == (3, [1, 1])
+    train(odd, tmp_path / "run", 2, *settings, "--resume")
+    for name in ("logs/metrics.csv", "model/model.safetensors"):
+        assert (tmp_path / "run" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes(), name
 
 
 def test_what_torchrun_and_slurm_say(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -197,9 +197,7 @@ def test_the_batches_of_an_epoch_that_has_begun_cannot_change(bars: Path, tmp_pa
 
 
 @pytest.mark.parametrize(("batches", "epochs", "at"), [(8, 1, "past epoch 2"), (5, 1, "inside epoch 2")])
-def test_fewer_epochs_than_are_done_are_refused(
-    bars: Path, tmp_path: Path, batches: int, epochs: int, at: str
-) -> None:
+def test_fewer_epochs_than_are_done_are_refused(bars: Path, tmp_path: Path, batches: int, epochs: int, at: str) -> None:
     """Before anything is written; the run then goes on as it was."""
     steps = ("training.checkpoint_steps=1", "training.batch_size=2")
     stopped(bars, tmp_path / "run", batches, *steps)
@@ -217,3 +215,32 @@ def test_differences_are_all_named() -> None:
         "a.b was 1, is 2", "d was None, is {'e': 1}", "gone was 3, is None", f"new was None, is {'x' * 77}...",
     ]  # fmt: skip
     assert differences(before, before) == []
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        ("optimizer.warmup_epochs=0", "optimizer.warmup_epochs=0.5"),
+        ("optimizer.warmup_epochs=0.5", "optimizer.warmup_epochs=0"),
+        ("optimizer.schedule=cosine", "optimizer.schedule=steps"),
+    ],
+)
+def test_a_schedule_of_other_parts_can_be_accepted(bars: Path, tmp_path: Path, before: str, after: str) -> None:
+    common = ("optimizer.schedule=cosine", "optimizer.steps=[3]")
+    fit(small_recipe(*common, after), bars, tmp_path / "whole")
+    stopped(bars, tmp_path / "run", 4, *common, before)
+    fit(small_recipe(*common, after), bars, tmp_path / "run", resume=True, accept_changes=True)
+    assert rates(tmp_path / "run")[2:] == pytest.approx(rates(tmp_path / "whole")[2:])
+
+
+def test_changes_are_accepted_of_a_run_that_goes_on(bars: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match="--accept-changes is of a run that goes on; give --resume too"):
+        fit(small_recipe(), bars, tmp_path / "run", accept_changes=True)
+
+
+def test_other_videos_are_a_change_even_where_they_are_as_many(bars: Path, tmp_path: Path) -> None:
+    shutil.copytree(bars, tmp_path / "data")
+    stopped(tmp_path / "data", tmp_path / "run", 4)
+    (tmp_path / "data/train/left/0.mp4").rename(tmp_path / "data/train/right/9.mp4")
+    with pytest.raises(SettingError, match=r"changed since the run began: videos was 8 \(\w+\), is 8 \(\w+\)"):
+        fit(small_recipe(), tmp_path / "data", tmp_path / "run", resume=True)

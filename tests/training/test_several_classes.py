@@ -19,6 +19,7 @@ from timesformer.evaluation.metrics import measure_multilabel
 from timesformer.evaluation.test import test as run_test
 from timesformer.evaluation.test import write_scores
 from timesformer.inference.predictor import load
+from timesformer.recipes import load_recipe
 from timesformer.training.balance import class_weights, video_weights
 from timesformer.training.curves import read_metrics
 from timesformer.training.fit import fit
@@ -120,7 +121,13 @@ def test_kinds_of_data_are_not_mixed(tags: Path, bars: Path, run: Path, tmp_path
     with pytest.raises(SettingError, match=r"training.label_smoothing is 0.1; set it to 0"):
         fit(small_recipe("training.label_smoothing=0.1"), tags, tmp_path / "run")
     with pytest.raises(SettingError, match="a probe needs data with one class a video"):
-        fit(small_recipe("probe.learning_rates=[0.1]"), tags, tmp_path / "run")
+        fit(load_recipe("probe", ["training.device=cpu"]), tags, tmp_path / "run", init=run)
+    for name, column in (("train", "labels"), ("val", "label")):
+        (tmp_path / f"{name}.csv").write_text(f"path,{column}\n{bars}/train/left/0.mp4,left\nother.mp4,right\n")
+    with pytest.raises(
+        DataError, match=r"val\.csv: has one class a video, but .*train\.csv has several classes a video"
+    ):
+        fit(small_recipe("training.epochs=1"), tmp_path, tmp_path / "run")
 
 
 def test_a_native_folder_keeps_the_kind_and_others_cannot(tags: Path, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from rich.console import Console
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import SMALL, small_recipe
 from timesformer.config import Recipe
 from timesformer.data.dataset import Batch
 from timesformer.errors import SettingError, TrainingError
+from timesformer.recipes import load_recipe
 from timesformer.training.checkpoint import SaveCheckpoints
 from timesformer.training.curves import read_metrics
 from timesformer.training.fit import fit
@@ -241,7 +244,15 @@ def test_a_loss_that_is_no_number_names_the_videos(bars: Path, tmp_path: Path, m
 
 
 @pytest.mark.parametrize(
-    "error", [torch.OutOfMemoryError("CUDA out of memory"), RuntimeError("[enforce fail] can't allocate memory: 9 GB")]
+    "error",
+    [
+        torch.OutOfMemoryError("CUDA out of memory"),
+        RuntimeError("[enforce fail] can't allocate memory: 9 GB"),
+        RuntimeError("CUDA error: out of memory"),
+        RuntimeError("CUDNN_STATUS_ALLOC_FAILED"),
+        MemoryError(),
+        RuntimeError("unable to allocate shared memory(shm) for file"),
+    ],
 )
 def test_out_of_memory_says_what_to_lower(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
@@ -256,6 +267,30 @@ def test_out_of_memory_says_what_to_lower(
     assert not (tmp_path / "run").exists()
 
 
+def test_a_probe_that_is_out_of_memory_says_so_too(
+    bars: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*given: Any) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr("timesformer.training.probe.train_probe", full)
+    recipe = load_recipe("probe", [*SMALL, "model.patch_size=8"])
+    with pytest.raises(TrainingError, match=r"out of memory: lower training.batch_size .*/features is kept"):
+        fit(recipe, bars, tmp_path / "run", init=run)
+
+
+@pytest.mark.parametrize("words", ["(pid 7) is killed by signal: Killed. ", "(pid(s) 7) exited unexpectedly"])
+def test_a_decoding_process_that_died_names_its_setting(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+) -> None:
+    def killed(self: ClassificationTask, *given: Any) -> None:
+        raise RuntimeError(f"DataLoader worker {words}")
+
+    monkeypatch.setattr(ClassificationTask, "_loss", killed)
+    with pytest.raises(TrainingError, match=r"a process that decodes videos died, .*DataLoader.*: lower data.workers"):
+        fit(small_recipe(), bars, tmp_path / "run")
+
+
 def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -265,8 +300,11 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(
     monkeypatch.setattr(ClassificationTask, "_loss", interrupt)
     (tmp_path / "empty").mkdir()
     for name in ("new", "empty"):
+        console = Console(file=io.StringIO(), width=200)
         with pytest.raises(KeyboardInterrupt):
-            fit(small_recipe(), bars, tmp_path / name)
+            fit(small_recipe(), bars, tmp_path / name, console=console)
+        assert isinstance(console.file, io.StringIO)
+        assert console.file.getvalue().endswith("stopped; there is no checkpoint yet\n")
     assert not (tmp_path / "new").exists()
     assert list((tmp_path / "empty").iterdir()) == []
 

@@ -26,8 +26,6 @@ app.command("cost")(cost.cost)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
 
-RESUME = "; the run goes on after its last whole epoch with --resume"
-
 
 def main() -> None:
     """Run the command; an error a user can mend is one line and exit code 2."""
@@ -44,7 +42,7 @@ def main() -> None:
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != 130:  # typer makes a 130 of Ctrl-C
             raise
-        _complain("stopped" + (RESUME if sys.argv[1:2] == ["train"] else ""))
+        _complain("stopped")
         sys.exit(130)
 
 

@@ -81,7 +81,7 @@ def _check_place(folder: Path, file: Path) -> None:
     if not file.parent.is_dir():
         raise DataError(f"{file}: no such folder {file.parent}")
     if not os.access(file.parent, os.W_OK):
-        raise DataError(f"{file}: cannot be written there; name another place with --out")
+        raise DataError(f"{file}: cannot be written there; name another with --out, and in data.quarantine to train")
     try:
         read_quarantine(folder, file)
     except DataError as error:

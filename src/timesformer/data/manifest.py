@@ -23,7 +23,7 @@ class Manifest:
     source: the list or folder it was read from; folder: the data set; split: "train", "val" or "test";
     labels: names of the classes of this split, or of the whole data set where it lists them; videos: the labelled
     videos; multilabel: whether a video may have several classes or none; quarantined: videos of the split that
-    DATA/quarantine.csv names, which are left out of `videos`.
+    the quarantine list names, which are left out of `videos`.
     """
 
     folder: Path
@@ -95,12 +95,12 @@ class Manifest:
         return replace(self, videos=tuple(video for row, video in enumerate(self.videos) if row in kept))
 
 
-def read_manifest(data: str | Path, split: str, *, quarantine: bool = True) -> Manifest:
+def read_manifest(data: str | Path, split: str, *, quarantine: bool | Path = True) -> Manifest:
     """Read one split ("train", "val" or "test") of a data set folder.
 
-    Videos that DATA/quarantine.csv names are left out and counted; with `quarantine=False` they are kept. Raises
-    DataError, in one line, for a folder without such a split, a list that cannot be read, an empty split. Whether the
-    videos can be read is only known when they are.
+    Videos that DATA/quarantine.csv names, or the list `quarantine`, are left out and counted; with `quarantine=False`
+    they are kept. Raises DataError, in one line, for a folder without such a split, a list that cannot be read, an
+    empty split. Whether the videos can be read is only known when they are.
     """
     folder = Path(data)
     if split not in SPLITS:
@@ -110,10 +110,13 @@ def read_manifest(data: str | Path, split: str, *, quarantine: bool = True) -> M
     if not videos:
         allowed = "a folder of videos for each class" if source.is_dir() else "at least one"
         raise DataError(f"{source}: holds no videos; expected {allowed}")
-    listed = read_quarantine(folder, quarantine_file(folder)) if quarantine else {}
+    file = quarantine if isinstance(quarantine, Path) else quarantine_file(folder)
+    if isinstance(quarantine, Path) and not file.is_file():
+        raise DataError(f"{file}: no such file, a list of videos to leave out")
+    listed = read_quarantine(folder, file) if quarantine else {}
     left_out = [video for video in videos if absolute(video.path) in listed] if listed else []
     if len(left_out) == len(videos):
-        raise DataError(f"{source}: all of its {len(videos)} videos are in {quarantine_file(folder).name}")
+        raise DataError(f"{source}: all of its {len(videos)} videos are in {file.name}")
     gone = {video.path for video in left_out}
     kept = tuple(video for video in videos if video.path not in gone)
     return Manifest(folder, source, split, labels, kept, multilabel, tuple(video.path for video in left_out))

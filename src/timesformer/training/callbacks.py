@@ -66,6 +66,7 @@ class Figures(Callback):
         self.task = self.progress.add_task("", total=batches * trainer.max_epochs, epoch="", loss="-")
         self.progress.update(self.task, completed=done)
         self.progress.start()
+        self.on_train_epoch_start(trainer, pl_module)  # which Lightning leaves out where a run goes on inside an epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.began = time.perf_counter()
@@ -104,11 +105,22 @@ class Figures(Callback):
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.progress.stop()
 
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        self.progress.stop()  # no teardown follows
+
     def state_dict(self) -> dict[str, Any]:
         return {"stepped": self.stepped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.stepped = state_dict["stepped"]
+
+
+class WatchLastEpoch(Callback):
+    """The last epoch is watched, whatever `watch_every`: it is the one a run ends with."""
+
+    def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
+        if trainer.current_epoch + 1 == trainer.max_epochs:
+            trainer.check_val_every_n_epoch = 1
 
 
 class CountLeftOut(Callback):
@@ -184,7 +196,8 @@ def _is_better(new: tuple[float | None, float | None], old: tuple[float | None, 
     """Whether a later epoch's score and loss are not worse than the best; both are None for epochs not watched."""
     if new[0] is None or old[0] is None:
         return old[0] is None
-    assert new[1] is not None and old[1] is not None
+    assert new[1] is not None
+    assert old[1] is not None
     return (new[0], -new[1]) >= (old[0], -old[1])
 
 

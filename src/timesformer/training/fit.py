@@ -13,6 +13,8 @@ from __future__ import annotations
 
 import shutil
 import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from timesformer.disk import FULL
 from timesformer.errors import SettingError, TrainingError, WeightsError
 from timesformer.training.announce import announce
 from timesformer.training.balance import video_weights
-from timesformer.training.callbacks import CountLeftOut, Figures, RecordSession, SaveClassifier
+from timesformer.training.callbacks import CountLeftOut, Figures, RecordSession, SaveClassifier, WatchLastEpoch
 from timesformer.training.checkpoint import SaveCheckpoints
 from timesformer.training.log import Log, describe_session, write_session
 from timesformer.training.plan import Plan, card_facts, make_plan, single_view
@@ -36,6 +38,8 @@ from timesformer.training.probe import run_probe
 from timesformer.training.task import ClassificationTask
 from timesformer.training.trainer import make_trainer
 
+# What torch says of memory that does not suffice: of a GPU, of the machine, between processes.
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED", "allocate shared memory", "out of shared memory")
 LESS_MEMORY = (
     "lower training.batch_size (and raise training.accumulate), or set training.checkpoint_activations=cheap or "
     "training.precision=bf16-mixed"
@@ -88,11 +92,14 @@ def fit(
         if launch.process.rank == 0:
             _make_folder(out)
         announce(log, plan)
-        if recipe.probe is not None:
+        with _explained(out):
+            if recipe.probe is None:
+                return _run(plan, session, log, console)
             write_session(out, recipe, session)
             return _probe(plan, log, console)
-        return _run(plan, session, log, console)
-    except BaseException:
+    except BaseException as stop:
+        if isinstance(stop, KeyboardInterrupt):
+            log.say(f"stopped; {_goes_on(out)}" + ("; --resume goes on from there" if _holds_work(out) else ""))
         if launch.process.rank == 0 and not _holds_work(out):
             _remove_new(out, before)
         raise
@@ -147,6 +154,8 @@ def _run(plan: Plan, session: dict[str, Any], log: Log, console: Console) -> Fit
         keep,
         SaveCheckpoints(out / "checkpoints" / "last.ckpt", loader.sampler, recipe.training.checkpoint_steps),
     ]
+    if watched is not None:
+        callbacks.append(WatchLastEpoch())
     trainer = make_trainer(plan, callbacks)
     changed = bool(plan.place and plan.place.changed)
     task = ClassificationTask(classifier, recipe, plan.training, plan.batch, plan.facts, changed=changed)
@@ -156,18 +165,29 @@ def _run(plan: Plan, session: dict[str, Any], log: Log, console: Console) -> Fit
     except SystemExit:  # what Lightning makes of Ctrl-C, which it ignores from then on
         signal.signal(signal.SIGINT, interrupt)
         raise KeyboardInterrupt from None
+    metric, split = "mAP" if plan.training.multilabel else "top-1", watched.split if watched else None
+    return FitResult(out / "model", keep.epoch, keep.score, metric, split, _problems(left_out), process.rank == 0)
+
+
+@contextmanager
+def _explained(out: Path) -> Iterator[None]:
+    """What stops a run and a person can mend, as a TrainingError that says what is left."""
+    try:
+        yield
     except OSError as error:
         if error.errno not in FULL:
             raise
         raise TrainingError(f"{error.filename or out}: cannot be written: {error.strerror}; {_goes_on(out)}") from error
-    except (torch.OutOfMemoryError, RuntimeError) as error:
-        if isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error):
+    except (RuntimeError, MemoryError) as error:
+        text = " ".join(str(error).split())
+        if "DataLoader worker" in text:
+            raise TrainingError(f"a process that decodes videos died, perhaps for want of memory ({text[:120]}): lower "
+                                f"data.workers or training.batch_size; {_goes_on(out)}") from error  # fmt: skip
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
             raise TrainingError(f"out of memory: {LESS_MEMORY}; {_goes_on(out)}") from error
         raise
     except (TrainingError, WeightsError) as error:
         raise TrainingError(f"{error}; {_goes_on(out)}") from error
-    metric, split = "mAP" if plan.training.multilabel else "top-1", watched.split if watched else None
-    return FitResult(out / "model", keep.epoch, keep.score, metric, split, _problems(left_out), process.rank == 0)
 
 
 def _probe(plan: Plan, log: Log, console: Console) -> FitResult:
@@ -183,4 +203,6 @@ def _problems(left_out: list[LeftOut]) -> tuple[Problem, ...]:
 
 def _goes_on(out: Path) -> str:
     file = out / "checkpoints" / "last.ckpt"
-    return f"the last good checkpoint is {file}" if file.exists() else "there is no checkpoint yet"
+    if file.exists():
+        return f"the last good checkpoint is {file}"
+    return f"{out / 'features'} is kept" if _holds_work(out) else "there is no checkpoint yet"

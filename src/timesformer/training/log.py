@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
@@ -42,7 +43,7 @@ def describe_session(launch: Launch, seed: int, data: str, init: str | None) -> 
     """What a run depends on beside its recipe: command, data, weights, versions, commit of the code, hardware."""
     return {
         "began": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z",
-        "command": " ".join(sys.argv),
+        "command": shlex.join(sys.argv),
         "folder": os.getcwd(),
         "data": data,
         "init": init,

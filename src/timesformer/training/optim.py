@@ -17,9 +17,9 @@ WARMUP_START = 0.01
 def make_optimizer(model: TimeSformer, settings: Optimizer, batch: int, *, fused: bool = False) -> TorchOptimizer:
     """SGD with Nesterov momentum or AdamW, for steps of `batch` clips.
 
-    With `decay_all` off, norms, biases and tables are not decayed. With `layer_decay` d below 1, block i of n learns at
-    d ** (n - i) of the rate, the embedding at d ** (n + 1), the last norm and the head at all of it (BEiT; counted
-    from 0). Frozen parameters are left out.
+    With `decay_all` off, norms, biases, tables and learned tokens are not decayed. With `layer_decay` d below 1, block
+    i of n learns at d ** (n - i) of the rate, the embedding at d ** (n + 1), the last norm and the head at all of it
+    (BEiT; counted from 0). Frozen parameters are left out.
     """
     rate = settings.rate_for(batch)
     depth = model.settings.dimensions.depth
@@ -27,7 +27,7 @@ def make_optimizer(model: TimeSformer, settings: Optimizer, batch: int, *, fused
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        table = name.endswith(("_table", "class_token"))
+        table = name.endswith(("_table", "class_token", "pooling.query"))
         decayed = settings.decay_all or (parameter.ndim > 1 and not table)
         layer = _layer(name, depth) if settings.layer_decay < 1 else depth + 1
         group = groups.setdefault((decayed, layer), {

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch import seed_everything
 
 from timesformer.config import Preprocessing, Recipe
+from timesformer.data.loader import ShuffledEpochs
 from timesformer.data.manifest import Manifest, find_splits, read_manifest
 from timesformer.errors import DataError, SettingError
 from timesformer.training.launch import Launch, find_launch
@@ -31,9 +32,25 @@ class Plan:
     facts: dict[str, Any]
 
     @property
+    def sampler(self) -> ShuffledEpochs:
+        """How the rows make batches."""
+        videos = self.recipe.training.batch_size // self.recipe.augmentation.repeats
+        return ShuffledEpochs(len(self.training.videos), self.recipe.seed, videos, self.launch.process)
+
+    @property
+    def accumulate(self) -> int:
+        """Batches of an optimiser step; an epoch may have fewer than the recipe says."""
+        return min(self.recipe.training.accumulate, self.sampler.batches)
+
+    @property
+    def batch_size(self) -> int:
+        """Clips of a batch of one process; small data may have fewer than the recipe says."""
+        return self.sampler.videos * self.recipe.augmentation.repeats
+
+    @property
     def batch(self) -> int:
         """Clips of an optimiser step of all processes."""
-        return self.recipe.training.batch_size * self.recipe.training.accumulate * self.launch.process.world
+        return self.batch_size * self.accumulate * self.launch.process.world
 
 
 def make_plan(
@@ -43,6 +60,8 @@ def make_plan(
 
     Raises TimesformerError for whatever does not fit.
     """
+    if accept_changes and not resume:
+        raise SettingError("--accept-changes is of a run that goes on; give --resume too")
     launch = find_launch()
     if recipe.probe is not None:
         _check_probe(init, launch)
@@ -77,7 +96,8 @@ def _check_device(recipe: Recipe) -> None:
 
 
 def _manifests(data: str | Path, recipe: Recipe) -> tuple[Manifest, Manifest | None]:
-    training = read_manifest(data, "train")
+    left_out = True if recipe.data.quarantine is None else recipe.data.quarantine
+    training = read_manifest(data, "train", quarantine=left_out)
     if len(training.labels) < 2 and not training.multilabel:
         raise DataError(f"{training.source}: {len(training.labels)} class ({training.labels[0]}); a classifier needs 2")
     if training.multilabel and recipe.training.label_smoothing:
@@ -90,7 +110,12 @@ def _manifests(data: str | Path, recipe: Recipe) -> tuple[Manifest, Manifest | N
     watched = next((split for split in ("val", "test") if split in splits), None)
     if watched is None:
         return training, None
-    return training, read_manifest(data, watched).with_labels(training.labels)
+    watching = read_manifest(data, watched, quarantine=left_out)
+    if watching.multilabel != training.multilabel:
+        kinds = ("one class a video", "several classes a video")
+        found, expected = kinds[watching.multilabel], kinds[training.multilabel]
+        raise DataError(f"{watching.source}: has {found}, but {training.source} has {expected}")
+    return training, watching.with_labels(training.labels)
 
 
 def card_facts(plan: Plan) -> dict[str, str]:
@@ -100,5 +125,8 @@ def card_facts(plan: Plan) -> dict[str, str]:
 
 
 def single_view(preprocessing: Preprocessing) -> Preprocessing:
-    """One centre crop of one clip: enough to watch a run."""
-    return preprocessing.model_copy(update={"test_clips": 1, "test_crops": 1})
+    """One centre crop of one clip, of `cover` too: enough to watch a run."""
+    sampling = preprocessing.sampling
+    if sampling.method == "cover":
+        sampling = sampling.model_copy(update={"method": "span"})
+    return preprocessing.model_copy(update={"test_clips": 1, "test_crops": 1, "sampling": sampling})

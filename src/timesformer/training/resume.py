@@ -57,7 +57,7 @@ def find_place(out: Path, recipe: Recipe, facts: dict[str, Any], *, accept: bool
             kept = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
             before = {**kept["recipe"], **kept["facts"]}  # recipe.yaml may hold changes that no step was taken with
             now |= facts
-            steps, batch = int(kept["global_step"]), int(kept["sums"][3])
+            steps, batch = int(kept["global_step"]), int(kept["sums"][0][3])
             epoch = int(kept["callbacks"]["SaveCheckpoints"]["place"][0])  # to go on with, from 0
         elif features.exists():
             before |= read_notes(features)["facts"]

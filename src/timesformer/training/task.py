@@ -123,7 +123,12 @@ class ClassificationTask(LightningModule):
         self.last_loss = float(loss.detach())
         if not torch.isfinite(loss):
             self._stop(batch, number)
-        return loss
+        return loss * self._full_step(number)
+
+    def _full_step(self, number: int) -> float:
+        """What makes the mean of an epoch's last batches whole: Lightning divides it by `accumulate` however few."""
+        accumulate, batches = self.recipe.training.accumulate, int(self.trainer.num_training_batches)
+        return accumulate / min(accumulate, batches - number // accumulate * accumulate)
 
     def _loss(self, batch: Batch, labels_B: Tensor) -> Tensor:
         """Mean loss of a batch's clips."""
@@ -166,6 +171,14 @@ class ClassificationTask(LightningModule):
             torch.tensor(values, device=self.device), reduce_op="sum"
         ).tolist()
         return totals
+
+    def _of_all_processes(self, value: Any) -> list[Any]:
+        """The values that all processes have, by their rank."""
+        gathered: list[Any] = [value]
+        if self.trainer.world_size > 1:
+            gathered *= self.trainer.world_size
+            torch.distributed.all_gather_object(gathered, value)
+        return gathered
 
     def _stop(self, batch: Batch, number: int) -> None:
         files = [str(self.training_videos[row].path) for row in batch.rows_B.tolist()]
@@ -234,10 +247,7 @@ class ClassificationTask(LightningModule):
     def _all_seen(self) -> tuple[Tensor, Tensor, Tensor]:
         """Scores, labels and rows of all processes, each video once, in the order of the rows."""
         seen, self.seen = self.seen, []
-        if self.trainer.world_size > 1:
-            gathered: list[Any] = [None] * self.trainer.world_size
-            torch.distributed.all_gather_object(gathered, seen)
-            seen = [part for parts in gathered for part in parts]
+        seen = [part for parts in self._of_all_processes(seen) for part in parts]
         scores_BK, labels_B, rows_B = (torch.cat(parts) for parts in zip(*seen, strict=True))
         last = {row: place for place, row in enumerate(rows_B.tolist())}
         places = [last[row] for row in sorted(last)]
@@ -255,10 +265,15 @@ class ClassificationTask(LightningModule):
             self.figures |= {"train_top1": right / clips}
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint |= {"sums": self.sums, "facts": self.facts, "recipe": self.recipe.model_dump(mode="json")}
+        """Called on every process: each has sums of its own, all of which the first one saves."""
+        sums = self._of_all_processes(self.sums)
+        checkpoint |= {"sums": sums, "facts": self.facts, "recipe": self.recipe.model_dump(mode="json")}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self.sums = checkpoint["sums"]
+        if self.global_rank < len(checkpoint["sums"]):  # else between epochs, where they are zero
+            self.sums = checkpoint["sums"][self.global_rank]
+        if self.changed:  # a schedule of other parts could not be loaded; `on_train_start` makes the new one
+            checkpoint["lr_schedulers"] = []
 
     def configure_optimizers(self) -> Any:
         recipe = self.recipe

@@ -12,6 +12,7 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
+from timesformer.disk import replacing
 from timesformer.errors import SettingError
 from timesformer.training.checkpoint import AtomicFiles
 from timesformer.training.curves import MetricsFile
@@ -64,6 +65,8 @@ def _loggers(plan: Plan) -> list[Logger]:
         TensorBoardLogger(logs, "tensorboard", version="", purge_step=steps + 1),
     ]
     for name in plan.recipe.training.loggers:
+        kept = logs / f"{name}.run"  # what the tracker calls the run
+        run_id = kept.read_text(encoding="utf-8") if plan.place and kept.exists() else None
         try:
             if name == "mlflow":
                 from lightning.pytorch.loggers import MLFlowLogger
@@ -71,14 +74,18 @@ def _loggers(plan: Plan) -> list[Logger]:
                 # A data base of the run where no server is named; mlflow 3 keeps no plain files any more.
                 store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{logs.absolute() / 'mlflow.db'}"
                 logs.mkdir(parents=True, exist_ok=True)
-                loggers.append(MLFlowLogger("timesformer", run_name=plan.out.name, tracking_uri=store))
+                loggers.append(MLFlowLogger("timesformer", run_name=plan.out.name, tracking_uri=store, run_id=run_id))
             else:
                 from lightning.pytorch.loggers import WandbLogger
 
-                loggers.append(WandbLogger(name=plan.out.name, project="timesformer", save_dir=logs))
+                loggers.append(WandbLogger(name=plan.out.name, project="timesformer", save_dir=logs, id=run_id,
+                                           resume="allow"))  # fmt: skip
         except ModuleNotFoundError:
             raise SettingError(f"training.loggers names {name}; it is not installed: pip install {name}") from None
         loggers[-1].log_hyperparams(plan.recipe.model_dump(mode="json"))
+        if plan.launch.process.rank == 0:
+            with replacing(kept) as temporary:
+                temporary.write_text(str(loggers[-1].version), encoding="utf-8")
     return loggers
 
 
