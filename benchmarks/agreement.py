@@ -30,7 +30,7 @@ def main() -> None:
         precision: Any = name
         network = load_engine(classifier, engine, precision, device="cpu", clips=clips)
         began = time.perf_counter()
-        found[name] = test(classifier, read_manifest(data, "test"), Data(), network=network)
+        found[name] = test(classifier, read_manifest(data, "test"), Data(), network=network, views=network.views)
         seconds = time.perf_counter() - began
         same = found[name].scores_BK.argmax(1) == found["fp32"].scores_BK.argmax(1)
         print(f"{name}: {found[name].summary()}, {seconds:.1f} s; the best class of fp32 in {same.float().mean():.1%}; "

@@ -71,15 +71,16 @@ def ours(weights: str, videos: list[str]) -> dict[str, Any]:
 def measured(which: str, weights: Path, videos: list[Path]) -> dict[str, Any]:
     """Run one in a process of its own; adds `memory` in bytes."""
     words = [sys.executable, __file__, "--child", which, str(weights), *map(str, videos)]
-    process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
     most = 0
-    while process.poll() is None:
-        most = max(most, proportional(process.pid))
-        time.sleep(0.1)
-    assert process.stdout is not None
-    if process.returncode:
-        raise SystemExit(f"{' '.join(words)}: exit code {process.returncode}")
-    return {**json.loads(process.stdout.read().splitlines()[-1]), "memory": most}
+    with tempfile.TemporaryFile("w+") as printed:
+        process = subprocess.Popen(words, stdout=printed, stderr=subprocess.DEVNULL)
+        while process.poll() is None:
+            most = max(most, proportional(process.pid))
+            time.sleep(0.1)
+        if process.returncode:
+            raise SystemExit(f"{' '.join(words)}: exit code {process.returncode}")
+        printed.seek(0)
+        return {**json.loads(printed.read().splitlines()[-1]), "memory": most}
 
 
 def proportional(process: int) -> int:

@@ -207,7 +207,8 @@ def test_data_check(command: Command, bars: Path, tmp_path: Path) -> None:
 
 def assert_one_line(result: Result, *parts: str) -> None:
     assert result.code == 2, result
-    lines = [line for line in result.err.splitlines() if not line.startswith("engine ")]  # what was picked, and works
+    told = ("engine ", "cannot be read: ")  # what was picked, and each video that is left out
+    lines = [line for line in result.err.splitlines() if not line.startswith(told)]
     assert len(lines) == 1, result.err
     assert lines[0].startswith("timesformer: ")
     for part in parts:
@@ -275,9 +276,16 @@ def test_predict_goes_on_after_a_bad_video(command: Command, run: Path, bars: Pa
     (tmp_path / "empty.mp4").touch()
     (tmp_path / "text.mp4").write_text("hello")
     result = command("predict", run, tmp_path, "--json")
-    assert_one_line(result, "2 of 3 videos cannot be read", "empty.mp4: the file is empty", "text.mp4")
-    assert [entry["video"] for entry in json.loads(result.out)] == [str(tmp_path / "good.mp4")]
-    assert_one_line(command("predict", run, tmp_path / "none.mp4"), "none.mp4: no such file")
+    assert_one_line(result, "2 of 3 videos cannot be read")
+    assert f"cannot be read: {tmp_path / 'empty.mp4'}: the file is empty" in result.err.splitlines()
+    found = {Path(entry["video"]).name: entry for entry in json.loads(result.out)}
+    assert "problem" not in found["good.mp4"]
+    assert found["empty.mp4"] == {"video": str(tmp_path / "empty.mp4"), "predictions": [],
+                                  "problem": f"{tmp_path / 'empty.mp4'}: the file is empty"}  # fmt: skip
+    assert "text.mp4" in found
+    missing = command("predict", run, tmp_path / "none.mp4")
+    assert_one_line(missing, "1 of 1 videos cannot be read")
+    assert "none.mp4: no such file" in missing.err
 
 
 def test_test_counts_and_reports_a_bad_video(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:

@@ -44,20 +44,20 @@ def predict(
     errors.print(str(predictor.engine), markup=False, soft_wrap=True)
     console = Console(highlight=False)
     out = _Json() if as_json else _Rows(console) if console.is_terminal else _Tabs()
-    problems = []
+    bad = 0
     # Where there is no terminal, a bar that goes away would leave an empty line.
     columns = (TextColumn("videos"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task, began = progress.add_task("videos", total=len(paths), rate=""), time.perf_counter()
         for done, answer in enumerate(predictor.predict_all(paths, top, workers=workers), 1):
             progress.update(task, advance=1, rate=f"{done / (time.perf_counter() - began):.2f} videos/s")
-            if answer.problem is None:
-                out.add(answer)
-            else:
-                problems.append(answer.problem.reason)
+            out.add(answer)
+            if answer.problem is not None:
+                bad += 1
+                errors.print(f"cannot be read: {answer.problem.reason}", markup=False, soft_wrap=True)
     out.end()
-    if problems:
-        raise VideoError(f"{len(problems)} of {len(paths)} videos cannot be read: {'; '.join(problems[:3])}")
+    if bad:
+        raise VideoError(f"{bad} of {len(paths)} videos cannot be read")
 
 
 class _Json:
@@ -67,7 +67,8 @@ class _Json:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, answer: Answer) -> None:
-        self.rows.append({"video": str(answer.video), "predictions": [found._asdict() for found in answer.predictions]})
+        row = {"video": str(answer.video), "predictions": [found._asdict() for found in answer.predictions]}
+        self.rows.append(row if answer.problem is None else row | {"problem": answer.problem.reason})
 
     def end(self) -> None:
         import json

@@ -70,7 +70,7 @@ def test(
             for problem in batch.problems:
                 errors.print(f"left out: {problem.reason}", markup=False, highlight=False, soft_wrap=True)
 
-        result = evaluation.test(classifier, manifest, settings, on_batch, network)
+        result = evaluation.test(classifier, manifest, settings, on_batch, network, network.views)
     if out is not None:
         evaluation.write_scores(result, out)
     summary = result.summary()

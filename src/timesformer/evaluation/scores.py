@@ -42,19 +42,23 @@ def score_batches(
     """
     waiting: deque[Batch] = deque()
     unseen: deque[Tensor] = deque()
-    running: deque[Tensor] = deque()
+    running: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
     logits: deque[Tensor] = deque()
 
     def look() -> None:
         part_VCTSS = torch.stack([unseen.popleft() for _ in range(min(views, len(unseen)))])
         with torch.inference_mode():
-            running.append(network(part_VCTSS).float())
-        # A GPU computes while the next views are gathered and sent to it; its result is asked for one call later.
-        collect(0 if running[0].device.type == "cpu" else 1)
+            logits_VK = network(part_VCTSS).float()
+            # A GPU computes while the next views are gathered and sent to it; its result is waited for one call later.
+            running.append((logits_VK.to("cpu", non_blocking=logits_VK.is_cuda), _done(logits_VK.device)))
+        collect(1 if logits_VK.is_cuda else 0)
 
     def collect(left: int) -> None:
         while len(running) > left:
-            logits.extend(running.popleft().cpu())
+            logits_VK, event = running.popleft()
+            if event is not None:
+                event.synchronize()
+            logits.extend(logits_VK)
 
     def done() -> Iterator[tuple[Batch, Tensor]]:
         while waiting and len(logits) >= len(waiting[0].views_VCTSS):
@@ -74,6 +78,15 @@ def score_batches(
         look()
     collect(0)
     yield from done()
+
+
+def _done(device: torch.device) -> torch.cuda.Event | None:
+    """What tells when a GPU has done all that it was given up to now; None elsewhere."""
+    if device.type != "cuda":
+        return None
+    event = torch.cuda.Event()
+    event.record(torch.cuda.current_stream(device))
+    return event
 
 
 def mean_scores(logits_VK: Tensor, counts_B: Tensor, *, multilabel: bool = False) -> Tensor:

@@ -19,7 +19,7 @@ from timesformer.data.loader import testing_loader
 from timesformer.data.manifest import Manifest
 from timesformer.errors import DataError, SettingError
 from timesformer.evaluation.metrics import Metrics, MultilabelMetrics, measure, measure_multilabel
-from timesformer.evaluation.scores import Network, plain_network, score_batches
+from timesformer.evaluation.scores import VIEWS_AT_ONCE, Network, plain_network, score_batches
 from timesformer.weights import Classifier
 
 SCORE_FILES = (".parquet", ".pkl")
@@ -52,10 +52,12 @@ def test(
     data: Data,
     on_batch: Callable[[Batch], None] = lambda batch: None,
     network: Network | None = None,
+    views: int = VIEWS_AT_ONCE,
 ) -> TestResult:
     """Score every video of a manifest; `on_batch` is called after each video.
 
     `network`: what gives the logits, such as an engine of the same classifier; without, the classifier's own model.
+    `views`: how many of them it gets at a time.
 
     Raises DataError for a class the classifier does not know, or where more videos than data.max_bad_share cannot
     be read; each of those that are fewer is in `left_out`.
@@ -66,11 +68,12 @@ def test(
         raise DataError(f"{manifest.source}: has {_kinds(manifest.multilabel)}; the weights were trained for "
                         f"{_kinds(multilabel)}")  # fmt: skip
     left_out = LeftOut(manifest, data.max_bad_share)
-    views = TestingViews(manifest, classifier.model.settings, classifier.preprocessing)
+    dataset = TestingViews(manifest, classifier.model.settings, classifier.preprocessing)
+    batches = testing_loader(dataset, 1, data)
     scores, labels, rows = [], [], []
     classifier.model.eval()
     network = network or plain_network(classifier.model, classifier.preprocessing)
-    for batch, scores_BK in score_batches(network, testing_loader(views, 1, data), multilabel=multilabel):
+    for batch, scores_BK in score_batches(network, batches, multilabel=multilabel, views=views):
         left_out.add(batch.problems)
         if len(batch.rows_B):
             scores.append(scores_BK)

@@ -150,6 +150,7 @@ def make_engine(classifier: Classifier, engine: EngineName, precision: Precision
     settings = classifier.model.settings
     if clips is not None:
         check_clips(clips, settings.patch_size)
+        clips = clips.cpu()
     picked_engine = "eager" if engine == "auto" else engine
     picked, reason = _pick_precision(picked_engine, precision, place)
     if picked_engine == "eager" and place.type == "cpu" and not has_onednn():
@@ -163,7 +164,8 @@ def make_engine(classifier: Classifier, engine: EngineName, precision: Precision
         function = _build(classifier, picked_engine, picked, place, clips, forget)
         forget()
         with torch.inference_mode():
-            agreement = Agreement.between(function(tested.to(place)).cpu(), reference, picked)
+            logits = torch.cat([function(clip) for clip in tested.to(place).split(1)]).cpu()
+        agreement = Agreement.between(logits, reference, picked)
         if agreement.value <= LIMITS[picked]:
             return Engine(function, picked_engine, picked, place, settings, reason, agreement)
         missed = f"{picked} misses its agreement: {agreement.value:.2g}, at most {LIMITS[picked]:g} is allowed"
@@ -277,7 +279,8 @@ def _reference(classifier: Classifier, clips: Tensor, device: torch.device, forg
     hooks = [block.register_forward_hook(lambda *_: forget()) for block in model.blocks]
     try:
         model.eval().float().to(device)
-        with torch.inference_mode():
+        # In true float32 on a GPU too, whose convolutions are in TF32 otherwise.
+        with torch.inference_mode(), torch.backends.cudnn.flags(enabled=True, allow_tf32=False):
             views = (normalise(clip.to(device), classifier.preprocessing) for clip in clips.split(1))
             return torch.cat([model(view) for view in views]).cpu()
     finally:

@@ -88,8 +88,9 @@ class Int8Linear(nn.Module):
 
     def forward(self, x_RI: Tensor) -> Tensor:
         if x_RI.dtype != torch.uint8:
-            # Halves and a cut where rounding belongs: the bytes are the same and one pass over the tokens is saved.
-            offset = torch.tensor(self.takes.zero + 0.5)
+            # A half and a cut are a rounding, and save one pass over the tokens. The offset is no scalar, so the sum is
+            # in float32: in bfloat16 a sixth of the bytes would be wrong.
+            offset = torch.full((1,), self.takes.zero + 0.5)
             x_RI = torch.add(offset, x_RI, alpha=1 / self.takes.scale).clamp_(0, 255).to(torch.uint8)
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
             x_RI, *self.takes, self.packed, self.weight_scale_O, self.weight_zero_O, self.bias, *self.gives,

@@ -11,11 +11,12 @@ from torch import Tensor
 
 from timesformer.config import Data, ModelSettings, Preprocessing
 from timesformer.data.dataset import Problem, UnlabelledViews
-from timesformer.data.loader import testing_loader
+from timesformer.data.loader import cores, testing_loader
 from timesformer.data.manifest import find_videos
 from timesformer.errors import SettingError, VideoError
 from timesformer.evaluation.scores import score_batches
 from timesformer.inference.engine import Engine, EngineName, Precision, make_engine
+from timesformer.settings import make
 from timesformer.video.source import open_video
 from timesformer.video.views import testing_views
 from timesformer.weights import Classifier, open_weights
@@ -80,8 +81,8 @@ class Predictor:
         and no more than there are videos. Raises SettingError for `top` below 1.
         """
         _check_top(top)
-        for video, scores_K, problem in self.stream_scores(videos, workers=workers):
-            yield Answer(video, [] if problem else self._best(scores_K, top), problem)
+        return (Answer(video, [] if problem else self._best(scores_K, top), problem)
+                for video, scores_K, problem in self.stream_scores(videos, workers=workers))  # fmt: skip
 
     def stream_scores(
         self, videos: Sequence[str | Path], *, workers: int | None = None
@@ -89,7 +90,8 @@ class Predictor:
         """Each video with its scores (K,), or its problem; see `predict_all`."""
         paths = [Path(video) for video in videos]
         views = UnlabelledViews(paths, self.settings, self.preprocessing)
-        batches = testing_loader(views, 1, Data(workers=0 if len(paths) == 1 else workers))
+        most = min(len(paths), cores() if workers is None else workers)
+        batches = testing_loader(views, 1, make(Data, {"workers": 0 if len(paths) == 1 else most}, "predict"))
         multilabel = self.settings.multilabel
         for batch, scores_BK in score_batches(self.engine, batches, multilabel=multilabel, views=self.engine.views):
             if batch.problems:
