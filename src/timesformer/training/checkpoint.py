@@ -15,7 +15,6 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from timesformer.data.loader import ShuffledEpochs
 from timesformer.disk import replacing
 from timesformer.errors import TrainingError
 from timesformer.training.task import ClassificationTask
@@ -40,8 +39,8 @@ class AtomicFiles(TorchCheckpointIO):
 class SaveCheckpoints(Checkpoint):
     """Keeps last.ckpt: after every epoch, and every `steps` optimiser steps inside one."""
 
-    def __init__(self, file: Path, sampler: ShuffledEpochs, steps: int | None) -> None:
-        self.file, self.sampler, self.steps = file, sampler, steps
+    def __init__(self, file: Path, steps: int | None) -> None:
+        self.file, self.steps = file, steps
         self.place = (0, 0)  # the epoch and the batch to go on with
         self.stepped = 0
 
@@ -64,10 +63,11 @@ class SaveCheckpoints(Checkpoint):
         self.place = (epoch, batch)
         trainer.save_checkpoint(self.file)
 
+    def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
+        checkpoint["place"] = self.place
+
     def state_dict(self) -> dict[str, Any]:
-        return {"place": self.place, "stepped": self.stepped}
+        return {"stepped": self.stepped}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
-        """Lightning tells the sampler of the epoch only after worker processes have been asked for batches."""
-        self.place, self.stepped = state_dict["place"], state_dict["stepped"]
-        self.sampler.go_to(*self.place)
+        self.stepped = state_dict["stepped"]

@@ -138,7 +138,9 @@ def _run(plan: Plan, session: dict[str, Any], log: Log, console: Console) -> Fit
     if recipe.training.balance == "sampling":
         weights = video_weights(plan.training)
     loader = training_loader(clips, recipe.training.batch_size, recipe.data, process, weights)
-    assert isinstance(loader.sampler, ShuffledEpochs)
+    if plan.place is not None:  # before Lightning asks for batches, which with FSDP it does before it loads anything
+        assert isinstance(loader.sampler, ShuffledEpochs)
+        loader.sampler.go_to(plan.place.epoch, plan.place.batch)
     watching = None
     if watched is not None:
         views = TestingViews(watched, settings, single_view(preprocessing))
@@ -152,7 +154,7 @@ def _run(plan: Plan, session: dict[str, Any], log: Log, console: Console) -> Fit
         Figures(log, console, {"val": "validation", "test": "test split"}.get(watched.split, "") if watched else ""),
         CountLeftOut(left_out[0], left_out[1] if watched else None, log),
         keep,
-        SaveCheckpoints(out / "checkpoints" / "last.ckpt", loader.sampler, recipe.training.checkpoint_steps),
+        SaveCheckpoints(out / "checkpoints" / "last.ckpt", recipe.training.checkpoint_steps),
     ]
     if watched is not None:
         callbacks.append(WatchLastEpoch())

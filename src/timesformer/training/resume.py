@@ -21,10 +21,12 @@ EPOCH = ("seed", "training.batch_size", "training.accumulate", "training.balance
 
 
 class Place(NamedTuple):
-    """Where a run goes on: its checkpoint, the steps behind it, and what has changed since."""
+    """Where a run goes on: its checkpoint, the steps behind it, its epoch and batch, and what has changed since."""
 
     checkpoint: Path
     steps: int
+    epoch: int
+    batch: int
     changed: list[str]
 
 
@@ -52,13 +54,12 @@ def find_place(out: Path, recipe: Recipe, facts: dict[str, Any], *, accept: bool
         raise SettingError(f"{out}: nothing to resume, there is no run in it")
     try:
         before = dict(yaml.safe_load((out / "recipe.yaml").read_text(encoding="utf-8")))
-        steps = batch = epoch = 0
+        steps = epoch = batch = 0
         if file.exists():
             kept = torch.load(file, map_location="cpu", weights_only=True, mmap=True)
             before = {**kept["recipe"], **kept["facts"]}  # recipe.yaml may hold changes that no step was taken with
             now |= facts
-            steps, batch = int(kept["global_step"]), int(kept["sums"][0][3])
-            epoch = int(kept["callbacks"]["SaveCheckpoints"]["place"][0])  # to go on with, from 0
+            steps, (epoch, batch) = int(kept["global_step"]), kept["place"]
         elif features.exists():
             before |= read_notes(features)["facts"]
             now |= facts
@@ -79,7 +80,7 @@ def find_place(out: Path, recipe: Recipe, facts: dict[str, Any], *, accept: bool
     if recipe.training.epochs < epoch + bool(batch):
         at = f"inside epoch {epoch + 1}" if batch else f"past epoch {epoch}"
         raise SettingError(f"{out}: the run is {at} already; training.epochs is {recipe.training.epochs}")
-    return Place(file, steps, changed) if file.exists() else None
+    return Place(file, steps, epoch, batch, changed) if file.exists() else None
 
 
 def differences(before: dict[str, Any], now: dict[str, Any], prefix: str = "") -> list[str]:
