@@ -195,9 +195,7 @@ def test_the_batches_of_an_epoch_that_has_begun_cannot_change(bars: Path, tmp_pa
 
 
 @pytest.mark.parametrize(("batches", "epochs", "at"), [(8, 1, "past epoch 2"), (5, 1, "inside epoch 2")])
-def test_fewer_epochs_than_are_done_are_refused(
-    bars: Path, tmp_path: Path, batches: int, epochs: int, at: str
-) -> None:
+def test_fewer_epochs_than_are_done_are_refused(bars: Path, tmp_path: Path, batches: int, epochs: int, at: str) -> None:
     """Before anything is written; the run then goes on as it was."""
     steps = ("training.checkpoint_steps=1", "training.batch_size=2")
     stopped(bars, tmp_path / "run", batches, *steps)

@@ -184,7 +184,8 @@ def _is_better(new: tuple[float | None, float | None], old: tuple[float | None, 
     """Whether a later epoch's score and loss are not worse than the best; both are None for epochs not watched."""
     if new[0] is None or old[0] is None:
         return old[0] is None
-    assert new[1] is not None and old[1] is not None
+    assert new[1] is not None
+    assert old[1] is not None
     return (new[0], -new[1]) >= (old[0], -old[1])
 
 
