@@ -26,6 +26,8 @@ Pooling = Literal["class_token", "attentive"]
 Recompute = Literal["none", "cheap", "blocks"]
 SamplingMethod = Literal["span", "segments", "cover"]
 Positive = Annotated[float, Field(gt=0)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Deviation = Annotated[float, Field(gt=0, le=1)]
 Factor = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -118,8 +120,8 @@ class Preprocessing(Settings):
     """How a video becomes the model's input; saved with the weights."""
 
     short_side: int | None = Field(None, gt=0, description="short side of test frames, pixels; null is the image size")
-    mean: tuple[float, float, float] = Field((0.45, 0.45, 0.45), description="pixel mean, RGB on a scale of 0..1")
-    std: tuple[Positive, Positive, Positive] = Field(
+    mean: tuple[Share, Share, Share] = Field((0.45, 0.45, 0.45), description="pixel mean, RGB on a scale of 0..1")
+    std: tuple[Deviation, Deviation, Deviation] = Field(
         (0.225, 0.225, 0.225), description="pixel standard deviation, same scale"
     )
     channels: Literal["rgb", "bgr"] = Field("rgb", description="channel order the model expects")
@@ -152,8 +154,13 @@ class Augmentation(Settings):
         0.0, ge=0, le=1, description="strength of one random rotation, shift, scale and shear of every clip; 0 for none"
     )
     erasing: float = Field(0.0, ge=0, le=1, description="share of clips that lose a box, the same in all frames")
-    mixup: float = Field(0.0, ge=0, description="alpha of the Beta law that mixes two clips of a batch; 0 for none")
-    cutmix: float = Field(0.0, ge=0, description="alpha of the Beta law of the box taken from another clip; 0 for none")
+    # Above 1, which is the uniform law, halves become likelier than wholes: such a number is hardly meant as an alpha.
+    mixup: float = Field(
+        0.0, ge=0, le=1, description="alpha of the Beta law that mixes two clips of a batch; 0 for none"
+    )
+    cutmix: float = Field(
+        0.0, ge=0, le=1, description="alpha of the Beta law of the box taken from another clip; 0 for none"
+    )
 
     @model_validator(mode="after")
     def _ordered(self) -> Self:
@@ -169,9 +176,7 @@ class Optimizer(Settings):
     """Optimiser and learning-rate schedule."""
 
     name: Literal["sgd", "adamw"] = Field("sgd", description="sgd has Nesterov momentum")
-    learning_rate: float = Field(
-        0.005, gt=0, allow_inf_nan=False, description="peak learning rate for `reference_batch`"
-    )
+    learning_rate: float = Field(0.005, gt=0, description="peak learning rate for `reference_batch`")
     reference_batch: int = Field(64, gt=0, description="clips a step that the learning rate is stated for")
     scale_learning_rate: Literal["linear", "sqrt", "none"] = Field(
         "linear", description="how the rate follows the real number of clips a step (devices x batch_size x accumulate)"
@@ -179,10 +184,10 @@ class Optimizer(Settings):
     layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a block as a share of the next one's")
     momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
     betas: tuple[Factor, Factor] = Field((0.9, 0.999), description="running-average factors of adamw")
-    weight_decay: float = Field(1e-4, ge=0, allow_inf_nan=False, description="weight decay")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
     decay_all: bool = Field(True, description="decay norms, biases and tables too, as the paper does")
     schedule: Literal["steps", "cosine", "constant"] = Field("steps", description="how the learning rate falls")
-    steps: tuple[float, ...] = Field((11, 14), description="epochs at which `steps` divides the rate by ten")
+    steps: tuple[Positive, ...] = Field((11, 14), description="epochs at which `steps` divides the rate by ten")
     warmup_epochs: float = Field(0, ge=0, description="epochs of linear growth from 1% at the start")
     clip_gradient: float | None = Field(None, gt=0, description="largest norm of the gradient; null does not clip")
 

@@ -6,7 +6,8 @@ import difflib
 from collections.abc import Mapping
 from typing import Any, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from timesformer.errors import SettingError
 
@@ -14,7 +15,22 @@ from timesformer.errors import SettingError
 class Settings(BaseModel):
     """Base of all settings: keyword-only, frozen, unknown keys refused."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(frozen=True, extra="forbid", validate_default=True, allow_inf_nan=False)
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _yes_is_no_number(cls, value: Any, info: ValidationInfo) -> Any:
+        """Pydantic takes True, which is YAML's yes and on, as 1."""
+        assert info.field_name is not None
+        given = value if isinstance(value, list | tuple) else [value]
+        if _of_numbers(cls.model_fields[info.field_name].annotation) and any(isinstance(part, bool) for part in given):
+            raise PydanticCustomError("no_number", "Input should be a number, not yes or no")
+        return value
+
+
+def _of_numbers(kind: Any) -> bool:
+    """Whether a type is int or float, or made of them or of some of their values."""
+    return kind in (int, float) or type(kind) in (int, float) or any(map(_of_numbers, get_args(kind)))
 
 
 S = TypeVar("S", bound=Settings)

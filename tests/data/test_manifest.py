@@ -143,6 +143,15 @@ def test_bad_data(tmp_path: Path, name: str) -> None:
     assert "\n" not in str(raised.value)
 
 
+def test_a_folder_one_level_too_deep_and_a_split_that_is_not_there(tmp_path: Path) -> None:
+    for split in ("train", "val"):
+        touch(tmp_path, f"own/{split}/x/a.mp4")
+    with pytest.raises(DataError, match=r"own/train: no data set found, but a split of one; did you mean .*/own\?$"):
+        read_manifest(tmp_path / "own" / "train", "train")
+    with pytest.raises(DataError, match=r"own: has no test split; it has train, val; --split val takes that one$"):
+        read_manifest(tmp_path / "own", "test")
+
+
 def test_bad_arguments(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="split 'dev': expected train, val or test"):
         read_manifest(tmp_path, "dev")

@@ -77,10 +77,10 @@ def test_equal_scores_go_to_the_lower_loss_then_the_later_epoch(
 ) -> None:
     classifier = open_weights(run)
     task = ClassificationTask(classifier, small_recipe(), read_manifest(bars, "train"), 4, {})
-    before: dict[str, Any] = {}
+    before: dict[str, Any] | None = None
     for epoch, found in enumerate(figures):
         kept = SaveClassifier(classifier, tmp_path / "model", {}, best=True)
-        if epoch:
+        if before is not None:
             kept.load_state_dict(before)  # as a run that is resumed after every epoch
         task.figures = {} if found is None else {"val_top1": found[0], "val_loss": found[1]}
         trainer: Any = SimpleNamespace(current_epoch=epoch, max_epochs=len(figures), is_global_zero=True)

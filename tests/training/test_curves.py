@@ -68,6 +68,43 @@ def test_the_picture_is_drawn_again(tmp_path: Path) -> None:
     assert sorted(path.name for path in tmp_path.iterdir()) == ["curves.png", "metrics.csv"]
 
 
+def colours(picture: Path, colour: tuple[int, int, int]) -> int:
+    """How many pixels have a colour."""
+    pixels = (imread(picture)[..., :3] * 255).round()
+    return int((abs(pixels - np.array(colour)) < 8).all(-1).sum())
+
+
+BLUE, ORANGE, GREEN = (31, 119, 180), (255, 127, 14), (44, 160, 44)
+
+
+def drawn(folder: Path, *rows: dict[str, float]) -> Path:
+    metrics = MetricsFile(folder / "metrics.csv")
+    for step, row in enumerate(rows, 1):
+        metrics.log_metrics(row, step)
+    draw_curves(folder / "metrics.csv", folder / "curves.png")
+    return folder / "curves.png"
+
+
+def test_a_run_of_one_epoch_shows_its_points(tmp_path: Path) -> None:
+    rate, empty = ({"epoch": 1.0, "batch_loss": 1.0, "learning_rate": value} for value in (0.1, float("nan")))
+    (tmp_path / "empty").mkdir()
+    pictures = [imread(drawn(tmp_path, rate)), imread(drawn(tmp_path / "empty", empty))]
+    assert not np.array_equal(*(picture[-150:, 200:] for picture in pictures))
+
+
+def test_points_on_the_upper_edge_are_whole(tmp_path: Path) -> None:
+    found = []
+    for place in (0.5, 1.0):
+        (tmp_path / str(place)).mkdir()
+        found.append(colours(drawn(tmp_path / str(place), {"epoch": 1.0, "val_top5": place}), GREEN))
+    assert found[0] == pytest.approx(found[1], abs=3)
+
+
+def test_what_is_watched_is_orange(tmp_path: Path) -> None:
+    picture = drawn(tmp_path, {"epoch": 1.0, "val_map": 0.5}, {"epoch": 2.0, "val_map": 0.6})
+    assert colours(picture, BLUE) == 0 < colours(picture, ORANGE)
+
+
 def test_a_run_without_figures_has_a_picture_too(tmp_path: Path) -> None:
     MetricsFile(tmp_path / "metrics.csv")
     draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")

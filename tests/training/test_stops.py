@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import os
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -307,6 +309,22 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(
         assert console.file.getvalue().endswith("stopped; there is no checkpoint yet\n")
     assert not (tmp_path / "new").exists()
     assert list((tmp_path / "empty").iterdir()) == []
+
+
+def test_a_terminated_process_group_ends_like_ctrl_c(bars: Path, tmp_path: Path) -> None:
+    """Its workers get the signal too, and torch raises for them."""
+    words = [sys.executable, "-m", "timesformer", "train", "--data", str(bars), "--recipe", "demo", "--out",
+             str(tmp_path / "run"), *SMALL, "training.epochs=500", "data.workers=2"]  # fmt: skip
+    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
+                               start_new_session=True)  # fmt: skip
+    checkpoint, until = tmp_path / "run" / "checkpoints" / "last.ckpt", time.monotonic() + 120
+    while not checkpoint.exists() and time.monotonic() < until:
+        time.sleep(0.05)
+    os.killpg(process.pid, signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert errors.splitlines() == ["timesformer: stopped; the run goes on after its last whole epoch with --resume"]
+    assert process.returncode == 130
+    assert torch.load(checkpoint)["global_step"] > 0
 
 
 def test_a_folder_of_something_else_is_left_alone(bars: Path, tmp_path: Path) -> None:

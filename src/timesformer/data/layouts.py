@@ -52,7 +52,10 @@ def find_split(folder: Path, split: str) -> tuple[Path, Reader]:
         return sources[0]
     there = find_splits(folder)
     if there:
-        raise DataError(f"{folder}: has no {split} split; it has {', '.join(there)}")
+        choose = "" if split == "train" else f"; --split {there[-1]} takes that one"
+        raise DataError(f"{folder}: has no {split} split; it has {', '.join(there)}{choose}")
+    if any(folder.resolve().name in names for names in SPLITS.values()) and find_splits(folder.resolve().parent):
+        raise DataError(f"{folder}: no data set found, but a split of one; did you mean {folder.parent}?")
     classes = [entry.name for entry in _folders(folder) if find_videos(entry)]
     if classes:
         raise DataError(f"{folder}: no data set found, but folders of videos: {some(classes)}; if these are the "

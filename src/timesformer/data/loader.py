@@ -11,6 +11,7 @@ trains on the same clips in the same steps however many processes share them:
 from __future__ import annotations
 
 import os
+import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
@@ -143,7 +144,9 @@ def cores() -> int:
 
 def _start_worker(number: int) -> None:
     """A worker decodes in one thread, and gives way where training needs the same cores: on two cores an epoch of a
-    tiny model took 12 s so, 16 s otherwise. What it draws at random has a seed a clip, so it needs none itself."""
+    tiny model took 12 s so, 16 s otherwise. What it draws at random has a seed a clip, so it needs none itself.
+    Where a whole process group is told to stop, the process that trains ends its workers itself, with their batches."""
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
     torch.set_num_threads(1)
     if hasattr(os, "nice"):
         os.nice(10)

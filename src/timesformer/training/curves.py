@@ -20,9 +20,10 @@ COLUMNS = (
     "step", "epoch", "batch_loss", "learning_rate", "train_loss", "train_top1",
     "val_loss", "val_top1", "val_top5", "val_map",
 )  # fmt: skip
-LOSSES = {"train_loss": "training", "val_loss": "watched split"}
-SCORES = {"train_top1": "training, top-1", "val_top1": "watched, top-1", "val_top5": "watched, top-5",
-          "val_map": "watched, mAP"}  # fmt: skip
+# Each with its name and its colour: blue is training, orange what is watched.
+LOSSES = {"train_loss": ("training", "C0"), "val_loss": ("watched split", "C1")}
+SCORES = {"train_top1": ("training, top-1", "C0"), "val_top1": ("watched, top-1", "C1"),
+          "val_top5": ("watched, top-5", "C2"), "val_map": ("watched, mAP", "C1")}  # fmt: skip
 
 
 class MetricsFile(Logger):
@@ -84,15 +85,17 @@ def draw_curves(metrics: Path, picture: Path) -> None:
 
     figure = Figure(figsize=(9, 6.5), layout="constrained")
     upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
-    upper.plot(*points("batch_loss"), color="0.8", linewidth=0.8, label="a batch")
+    dot = "." if len(points("batch_loss")[0]) == 1 else ""  # one point makes no line
+    upper.plot(*points("batch_loss"), color="0.8", linewidth=0.8, marker=dot, label="a batch")
     for axes, shown in ((upper, LOSSES), (middle, SCORES)):
-        for column, label in shown.items():
+        for column, (label, color) in shown.items():
             if points(column)[0]:
-                axes.plot(*points(column), marker=".", label=label)
+                axes.plot(*points(column), marker=".", clip_on=False, color=color, label=label)
     upper.set_ylabel("loss")
     middle.set_ylabel("score")
     middle.set_ylim(0, 1)
-    lower.plot(*points("learning_rate"), color="0.4")
+    lower.plot(*points("learning_rate"), color="0.4", marker=dot)
+    lower.set_xlim(0, max([float(row["epoch"]) for row in rows], default=1) * 1.01)
     lower.set_ylabel("learning rate")
     lower.set_xlabel("epoch")
     for axes in (axes for axes in (upper, middle) if axes.lines):

@@ -102,7 +102,7 @@ def _manifests(data: str | Path, recipe: Recipe) -> tuple[Manifest, Manifest | N
         raise DataError(f"{training.source}: {len(training.labels)} class ({training.labels[0]}); a classifier needs 2")
     if training.multilabel and recipe.training.label_smoothing:
         smoothing = f"training.label_smoothing is {recipe.training.label_smoothing:g}"
-        raise SettingError(f"{smoothing}; set it to 0 for data with several classes a video")
+        raise SettingError(f"{smoothing}; data with several classes a video need training.label_smoothing=0")
     if training.multilabel and recipe.probe is not None:
         raise SettingError("a probe needs data with one class a video; train with another recipe")
     training = training.subset(recipe.data.fraction, recipe.seed)
