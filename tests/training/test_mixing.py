@@ -59,7 +59,7 @@ def test_cutmix_targets_are_the_shares_of_pixels() -> None:
     assert len(sizes) > 20
 
 
-@pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])
+@pytest.mark.parametrize("alpha", [0.3, 0.6, 1.0])
 def test_shares_follow_the_beta_law(alpha: float) -> None:
     """Mean 1/2, variance 1 / (4 (2 alpha + 1)); seen where clip 0 got a partner."""
     torch.manual_seed(1)
