@@ -157,6 +157,12 @@ def test_a_head_has_the_command_that_runs_its_recipe(name: str) -> None:
     load_recipe(name, context.params["overrides"] or ())
 
 
+@pytest.mark.parametrize("name", named_recipes())
+def test_a_head_has_hardware_and_score(name: str) -> None:
+    head = " ".join(line.removeprefix("# ") for line in head_of(name))
+    assert re.search(r"Hardware: .* Score: (\d|published|none; not run by this project)", head) is not None
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_a_head_tells_hardware_and_whose_score_it_is(name: str) -> None:
     head = " ".join(line.removeprefix("# ") for line in head_of(name))

@@ -160,8 +160,10 @@ def test_videos_left_out_of_kept_features_are_still_counted(bars: Path, run: Pat
 
 def test_few_videos_choose_with_one_a_class(bars: Path, run: Path, tmp_path: Path) -> None:
     """Four of a class are fewer than the five of which a fifth is one."""
-    shutil.copytree(bars / "train", tmp_path / "data" / "train")
+    for split in ("train", "test"):
+        shutil.copytree(bars / split, tmp_path / "data" / split)
     result = fit(probe_recipe(), tmp_path / "data", tmp_path / "probe", init=run)
+    assert "8 videos to train on, none to watch" in (tmp_path / "probe" / "log.txt").read_text()
     assert result.epoch >= 1
     assert result.score in (0.0, 0.5, 1.0)
     for label in ("left", "right"):

@@ -195,7 +195,7 @@ def _explained(out: Path) -> Iterator[None]:
 def _probe(plan: Plan, log: Log, console: Console) -> FitResult:
     """Train heads on a frozen backbone; the features of a run that was stopped are used again."""
     chosen, left_out = run_probe(plan, log, console)
-    split = "val" if plan.watched and plan.watched.split == "val" else None
+    split = plan.watched.split if plan.watched else None
     return FitResult(plan.out / "model", chosen.epoch, chosen.top1, "top-1", split, _problems(left_out))
 
 

@@ -107,13 +107,14 @@ def _manifests(data: str | Path, recipe: Recipe) -> tuple[Manifest, Manifest | N
         raise SettingError("a probe needs data with one class a video; train with another recipe")
     training = training.subset(recipe.data.fraction, recipe.seed)
     splits = find_splits(data)
-    watched = next((split for split in ("val", "test") if split in splits), None)
+    candidates = ("val",) if recipe.probe is not None else ("val", "test")  # a probe watches only what chooses
+    watched = next((split for split in candidates if split in splits), None)
     if watched is None:
         return training, None
     watching = read_manifest(data, watched, quarantine=left_out)
     if watching.multilabel != training.multilabel:
-        kinds = ("one class a video", "several classes a video")
-        found, expected = kinds[watching.multilabel], kinds[training.multilabel]
+        names = ("one class a video", "several classes a video")
+        found, expected = names[watching.multilabel], names[training.multilabel]
         raise DataError(f"{watching.source}: has {found}, but {training.source} has {expected}")
     return training, watching.with_labels(training.labels)
 

@@ -49,7 +49,7 @@ def run_probe(plan: Plan, log: Log, console: Console) -> tuple[Chosen, list[Left
     found_here = torch.accelerator.current_accelerator() if torch.accelerator.is_available() else None
     device = (found_here or "cpu") if recipe.training.device == "auto" else recipe.training.device
     classifier = dataclasses.replace(plan.begun.classifier, model=plan.begun.classifier.model.to(device))
-    manifests = [plan.training, *([plan.watched] if plan.watched and plan.watched.split == "val" else [])]
+    manifests = [plan.training, *([plan.watched] if plan.watched else [])]
     found: list[Features] = []
     left_out: list[LeftOut] = []
     for manifest in manifests:
