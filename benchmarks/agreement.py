@@ -33,8 +33,11 @@ def main() -> None:
         found[name] = test(classifier, read_manifest(data, "test"), Data(), network=network, views=network.views)
         seconds = time.perf_counter() - began
         same = found[name].scores_BK.argmax(1) == found["fp32"].scores_BK.argmax(1)
-        print(f"{name}: {found[name].summary()}, {seconds:.1f} s; the best class of fp32 in {same.float().mean():.1%}; "
-              f"{network}", flush=True)  # fmt: skip
+        print(
+            f"{name}: {found[name].summary()}, {seconds:.1f} s; the best class of fp32 in {same.float().mean():.1%}; "
+            f"{network}",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":

@@ -96,8 +96,13 @@ class Card:
 
     def products(self, *shapes: tuple[int, int, int]) -> float:
         """bf16 FLOP/s of the products (n, k) x (k, m) one after the other."""
-        pairs = [(torch.randn(n, k, device=self.device, dtype=torch.bfloat16),
-                  torch.randn(k, m, device=self.device, dtype=torch.bfloat16)) for n, k, m in shapes]  # fmt: skip
+        pairs = [
+            (
+                torch.randn(n, k, device=self.device, dtype=torch.bfloat16),
+                torch.randn(k, m, device=self.device, dtype=torch.bfloat16),
+            )
+            for n, k, m in shapes
+        ]
         for a, b in pairs:
             torch.mm(a, b)
         calls = 20 if self.cuda else 1
@@ -185,9 +190,15 @@ def train(card: Card, size: str, classifier: Classifier, shape: Shape, rounds: i
         if options["compiled"] and not card.cuda:
             continue
         runs[name] = lambda options=options: run_ours(
-            size, shape.training, steps, "bf16-mixed", **options, frames=shape.frames, side=shape.side,
+            size,
+            shape.training,
+            steps,
+            "bf16-mixed",
+            **options,
+            frames=shape.frames,
+            side=shape.side,
             device=card.device.type,
-        )  # fmt: skip
+        )
     found: dict[str, Any] = {name: {"seconds": [], "gib": None} for name in runs}
     for _ in range(rounds):
         for name in list(runs):
@@ -243,23 +254,43 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
         own = card.products(*own_products(model, shape))
         for what, clips, factor, found in (
             ("inference", shape.inference, 1, infer(card, classifier, shape, arguments.rounds)),
-            ("training", shape.training, 3,
-             train(card, arguments.size, classifier, shape, arguments.rounds, arguments.steps)),
-        ):  # fmt: skip
+            (
+                "training",
+                shape.training,
+                3,
+                train(card, arguments.size, classifier, shape, arguments.rounds, arguments.steps),
+            ),
+        ):
             peak = statistics.median(peaks)
             for run, figures in found.items():
                 speed = clips / statistics.median(figures["seconds"])
                 beside = found.get(PEER)
-                rows.append({
-                    "model": name, "what": what, "name": run, "clips": clips, "clips_a_second": speed,
-                    "faster": None if beside is None else statistics.median(
-                        a / b for a, b in zip(beside["seconds"], figures["seconds"], strict=True)),
-                    "of_peak": speed * flops * factor / peak, "of_own_products": speed * flops * factor / own,
-                    "gib": figures["gib"],
-                })  # fmt: skip
+                rows.append(
+                    {
+                        "model": name,
+                        "what": what,
+                        "name": run,
+                        "clips": clips,
+                        "clips_a_second": speed,
+                        "faster": None
+                        if beside is None
+                        else statistics.median(
+                            a / b for a, b in zip(beside["seconds"], figures["seconds"], strict=True)
+                        ),
+                        "of_peak": speed * flops * factor / peak,
+                        "of_own_products": speed * flops * factor / own,
+                        "gib": figures["gib"],
+                    }
+                )
     place = torch.cuda.get_device_name(card.device) if card.cuda else "CPU"
-    return {"device": place, "torch": torch.__version__, "size": arguments.size, "rounds": arguments.rounds,
-            "peak_tflops": statistics.median(peaks) / 1e12, "rows": rows}  # fmt: skip
+    return {
+        "device": place,
+        "torch": torch.__version__,
+        "size": arguments.size,
+        "rounds": arguments.rounds,
+        "peak_tflops": statistics.median(peaks) / 1e12,
+        "rows": rows,
+    }
 
 
 def main() -> None:
@@ -281,10 +312,15 @@ def main() -> None:
     table = Table("model", "", "", "clips/s", "as fast", "of peak", "of own products", "GiB")
     for row in result["rows"]:
         table.add_row(
-            row["model"], row["what"], row["name"], f"{row['clips_a_second']:.1f}",
-            "" if row["faster"] is None else f"{row['faster']:.2f}", f"{row['of_peak']:.0%}",
-            f"{row['of_own_products']:.0%}", "" if row["gib"] is None else f"{row['gib']:.1f}",
-        )  # fmt: skip
+            row["model"],
+            row["what"],
+            row["name"],
+            f"{row['clips_a_second']:.1f}",
+            "" if row["faster"] is None else f"{row['faster']:.2f}",
+            f"{row['of_peak']:.0%}",
+            f"{row['of_own_products']:.0%}",
+            "" if row["gib"] is None else f"{row['gib']:.1f}",
+        )
     Console().print(table)
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=1) + "\n")

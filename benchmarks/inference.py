@@ -45,8 +45,15 @@ from timesformer.weights import Classifier
 from timesformer.weights.convert import save_as
 
 BASE = "transformers"
-OURS = [("eager", "fp32"), ("eager", "bf16"), ("eager", "int8"), ("openvino", "fp32"), ("openvino", "bf16"),
-        ("onnx", "fp32"), ("compile", "bf16")]  # fmt: skip
+OURS = [
+    ("eager", "fp32"),
+    ("eager", "bf16"),
+    ("eager", "int8"),
+    ("openvino", "fp32"),
+    ("openvino", "bf16"),
+    ("onnx", "fp32"),
+    ("compile", "bf16"),
+]
 
 
 class Plain(nn.Module):
@@ -116,8 +123,9 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     times: dict[str, list[float]] = {name: [] for name in runs}
     limits: dict[str, list[float]] = {}
     products = inference_products(settings, clip.shape)
-    pieces = {run.precision: Limits(products, run.precision, clip.device) for run in runs.values()
-              if isinstance(run, Engine)}  # fmt: skip
+    pieces = {
+        run.precision: Limits(products, run.precision, clip.device) for run in runs.values() if isinstance(run, Engine)
+    }
 
     with torch.inference_mode():
         reference = classifier.model(normalise(clip, classifier.preprocessing))
@@ -130,14 +138,26 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for name, run in runs.items():
         ratio = statistics.median(base / own for base, own in zip(times[BASE], times[name], strict=True))
-        row: dict[str, Any] = {"name": name, "seconds": statistics.median(times[name]), "ratio": ratio,
-                               "difference": differences[name]}  # fmt: skip
+        row: dict[str, Any] = {
+            "name": name,
+            "seconds": statistics.median(times[name]),
+            "ratio": ratio,
+            "difference": differences[name],
+        }
         if isinstance(run, Engine):
             pairs = zip(limits[run.precision], times[name], strict=True)
             row["products"] = statistics.median(limit / own for limit, own in pairs)
         rows.append(row)
-    return {"size": arguments.size, "frames": arguments.frames, "side": arguments.side, "threads": arguments.threads,
-            "clock": arguments.clock, "rounds": arguments.rounds, "torch": torch.__version__, "rows": rows}  # fmt: skip
+    return {
+        "size": arguments.size,
+        "frames": arguments.frames,
+        "side": arguments.side,
+        "threads": arguments.threads,
+        "clock": arguments.clock,
+        "rounds": arguments.rounds,
+        "torch": torch.__version__,
+        "rows": rows,
+    }
 
 
 def main() -> None:

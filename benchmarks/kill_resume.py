@@ -26,16 +26,40 @@ import torch
 from timesformer.data.motion import write_motion_data
 
 SETTINGS = (
-    "model.width=32", "model.depth=2", "model.heads=2", "model.dropout=0.1", "model.drop_path=0.2",
-    "augmentation.random_ops=2", "augmentation.erasing=0.3", "augmentation.mixup=0.3", "augmentation.repeats=2",
-    "training.epochs=4", "training.batch_size=8", "training.accumulate=2", "training.ema=0.9",
-    "training.checkpoint_steps=2", "training.device=cpu", "data.workers=2",
-)  # fmt: skip
+    "model.width=32",
+    "model.depth=2",
+    "model.heads=2",
+    "model.dropout=0.1",
+    "model.drop_path=0.2",
+    "augmentation.random_ops=2",
+    "augmentation.erasing=0.3",
+    "augmentation.mixup=0.3",
+    "augmentation.repeats=2",
+    "training.epochs=4",
+    "training.batch_size=8",
+    "training.accumulate=2",
+    "training.ema=0.9",
+    "training.checkpoint_steps=2",
+    "training.device=cpu",
+    "data.workers=2",
+)
 
 
 def command(data: Path, out: Path, *more: str) -> list[str]:
-    return [sys.executable, "-m", "timesformer", "train", "--data", str(data), "--recipe", "demo", "--out", str(out),
-            *more, *SETTINGS]  # fmt: skip
+    return [
+        sys.executable,
+        "-m",
+        "timesformer",
+        "train",
+        "--data",
+        str(data),
+        "--recipe",
+        "demo",
+        "--out",
+        str(out),
+        *more,
+        *SETTINGS,
+    ]
 
 
 def run(words: list[str], limit: float | None = None) -> bool:
@@ -55,19 +79,26 @@ def run(words: list[str], limit: float | None = None) -> bool:
 def unequal(first: Any, second: Any, name: str) -> list[str]:
     """Names of what differs between two checkpoints."""
     if isinstance(first, dict) and isinstance(second, dict):
-        return [found for key in {**first, **second}
-                for found in unequal(first.get(key), second.get(key), f"{name}.{key}")]  # fmt: skip
+        return [
+            found for key in {**first, **second} for found in unequal(first.get(key), second.get(key), f"{name}.{key}")
+        ]
     if isinstance(first, list | tuple) and isinstance(second, list | tuple) and len(first) == len(second):
-        return [found for number, (one, two) in enumerate(zip(first, second, strict=True))
-                for found in unequal(one, two, f"{name}.{number}")]  # fmt: skip
+        return [
+            found
+            for number, (one, two) in enumerate(zip(first, second, strict=True))
+            for found in unequal(one, two, f"{name}.{number}")
+        ]
     same = torch.equal(first, second) if isinstance(first, torch.Tensor) else first == second
     return [] if same else [name]
 
 
 def differences(whole: Path, torn: Path) -> list[str]:
     """What the two finished runs do not have in common, but for times."""
-    found = [name for name in ("model/model.safetensors", "model/config.json", "logs/metrics.csv")
-             if (whole / name).read_bytes() != (torn / name).read_bytes()]  # fmt: skip
+    found = [
+        name
+        for name in ("model/model.safetensors", "model/config.json", "logs/metrics.csv")
+        if (whole / name).read_bytes() != (torn / name).read_bytes()
+    ]
     one, two = (torch.load(folder / "checkpoints" / "last.ckpt", weights_only=True) for folder in (whole, torn))
     parts = ("state_dict", "optimizer_states", "lr_schedulers", "sums", "global_step", "epoch")
     return found + [name for part in parts for name in unequal(one[part], two[part], part)]

@@ -57,8 +57,13 @@ def ridge(data: Path, *, blind: bool) -> float:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("schemes", nargs="*", default=["divided_space_time", "space_only"], metavar="SCHEME",
-                        help=f"any of {', '.join(SCHEMES)}")  # fmt: skip
+    parser.add_argument(
+        "schemes",
+        nargs="*",
+        default=["divided_space_time", "space_only"],
+        metavar="SCHEME",
+        help=f"any of {', '.join(SCHEMES)}",
+    )
     parser.add_argument("--out", type=Path, default=Path("runs/motion_schemes"))
     arguments = parser.parse_args()
     data = arguments.out / "data"

@@ -47,8 +47,10 @@ def peer(weights: str, videos: list[str]) -> dict[str, Any]:
 
         def postprocess(self, outputs: Any, top_k: int = 5, function_to_apply: Any = None) -> Any:
             scores, numbers = outputs.logits.softmax(1).mean(0).topk(top_k)
-            return [(self.model.config.id2label[number], score)
-                    for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)]  # fmt: skip
+            return [
+                (self.model.config.id2label[number], score)
+                for number, score in zip(numbers.tolist(), scores.tolist(), strict=True)
+            ]
 
     name = pipeline("video-classification", model=weights, pipeline_class=ThreeCrops, device="cpu")
     name(videos[0])
@@ -119,11 +121,21 @@ def save(folder: Path, size: Any) -> dict[str, Path]:
     from timesformer.weights.convert import save_as
 
     classifier = random_classifier(ModelSettings(size=size, num_frames=FRAMES, image_size=SIDE, num_classes=400))
-    places = {which: save_as(classifier, folder / which, kind)
-              for which, kind in (("peer", "huggingface"), ("ours", "native"))}  # fmt: skip
-    processor = {"image_processor_type": "VideoMAEImageProcessor", "do_resize": True, "size": {"shortest_edge": SIDE},
-                 "do_center_crop": True, "crop_size": {"height": SIDE, "width": SIDE}, "do_rescale": True,
-                 "do_normalize": True, "image_mean": [0.45] * 3, "image_std": [0.225] * 3}  # fmt: skip
+    places = {
+        which: save_as(classifier, folder / which, kind)
+        for which, kind in (("peer", "huggingface"), ("ours", "native"))
+    }
+    processor = {
+        "image_processor_type": "VideoMAEImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": SIDE},
+        "do_center_crop": True,
+        "crop_size": {"height": SIDE, "width": SIDE},
+        "do_rescale": True,
+        "do_normalize": True,
+        "image_mean": [0.45] * 3,
+        "image_std": [0.225] * 3,
+    }
     (folder / "peer" / "preprocessor_config.json").write_text(json.dumps(processor))
     return places
 
@@ -151,8 +163,11 @@ def main() -> None:
             for which in rows:
                 rows[which].append(measured(which, Path(folder) / which, videos))
                 found = rows[which][-1]
-                print(f"round {number + 1}, {which}: {arguments.videos / found['seconds']:.3f} videos/s, "
-                      f"{found['memory'] / 2**20:.0f} MiB {found.get('engine', '')}", flush=True)  # fmt: skip
+                print(
+                    f"round {number + 1}, {which}: {arguments.videos / found['seconds']:.3f} videos/s, "
+                    f"{found['memory'] / 2**20:.0f} MiB {found.get('engine', '')}",
+                    flush=True,
+                )
     pairs = list(zip(rows["peer"], rows["ours"], strict=True))
     same = statistics.mean(
         a[0][0] == b[0][0] for one, two in pairs for a, b in zip(one["answers"], two["answers"], strict=True)

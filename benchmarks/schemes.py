@@ -31,8 +31,9 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--size", default="base")
     parser.add_argument("--precision", default="auto")
-    parser.add_argument("--schemes", nargs="+", choices=get_args(Scheme),
-                        default=["joint_space_time", "sparse_local_global", "axial"])  # fmt: skip
+    parser.add_argument(
+        "--schemes", nargs="+", choices=get_args(Scheme), default=["joint_space_time", "sparse_local_global", "axial"]
+    )
     given = parser.parse_args()
     small = torch.randint(0, 256, (1, 3, 2, 32, 32), dtype=torch.uint8)  # what the engines are checked with
     clip = torch.randint(0, 256, (1, 3, given.frames, given.side, given.side), dtype=torch.uint8)
@@ -59,8 +60,10 @@ def main() -> None:
         table.add_row(scheme, *(f"{value:.3g}" for value in Spread.of(own)), f"{ratio:.2f}")
     engine = next(iter(engines.values()))
     console = Console()
-    console.print(f"{given.size}, {given.frames} x {given.side} x {given.side}, batch 1, {engine.engine} "
-                  f"{engine.precision}, {torch.get_num_threads()} threads, {given.rounds} rounds")  # fmt: skip
+    console.print(
+        f"{given.size}, {given.frames} x {given.side} x {given.side}, batch 1, {engine.engine} "
+        f"{engine.precision}, {torch.get_num_threads()} threads, {given.rounds} rounds"
+    )
     console.print(table)
 
 

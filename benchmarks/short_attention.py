@@ -40,8 +40,10 @@ def main() -> None:
     for shape in SHAPES:
         sequences, heads, tokens, channels = shape
         for dtype in (torch.float32, torch.bfloat16):
-            q, k, v = (torch.randn(sequences, tokens, heads, channels, dtype=dtype).transpose(1, 2).requires_grad_()
-                       for _ in range(3))  # fmt: skip
+            q, k, v = (
+                torch.randn(sequences, tokens, heads, channels, dtype=dtype).transpose(1, 2).requires_grad_()
+                for _ in range(3)
+            )
             ways = (F.scaled_dot_product_attention, products)
             times: list[list[tuple[float, float]]] = [[], []]
             for _ in range(RUNS):

@@ -42,10 +42,15 @@ def run_peer(size: str, clips: int, steps: int) -> list[float]:
     from timesformer.config import SIZES
 
     width, depth, heads = SIZES[size]  # type: ignore[index]
-    model = TimesformerForVideoClassification(TimesformerConfig(
-        num_labels=CLASSES, hidden_size=width, num_hidden_layers=depth, num_attention_heads=heads,
-        intermediate_size=4 * width,
-    )).train()  # fmt: skip
+    model = TimesformerForVideoClassification(
+        TimesformerConfig(
+            num_labels=CLASSES,
+            hidden_size=width,
+            num_hidden_layers=depth,
+            num_attention_heads=heads,
+            intermediate_size=4 * width,
+        )
+    ).train()
     optimizer = torch.optim.AdamW(model.parameters(), 1e-4, fused=True)
     pixels, labels = torch.randn(clips, 8, 3, 224, 224), torch.arange(clips)
     times = []
@@ -59,8 +64,18 @@ def run_peer(size: str, clips: int, steps: int) -> list[float]:
     return times
 
 
-def run_ours(size: str, clips: int, steps: int, precision: str, recompute: str, *, compiled: bool = False,
-             frames: int = 8, side: int = 224, device: str = "cpu") -> list[float]:  # fmt: skip
+def run_ours(
+    size: str,
+    clips: int,
+    steps: int,
+    precision: str,
+    recompute: str,
+    *,
+    compiled: bool = False,
+    frames: int = 8,
+    side: int = 224,
+    device: str = "cpu",
+) -> list[float]:
     """Seconds of each step of the package."""
     from lightning.pytorch.callbacks import Checkpoint
     from torch.utils.data import DataLoader
@@ -88,13 +103,21 @@ def run_ours(size: str, clips: int, steps: int, precision: str, recompute: str, 
             self.times.append(end - self.begin)
             self.begin = end
 
-    recipe = Recipe.model_validate({
-        "model": {"size": size, "num_frames": frames, "image_size": side},
-        "augmentation": {"short_side": [side, side]},
-        "optimizer": {"name": "adamw", "clip_gradient": 1.0, "schedule": "constant"},
-        "training": {"device": device, "epochs": 1, "batch_size": clips, "precision": precision,
-                     "checkpoint_activations": recompute, "compile": compiled},
-    })  # fmt: skip
+    recipe = Recipe.model_validate(
+        {
+            "model": {"size": size, "num_frames": frames, "image_size": side},
+            "augmentation": {"short_side": [side, side]},
+            "optimizer": {"name": "adamw", "clip_gradient": 1.0, "schedule": "constant"},
+            "training": {
+                "device": device,
+                "epochs": 1,
+                "batch_size": clips,
+                "precision": precision,
+                "checkpoint_activations": recompute,
+                "compile": compiled,
+            },
+        }
+    )
     labels = tuple(map(str, range(CLASSES)))
     videos = tuple(LabelledVideo(Path(f"{number}.mp4"), (number,)) for number in range(clips))
     manifest = Manifest(Path("none"), Path("none"), "train", labels, videos)
@@ -135,13 +158,15 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     rows = []
     for name in names:
         pairs = list(zip(found[PEER], found[name], strict=True))
-        rows.append({
-            "name": name,
-            "seconds": statistics.median(own["seconds"] for own in found[name]),
-            "mib": statistics.median(own["mib"] for own in found[name]),
-            "faster": statistics.median(peer["seconds"] / own["seconds"] for peer, own in pairs),
-            "memory": statistics.median(own["mib"] / peer["mib"] for peer, own in pairs),
-        })  # fmt: skip
+        rows.append(
+            {
+                "name": name,
+                "seconds": statistics.median(own["seconds"] for own in found[name]),
+                "mib": statistics.median(own["mib"] for own in found[name]),
+                "faster": statistics.median(peer["seconds"] / own["seconds"] for peer, own in pairs),
+                "memory": statistics.median(own["mib"] / peer["mib"] for peer, own in pairs),
+            }
+        )
     kept = ("size", "clips", "rounds", "warm", "steps", "threads")
     return {key: getattr(arguments, key) for key in kept} | {"torch": torch.__version__, "rows": rows}
 
@@ -165,8 +190,9 @@ def main() -> None:
     result = measure(arguments)
     table = Table("", "s a step", "as fast", "peak MiB", "memory", title=f"ratios to {PEER}")
     for row in result["rows"]:
-        table.add_row(row["name"], f"{row['seconds']:.2f}", f"{row['faster']:.2f}", f"{row['mib']:.0f}",
-                      f"{row['memory']:.2f}")  # fmt: skip
+        table.add_row(
+            row["name"], f"{row['seconds']:.2f}", f"{row['faster']:.2f}", f"{row['mib']:.0f}", f"{row['memory']:.2f}"
+        )
     Console().print(table)
     if arguments.out:
         arguments.out.write_text(json.dumps(result, indent=1) + "\n")

@@ -38,8 +38,15 @@ def motion(run: Path, out: Path) -> None:
                 for spine in axis.spines.values():
                     spine.set(visible=frame == FRAMES // 2, color="#f5f5f5", linewidth=2.5)
             row[0].set_ylabel(label.replace("_", "-\n"), rotation=0, ha="right", va="center", fontsize=10)
-            row[-1].text(1.08, 0.5, f"{best.label.replace('_', '-')}\n{best.score:.3f}", transform=row[-1].transAxes,
-                         va="center", fontsize=10, color="#2a7f3e" if best.label == label else "#b3261e")  # fmt: skip
+            row[-1].text(
+                1.08,
+                0.5,
+                f"{best.label.replace('_', '-')}\n{best.score:.3f}",
+                transform=row[-1].transAxes,
+                va="center",
+                fontsize=10,
+                color="#2a7f3e" if best.label == label else "#b3261e",
+            )
     for axis, frame in zip(axes[0], COLUMNS, strict=True):
         axis.set_title("the same frame\nin all eight" if frame == FRAMES // 2 else f"frame {frame}", fontsize=9)
     axes[0][0].text(-0.08, 1.12, "class", transform=axes[0][0].transAxes, ha="right", fontsize=10, weight="bold")

@@ -17,11 +17,19 @@ settings.register_profile("no deadline", deadline=None)  # a busy machine is no 
 settings.load_profile("no deadline")
 
 SMALL = (
-    "model.width=32", "model.depth=1", "model.heads=2", "model.num_frames=4", "model.image_size=16",
+    "model.width=32",
+    "model.depth=1",
+    "model.heads=2",
+    "model.num_frames=4",
+    "model.image_size=16",
     "augmentation.short_side=[16, 20]",
-    "training.epochs=4", "training.batch_size=4", "training.device=cpu", "data.workers=0",
-    "optimizer.scale_learning_rate=none", "optimizer.warmup_epochs=0.5",
-)  # fmt: skip
+    "training.epochs=4",
+    "training.batch_size=4",
+    "training.device=cpu",
+    "data.workers=0",
+    "optimizer.scale_learning_rate=none",
+    "optimizer.warmup_epochs=0.5",
+)
 
 
 def moving_bar(direction: int, number: int, frames: int = 10) -> Tensor:

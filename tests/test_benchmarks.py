@@ -35,10 +35,14 @@ def test_throughput_of_a_card(gpu: Any, tmp_path: Path, monkeypatch: pytest.Monk
     found = json.loads(out.read_text())
     rows = {(row["what"], row["name"]): row for row in found["rows"]}
     assert set(rows) == {
-        ("inference", gpu.PEER), ("inference", "transformers, bf16"), ("inference", "ours, eager, fp32"),
-        ("training", gpu.PEER), ("training", "transformers, bf16"), ("training", "ours, bf16"),
+        ("inference", gpu.PEER),
+        ("inference", "transformers, bf16"),
+        ("inference", "ours, eager, fp32"),
+        ("training", gpu.PEER),
+        ("training", "transformers, bf16"),
+        ("training", "ours, bf16"),
         ("training", "ours, bf16, cheap"),
-    }  # fmt: skip
+    }
     model = gpu.TimeSformer(size="tiny", num_frames=2, image_size=32)
     flops = 2 * gpu.count_cost(model.settings).macs
     for (what, _), row in rows.items():

@@ -18,9 +18,16 @@ from timesformer.settings import Settings, make
 def test_overrides_are_read_as_yaml() -> None:
     recipe = load_recipe(
         "demo",
-        ["seed=7", "training.epochs=2", "optimizer.learning_rate=1e-4", "augmentation.short_side=[40, 48]",
-         "preprocessing.sampling.fps=null", "model.scheme=axial", "augmentation.flip=true"],
-    )  # fmt: skip
+        [
+            "seed=7",
+            "training.epochs=2",
+            "optimizer.learning_rate=1e-4",
+            "augmentation.short_side=[40, 48]",
+            "preprocessing.sampling.fps=null",
+            "model.scheme=axial",
+            "augmentation.flip=true",
+        ],
+    )
     assert (recipe.seed, recipe.training.epochs, recipe.optimizer.learning_rate) == (7, 2, 1e-4)
     assert (recipe.augmentation.short_side, recipe.augmentation.flip) == ((40, 48), True)
     assert (recipe.preprocessing.sampling.fps, recipe.model.scheme) == (None, "axial")
@@ -73,7 +80,7 @@ REFUSED = {
     "model.=tiny": r"no setting named 'model\.'",
     "data.max_bad_share=5": r"data\.max_bad_share is 5, should be less than or equal to 1",
     "preprocessing.sampling=segments": r"'preprocessing\.sampling' is a group of settings, .*: method, rate, fps",
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("overrides", REFUSED)
@@ -124,9 +131,17 @@ def test_overrides_go_before_the_file_and_later_ones_before_earlier(tmp_path: Pa
 
 
 def test_values_survive_being_written_to_the_last_bit(tmp_path: Path) -> None:
-    overrides = ["optimizer.learning_rate=1.2345678901234567e-05", "model.norm_epsilon=1e-12", "seed=4294967295",
-                 "optimizer.steps=[0.1, 11, 1e3]", "preprocessing.mean=[0.1, 0.2, 0.3]", "model.heads=8",
-                 "optimizer.clip_gradient=null", "preprocessing.sampling.method=cover", "data.workers=0"]  # fmt: skip
+    overrides = [
+        "optimizer.learning_rate=1.2345678901234567e-05",
+        "model.norm_epsilon=1e-12",
+        "seed=4294967295",
+        "optimizer.steps=[0.1, 11, 1e3]",
+        "preprocessing.mean=[0.1, 0.2, 0.3]",
+        "model.heads=8",
+        "optimizer.clip_gradient=null",
+        "preprocessing.sampling.method=cover",
+        "data.workers=0",
+    ]
     recipe = load_recipe("demo", overrides)
     assert recipe.optimizer.learning_rate == 1.2345678901234567e-05
     assert recipe.optimizer.steps == (0.1, 11, 1000)

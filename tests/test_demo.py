@@ -12,8 +12,16 @@ from rich.console import Console
 import timesformer
 from timesformer.demo import MARKER, run_demo
 
-SMALL = ("model.width=32", "model.depth=1", "model.heads=2", "model.num_frames=4", "training.epochs=1",
-         "optimizer.warmup_epochs=0.5", "training.device=cpu", "data.workers=0")  # fmt: skip
+SMALL = (
+    "model.width=32",
+    "model.depth=1",
+    "model.heads=2",
+    "model.num_frames=4",
+    "training.epochs=1",
+    "optimizer.warmup_epochs=0.5",
+    "training.device=cpu",
+    "data.workers=0",
+)
 
 
 def test_what_the_demo_prints_lies_in_its_folder(tmp_path: Path) -> None:

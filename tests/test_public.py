@@ -69,7 +69,10 @@ def test_the_wheel_has_what_is_no_python_too(tmp_path: Path) -> None:
     wheel = next(WheelBuilder(str(root)).build(directory=str(tmp_path), versions=["standard"]))
     names = set(zipfile.ZipFile(wheel).namelist())
     source = root / "src"
-    tracked = {path.relative_to(source).as_posix() for path in (source / "timesformer").rglob("*")
-               if path.is_file() and path.suffix in (".py", ".yaml", ".txt", ".typed")}  # fmt: skip
+    tracked = {
+        path.relative_to(source).as_posix()
+        for path in (source / "timesformer").rglob("*")
+        if path.is_file() and path.suffix in (".py", ".yaml", ".txt", ".typed")
+    }
     assert {"timesformer/py.typed", "timesformer/recipes/demo.yaml", "timesformer/weights/kinetics400.txt"} <= tracked
     assert {name for name in names if name.startswith("timesformer/")} == tracked

@@ -29,11 +29,21 @@ from timesformer.weights.native import save_native
 ROOT = Path(__file__).parent.parent
 PROBES = [name for name in named_recipes() if load_recipe(name).probe is not None]
 
-HR = ("model.image_size=448", "model.num_frames=16", "preprocessing.sampling.rate=16",
-      "augmentation.short_side=[448, 512]", "training.batch_size=1", "training.accumulate=64")  # fmt: skip
+HR = (
+    "model.image_size=448",
+    "model.num_frames=16",
+    "preprocessing.sampling.rate=16",
+    "augmentation.short_side=[448, 512]",
+    "training.batch_size=1",
+    "training.accumulate=64",
+)
 L = ("model.num_frames=96", "preprocessing.sampling.rate=4", "training.batch_size=1", "training.accumulate=64")
-SSV2 = ("preprocessing.sampling.method=segments", "preprocessing.sampling.fps=null", "augmentation.flip=false",
-        "augmentation.short_side_law=inverse_uniform")  # fmt: skip
+SSV2 = (
+    "preprocessing.sampling.method=segments",
+    "preprocessing.sampling.fps=null",
+    "augmentation.flip=false",
+    "augmentation.short_side_law=inverse_uniform",
+)
 COVER = "preprocessing.sampling.method=cover"
 
 
@@ -51,8 +61,14 @@ PUBLISHED = {
     "k400-joint": Published(("model.scheme=joint_space_time",), (77.4,)),
     "k400-space-only": Published(("model.scheme=space_only",), (76.9,)),
     "k400-mmaction2": Published(
-        ("preprocessing.mean=[0.5, 0.5, 0.5]", "preprocessing.std=[0.5, 0.5, 0.5]", "preprocessing.sampling.fps=null",
-         "preprocessing.sampling.rate=28.125", "optimizer.steps=[5, 10]", "optimizer.clip_gradient=40"),
+        (
+            "preprocessing.mean=[0.5, 0.5, 0.5]",
+            "preprocessing.std=[0.5, 0.5, 0.5]",
+            "preprocessing.sampling.fps=null",
+            "preprocessing.sampling.rate=28.125",
+            "optimizer.steps=[5, 10]",
+            "optimizer.clip_gradient=40",
+        ),
         (77.69, 93.45),
     ),
     "k600-base": Published((), (79.1, 94.4)),
@@ -70,7 +86,7 @@ PUBLISHED = {
     ),
     "howto100m-64": Published((*L, COVER, "model.num_frames=64", "preprocessing.sampling.rate=32"), (62.2,)),
     "howto100m-96": Published((*L, COVER, "preprocessing.sampling.rate=32"), (62.6,)),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", named_recipes())
@@ -201,10 +217,18 @@ def shrunken(name: str) -> Recipe:
     low, high = (math.ceil(side * size / model.image_size) for side in (low, high))
     return load_recipe(
         name,
-        ["model.width=32", "model.depth=2", "model.heads=2", f"model.image_size={size}",
-         f"augmentation.short_side=[{low}, {high}]", "training.epochs=1", "training.device=cpu", "data.workers=0",
-         f"optimizer.warmup_epochs={min(recipe.optimizer.warmup_epochs, 0.9)}"],
-    )  # fmt: skip
+        [
+            "model.width=32",
+            "model.depth=2",
+            "model.heads=2",
+            f"model.image_size={size}",
+            f"augmentation.short_side=[{low}, {high}]",
+            "training.epochs=1",
+            "training.device=cpu",
+            "data.workers=0",
+            f"optimizer.warmup_epochs={min(recipe.optimizer.warmup_epochs, 0.9)}",
+        ],
+    )
 
 
 class Step(NamedTuple):

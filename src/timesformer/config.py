@@ -104,9 +104,10 @@ class Sampling(Settings):
     """Which frames of a video make a clip; see `timesformer.video.sampling` for the picture."""
 
     method: SamplingMethod = Field(
-        "span", description="span: frames spread over num_frames x rate; segments: one frame in each of num_frames "
-        "equal segments; cover: non-overlapping spans over the whole video"
-    )  # fmt: skip
+        "span",
+        description="span: frames spread over num_frames x rate; segments: one frame in each of num_frames "
+        "equal segments; cover: non-overlapping spans over the whole video",
+    )
     rate: float = Field(32, gt=0, description="frames between two frames of a clip (span and cover)")
     fps: float | None = Field(
         None, gt=0, description="frame rate that `rate` counts in; null counts the video's frames"
@@ -212,9 +213,10 @@ class Training(Settings):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field("auto", description="auto takes a GPU where there is one")
     strategy: Literal["ddp", "fsdp"] = Field("ddp", description="how several processes share the work")
     checkpoint_activations: Recompute = Field(
-        "none", description="what the backward pass computes again to save memory: none, what is cheap (norms, GELU, "
-        "attention of few keys), or whole blocks"
-    )  # fmt: skip
+        "none",
+        description="what the backward pass computes again to save memory: none, what is cheap (norms, GELU, "
+        "attention of few keys), or whole blocks",
+    )
     compile: bool = Field(False, description="compile the network with torch.compile")
     deterministic: bool = Field(False, description="refuse operations whose result may differ from run to run")
     watch_every: int = Field(1, gt=0, description="epochs from one that is watched to the next; the last one always is")
@@ -250,9 +252,16 @@ NOT_OF_PROBES = {
     "augmentation": ("repeats", "time_scale", "random_ops", "affine", "erasing", "mixup", "cutmix"),
     "optimizer": ("learning_rate", "layer_decay", "decay_all", "clip_gradient"),
     "training": (
-        "accumulate", "balance", "ema", "compile", "deterministic", "watch_every", "checkpoint_steps", "loggers",
+        "accumulate",
+        "balance",
+        "ema",
+        "compile",
+        "deterministic",
+        "watch_every",
+        "checkpoint_steps",
+        "loggers",
     ),
-}  # fmt: skip
+}
 
 
 class Recipe(Settings):

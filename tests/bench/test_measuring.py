@@ -25,8 +25,16 @@ SMALL = ModelSettings(size="tiny", depth=2, num_frames=2, image_size=32, num_cla
 
 def test_a_model_of_ones_own_at_another_shape() -> None:
     rounds: list[None] = []
-    found = measure_model(random_classifier(SMALL), frames=4, image_size=48, batch=2, precision="fp32", rounds=3,
-                          device="cpu", on_round=lambda: rounds.append(None))  # fmt: skip
+    found = measure_model(
+        random_classifier(SMALL),
+        frames=4,
+        image_size=48,
+        batch=2,
+        precision="fp32",
+        rounds=3,
+        device="cpu",
+        on_round=lambda: rounds.append(None),
+    )
     speed = found.speed
     assert (found.engine, found.precision, found.device, len(rounds)) == ("eager", "fp32", "cpu", 3)
     assert speed.clips == (2, 3, 4, 48, 48)
@@ -37,14 +45,17 @@ def test_a_model_of_ones_own_at_another_shape() -> None:
     assert found.as_dict()["seconds"]["median"] == speed.seconds.median
 
 
-@pytest.mark.parametrize(("options", "message"), [
-    ({"size": "large"}, "size is large, but the weights tell their own"),
-    ({"scheme": "axial"}, "scheme is axial, but the weights tell their own"),
-    ({"batch": 0}, "batch is 0: at least 1"),
-    ({"frames": 0}, "frames is 0: at least 1"),
-    ({"image_size": 40}, "height and width must be multiples of the patch size 16"),
-    ({"engine": "torch"}, "engine is 'torch': one of"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"size": "large"}, "size is large, but the weights tell their own"),
+        ({"scheme": "axial"}, "scheme is axial, but the weights tell their own"),
+        ({"batch": 0}, "batch is 0: at least 1"),
+        ({"frames": 0}, "frames is 0: at least 1"),
+        ({"image_size": 40}, "height and width must be multiples of the patch size 16"),
+        ({"engine": "torch"}, "engine is 'torch': one of"),
+    ],
+)
 def test_what_a_model_refuses(options: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         measure_model(random_classifier(SMALL), device="cpu", **options)
@@ -83,8 +94,18 @@ def test_a_measured_step() -> None:
 @pytest.mark.parametrize(("limit", "passes"), [(60.0, 3), (0.0, 1)])
 @pytest.mark.parametrize("train", [False, True])
 def test_a_point_has_as_many_passes_as_time_allows(limit: float, passes: int, train: bool) -> None:
-    found = measure_point(SMALL.model_dump(mode="json"), batch=1, rounds=3, train=train, checkpoint_activations="none",
-                          engine="auto", precision="fp32", device="cpu", seconds=limit, memory_limit=None)  # fmt: skip
+    found = measure_point(
+        SMALL.model_dump(mode="json"),
+        batch=1,
+        rounds=3,
+        train=train,
+        checkpoint_activations="none",
+        engine="auto",
+        precision="fp32",
+        device="cpu",
+        seconds=limit,
+        memory_limit=None,
+    )
     assert found["passes"] == passes
     assert found["seconds_low"] <= found["seconds"] <= found["seconds_high"]
     assert found["ran"] == f"{'fp32' if train else 'eager fp32'}, cpu, {torch.get_num_threads()} threads"
@@ -92,8 +113,16 @@ def test_a_point_has_as_many_passes_as_time_allows(limit: float, passes: int, tr
 
 def test_videos(bars: Path, tmp_path: Path) -> None:
     (tmp_path / "broken.mp4").write_bytes(b"no video")
-    found = measure_videos([bars / "val", tmp_path / "broken.mp4"], frames=4, image_size=24, sampling="cover", rate=1,
-                           crops=1, workers=0, rounds=2)  # fmt: skip
+    found = measure_videos(
+        [bars / "val", tmp_path / "broken.mp4"],
+        frames=4,
+        image_size=24,
+        sampling="cover",
+        rate=1,
+        crops=1,
+        workers=0,
+        rounds=2,
+    )
     assert (found.videos, found.clips) == (4, 12)  # 10 frames are 3 clips of 4
     assert found.opening + found.decoding + found.resizing + found.cropping == pytest.approx(1)
     assert min(found.opening, found.decoding, found.resizing, found.cropping) > 0

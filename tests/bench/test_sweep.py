@@ -17,8 +17,14 @@ from timesformer.errors import DataError, SettingError
 from timesformer.model.cost import count_cost
 from timesformer.settings import make
 
-VALUES: dict[str, Any] = {"size": "tiny", "schemes": ("space_only", "joint_space_time"), "sizes": (32, 64, 96),
-                          "frame_counts": (2, 4), "memory_limit": 8.0, "time_limit": 60.0}  # fmt: skip
+VALUES: dict[str, Any] = {
+    "size": "tiny",
+    "schemes": ("space_only", "joint_space_time"),
+    "sizes": (32, 64, 96),
+    "frame_counts": (2, 4),
+    "memory_limit": 8.0,
+    "time_limit": 60.0,
+}
 counted = functools.cache(count_cost)
 JOINT_64 = Point("joint_space_time", 2, 64)
 
@@ -43,8 +49,14 @@ class Fake:
         if point in self.ends:
             raise EndedError(self.ends[point], "the fake says so")
         seconds = point.frames * point.image_size / 100
-        return {"seconds": seconds, "seconds_low": seconds, "seconds_high": seconds, "passes": 3,
-                "memory": point.frames * 10**9, "ran": "fake"}  # fmt: skip
+        return {
+            "seconds": seconds,
+            "seconds_low": seconds,
+            "seconds_high": seconds,
+            "passes": 3,
+            "memory": point.frames * 10**9,
+            "ran": "fake",
+        }
 
 
 @pytest.fixture
@@ -66,16 +78,22 @@ def test_points_come_once_and_the_small_first() -> None:
     assert len(Sweep().points()) == 35
 
 
-@pytest.mark.parametrize(("changes", "message"), [
-    ({"sizes": (32, 40)}, "bench cost: space_only, 2 x 40 x 40: image_size 40 is not a multiple of patch_size 16"),
-    ({"schemes": ("spiral",)}, "bench cost: schemes.0 is 'spiral', should be 'space_only', 'joint_space_time'"),
-    ({"sizes": ()}, "bench cost: sizes is"),
-    ({"frame_counts": (8, 8)}, "bench cost: frame_counts: 8, 8: each may come once"),
-    ({"frame_counts": ("0",)}, "bench cost: frame_counts.0 is '0', should be greater than 0"),
-    ({"time_limit": 0}, "bench cost: time_limit is 0, should be greater than 0"),
-    ({"checkpoint_activations": "cheap"}, "bench cost: checkpoint_activations is for training steps: train is off"),
-    ({"train": True, "engine": "onnx"}, "bench cost: engine onnx, precision auto: a training step runs as torch does"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"sizes": (32, 40)}, "bench cost: space_only, 2 x 40 x 40: image_size 40 is not a multiple of patch_size 16"),
+        ({"schemes": ("spiral",)}, "bench cost: schemes.0 is 'spiral', should be 'space_only', 'joint_space_time'"),
+        ({"sizes": ()}, "bench cost: sizes is"),
+        ({"frame_counts": (8, 8)}, "bench cost: frame_counts: 8, 8: each may come once"),
+        ({"frame_counts": ("0",)}, "bench cost: frame_counts.0 is '0', should be greater than 0"),
+        ({"time_limit": 0}, "bench cost: time_limit is 0, should be greater than 0"),
+        ({"checkpoint_activations": "cheap"}, "bench cost: checkpoint_activations is for training steps: train is off"),
+        (
+            {"train": True, "engine": "onnx"},
+            "bench cost: engine onnx, precision auto: a training step runs as torch does",
+        ),
+    ],
+)
 def test_what_is_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError) as error:
         sweep(**changes)
@@ -172,7 +190,16 @@ def test_another_table_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_row_comes_back_as_it_was(tmp_path: Path) -> None:
-    row = Row(kind="k", scheme="axial", frames=8, image_size=224, status="ok", macs=252649648128, parameters=7,
-              seconds=0.1, ran='a, "b"\nc')  # fmt: skip
+    row = Row(
+        kind="k",
+        scheme="axial",
+        frames=8,
+        image_size=224,
+        status="ok",
+        macs=252649648128,
+        parameters=7,
+        seconds=0.1,
+        ran='a, "b"\nc',
+    )
     write_rows(tmp_path / "t.csv", [row])
     assert read_rows(tmp_path / "t.csv") == [row]

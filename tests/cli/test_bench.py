@@ -47,9 +47,29 @@ def test_train(command: Command) -> None:
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is limited on Linux alone")
 def test_cost_ends_where_memory_does(command: Command, tmp_path: Path) -> None:
-    words = ("bench", "cost", "--out", tmp_path, "--size", "tiny", "--schemes", "joint_space_time", "--sizes", "32",
-             "--frame-counts", "512", "--train", "--rounds", 1, "--memory-limit", 0.6, "--precision", "fp32",
-             "--device", "cpu")  # fmt: skip
+    words = (
+        "bench",
+        "cost",
+        "--out",
+        tmp_path,
+        "--size",
+        "tiny",
+        "--schemes",
+        "joint_space_time",
+        "--sizes",
+        "32",
+        "--frame-counts",
+        "512",
+        "--train",
+        "--rounds",
+        1,
+        "--memory-limit",
+        0.6,
+        "--precision",
+        "fp32",
+        "--device",
+        "cpu",
+    )
     found = command(*words)
     assert (found.code, found.err) == (0, "")
     assert "out of memory" in found.out

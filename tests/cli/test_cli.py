@@ -44,9 +44,18 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     return Command(monkeypatch, capfd)
 
 
-SMALL = ("model.width=32", "model.depth=1", "model.heads=2", "model.num_frames=4", "model.image_size=16",
-         "augmentation.short_side=[16, 20]", "training.epochs=1", "training.device=cpu", "data.workers=0",
-         "optimizer.warmup_epochs=0.5")  # fmt: skip
+SMALL = (
+    "model.width=32",
+    "model.depth=1",
+    "model.heads=2",
+    "model.num_frames=4",
+    "model.image_size=16",
+    "augmentation.short_side=[16, 20]",
+    "training.epochs=1",
+    "training.device=cpu",
+    "data.workers=0",
+    "optimizer.warmup_epochs=0.5",
+)
 
 
 def test_cost_prints_the_papers_numbers(command: Command) -> None:
@@ -92,7 +101,7 @@ def test_train_test_predict(command: Command, bars: Path, tmp_path: Path) -> Non
         (("--precision", "fp16"), "precision is 'fp16': one of auto, fp32"),
         (("--engine", "onnx", "--precision", "bf16"), "precision bf16 is not for engine onnx, which has fp32"),
     ],
-)  # fmt: skip
+)
 def test_engines_that_are_not_there(
     command: Command, run: Path, bars: Path, options: tuple[str, ...], words: str
 ) -> None:
@@ -280,8 +289,11 @@ def test_predict_goes_on_after_a_bad_video(command: Command, run: Path, bars: Pa
     assert f"cannot be read: {tmp_path / 'empty.mp4'}: the file is empty" in result.err.splitlines()
     found = {Path(entry["video"]).name: entry for entry in json.loads(result.out)}
     assert "problem" not in found["good.mp4"]
-    assert found["empty.mp4"] == {"video": str(tmp_path / "empty.mp4"), "predictions": [],
-                                  "problem": f"{tmp_path / 'empty.mp4'}: the file is empty"}  # fmt: skip
+    assert found["empty.mp4"] == {
+        "video": str(tmp_path / "empty.mp4"),
+        "predictions": [],
+        "problem": f"{tmp_path / 'empty.mp4'}: the file is empty",
+    }
     assert "text.mp4" in found
     missing = command("predict", run, tmp_path / "none.mp4")
     assert_one_line(missing, "1 of 1 videos cannot be read")

@@ -71,8 +71,11 @@ def test_testing_views_are_the_hand_cut_ones(bars: Path) -> None:
     sample = TestingViews(manifest, recipe.model, preprocessing)[1]
     with open_video(manifest.videos[1].path) as video:
         # spans of 4 of 10 frames: the first and the last; 18 x 24 pixels, crops of 16 from row 1, columns 0, 4, 8
-        expected = [video.read(frames, 18)[:, :, 1:17, left : left + 16]
-                    for frames in ([0, 1, 2, 3], [6, 7, 8, 9]) for left in (0, 4, 8)]  # fmt: skip
+        expected = [
+            video.read(frames, 18)[:, :, 1:17, left : left + 16]
+            for frames in ([0, 1, 2, 3], [6, 7, 8, 9])
+            for left in (0, 4, 8)
+        ]
     assert sample.views_VCTSS is not None
     assert torch.equal(sample.views_VCTSS, torch.stack(expected))
 
@@ -97,8 +100,11 @@ def test_a_bad_video_is_left_out_and_named_never_swapped(bars: Path, tmp_path: P
     batches = epochs_of(tmp_path / "data", 0)[0]
     problems = [problem for batch in batches for problem in batch.problems]
     assert all(problem.path == touched for problem in problems)
-    loader = testing_loader(TestingViews(read_manifest(tmp_path / "data", "train"), small_recipe().model,
-                                         small_recipe().preprocessing), 3, Data(workers=0))  # fmt: skip
+    loader = testing_loader(
+        TestingViews(read_manifest(tmp_path / "data", "train"), small_recipe().model, small_recipe().preprocessing),
+        3,
+        Data(workers=0),
+    )
     seen = list(loader)
     rows = torch.cat([batch.rows_B for batch in seen]).tolist()
     assert rows == [0, 1, 3, 4, 5, 6, 7]

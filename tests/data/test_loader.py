@@ -217,8 +217,9 @@ def test_videos_of_different_numbers_of_views_share_a_batch(tmp_path: Path) -> N
     (tmp_path / "test" / "x").mkdir(parents=True)
     for name, frames in (("a", 4), ("b", 9), ("c", 16)):
         write_video(tmp_path / "test" / "x" / f"{name}.mp4", moving_bar(1, 0, frames), 10)
-    recipe = small_recipe("preprocessing.sampling.method=cover", "preprocessing.sampling.rate=1",
-                          "preprocessing.test_crops=1")  # fmt: skip
+    recipe = small_recipe(
+        "preprocessing.sampling.method=cover", "preprocessing.sampling.rate=1", "preprocessing.test_crops=1"
+    )
     views = TestingViews(read_manifest(tmp_path, "test"), recipe.model, recipe.preprocessing)
     (batch,) = testing_loader(views, 4, Data(workers=0))
     assert batch.counts_B.tolist() == [1, 3, 4]  # clips of 4 frames

@@ -24,13 +24,26 @@ def named(manifest: Manifest) -> list[tuple[str, str]]:
 
 
 def test_class_folders(tmp_path: Path) -> None:
-    touch(tmp_path, "train/run/b.mp4", "train/run/a.avi", "train/jump/deep/c.webm", "train/run/notes.txt",
-          "train/run/.hidden.mp4", "train/jump/frames/img_1.jpg", "train/jump/frames/img_2.jpg",
-          "validation/swim/d.mkv", "test/run/e.MP4")  # fmt: skip
+    touch(
+        tmp_path,
+        "train/run/b.mp4",
+        "train/run/a.avi",
+        "train/jump/deep/c.webm",
+        "train/run/notes.txt",
+        "train/run/.hidden.mp4",
+        "train/jump/frames/img_1.jpg",
+        "train/jump/frames/img_2.jpg",
+        "validation/swim/d.mkv",
+        "test/run/e.MP4",
+    )
     train = read_manifest(tmp_path, "train")
     assert train.labels == ("jump", "run")
-    assert named(train) == [("train/jump/deep/c.webm", "jump"), ("train/jump/frames", "jump"),
-                            ("train/run/a.avi", "run"), ("train/run/b.mp4", "run")]  # fmt: skip
+    assert named(train) == [
+        ("train/jump/deep/c.webm", "jump"),
+        ("train/jump/frames", "jump"),
+        ("train/run/a.avi", "run"),
+        ("train/run/b.mp4", "run"),
+    ]
     assert named(read_manifest(tmp_path, "val")) == [("validation/swim/d.mkv", "swim")]
     assert named(read_manifest(tmp_path, "test")) == [("test/run/e.MP4", "run")]
     assert find_splits(tmp_path) == ["train", "val", "test"]
@@ -74,16 +87,20 @@ def test_something_something(tmp_path: Path, new: bool) -> None:
     prefix = "" if new else "something-something-v2-"
     place.mkdir(exist_ok=True)
     touch(tmp_path, "20bn-something-something-v2/7.webm", "20bn-something-something-v2/8.mp4")
-    entries = [{"id": "7", "label": "holding potato", "template": "Holding [something]", "placeholders": ["potato"]},
-               {"id": "8", "label": "x", "template": "Dropping [something] behind [something]"}]  # fmt: skip
+    entries = [
+        {"id": "7", "label": "holding potato", "template": "Holding [something]", "placeholders": ["potato"]},
+        {"id": "8", "label": "x", "template": "Dropping [something] behind [something]"},
+    ]
     (place / f"{prefix}train.json").write_text(json.dumps(entries))
     (place / f"{prefix}validation.json").write_text(json.dumps(entries[:1]))
     numbers = {"Holding something": "1", "Dropping something behind something": "0"}
     (place / f"{prefix}labels.json").write_text(json.dumps(numbers))
     train = read_manifest(tmp_path, "train")
     assert train.labels == ("Dropping something behind something", "Holding something")
-    assert named(train) == [("20bn-something-something-v2/7.webm", "Holding something"),
-                            ("20bn-something-something-v2/8.mp4", "Dropping something behind something")]  # fmt: skip
+    assert named(train) == [
+        ("20bn-something-something-v2/7.webm", "Holding something"),
+        ("20bn-something-something-v2/8.mp4", "Dropping something behind something"),
+    ]
     assert len(read_manifest(tmp_path, "val").videos) == 1
 
 
@@ -110,28 +127,44 @@ def test_find_videos_of_a_folder_of_frames(tmp_path: Path) -> None:
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "nothing there": (lambda d: None, r"no data set found; expected train/ with class folders, train\.csv"),
-    "wrong column": (lambda d: (d / "train.csv").write_text("file,label\na,b\n"),
-                     r"train\.csv: the first line is 'file,label'; expected a header path,label"),
-    "empty label": (lambda d: (d / "train.csv").write_text("path,label\na.mp4,x\nb.mp4,\n"),
-                    r"train\.csv, line 3: path 'b\.mp4', label ''; neither may be empty"),
+    "wrong column": (
+        lambda d: (d / "train.csv").write_text("file,label\na,b\n"),
+        r"train\.csv: the first line is 'file,label'; expected a header path,label",
+    ),
+    "empty label": (
+        lambda d: (d / "train.csv").write_text("path,label\na.mp4,x\nb.mp4,\n"),
+        r"train\.csv, line 3: path 'b\.mp4', label ''; neither may be empty",
+    ),
     "empty file": (lambda d: (d / "train.csv").write_text(""), r"train\.csv: the first line is ''"),
     "header alone": (lambda d: (d / "train.csv").write_text("path,label\n"), r"train\.csv: holds no videos"),
-    "not a number": (lambda d: (d / "train.txt").write_text("a.mp4 0\nb.mp4 run\n"),
-                     r"train\.txt, line 2: 'b\.mp4 run'; expected 'path label-number'"),
-    "number too large": (lambda d: ((d / "train.csv").write_text("a.mp4 3\n"), (d / "labels.txt").write_text("x\ny\n")),
-                         r"train\.csv: label number 3; there are 2 label names, so at most 1"),
+    "not a number": (
+        lambda d: (d / "train.txt").write_text("a.mp4 0\nb.mp4 run\n"),
+        r"train\.txt, line 2: 'b\.mp4 run'; expected 'path label-number'",
+    ),
+    "number too large": (
+        lambda d: ((d / "train.csv").write_text("a.mp4 3\n"), (d / "labels.txt").write_text("x\ny\n")),
+        r"train\.csv: label number 3; there are 2 label names, so at most 1",
+    ),
     "another split": (lambda d: touch(d, "val/x/a.mp4"), "has no train split; it has val"),
-    "two lists": (lambda d: ((d / "a_train.txt").write_text("a 0\n"), (d / "b_train.txt").write_text("a 0\n")),
-                  r"more than one list for train: a_train\.txt, b_train\.txt"),
+    "two lists": (
+        lambda d: ((d / "a_train.txt").write_text("a 0\n"), (d / "b_train.txt").write_text("a 0\n")),
+        r"more than one list for train: a_train\.txt, b_train\.txt",
+    ),
     "not text": (lambda d: (d / "train.csv").write_bytes(b"\xff\xfe\x00"), r"train\.csv: not a text file"),
-    "not JSON": (lambda d: ((d / "train.json").write_text("[{"), (d / "labels.json").write_text("{}")),
-                 r"train\.json: not JSON"),
+    "not JSON": (
+        lambda d: ((d / "train.json").write_text("[{"), (d / "labels.json").write_text("{}")),
+        r"train\.json: not JSON",
+    ),
     "JSON without labels": (lambda d: (d / "train.json").write_text("[]"), r"no \*labels\.json beside train\.json"),
-    "template unknown": (lambda d: ((d / "train.json").write_text('[{"id": "1", "template": "Sitting"}]'),
-                                    (d / "labels.json").write_text('{"Standing": "0"}')),
-                         r"train\.json: template 'Sitting' is not in labels\.json"),
+    "template unknown": (
+        lambda d: (
+            (d / "train.json").write_text('[{"id": "1", "template": "Sitting"}]'),
+            (d / "labels.json").write_text('{"Standing": "0"}'),
+        ),
+        r"train\.json: template 'Sitting' is not in labels\.json",
+    ),
     "no videos": (lambda d: (d / "train" / "x").mkdir(parents=True), r"train: holds no videos"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

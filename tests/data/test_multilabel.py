@@ -17,8 +17,11 @@ def test_several_classes_in_a_cell(tmp_path: Path) -> None:
     train = read_manifest(tmp_path, "train")
     assert (train.multilabel, train.labels) == (True, ("jump", "run", "swim"))
     assert [(video.path.name, video.labels) for video in train.videos] == [
-        ("a.mp4", (0, 1)), ("b.mp4", ()), ("c.mp4", (0,)), ("d.mp4", (1, 2)),
-    ]  # fmt: skip
+        ("a.mp4", (0, 1)),
+        ("b.mp4", ()),
+        ("c.mp4", (0,)),
+        ("d.mp4", (1, 2)),
+    ]
 
 
 def test_one_class_each_is_as_before(tmp_path: Path) -> None:

@@ -159,10 +159,14 @@ def something(entries: object, labels: object) -> Callable[[Path], object]:
 LINES = "b.mp4,x\n" * 30000
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "line after empty lines": (csv("path,label\n\n\na.mp4,\n"), r"train\.csv, line 4: path 'a\.mp4', label ''"),
-    "list line after empty lines": (lambda d: (d / "train.txt").write_text("\n\na.mp4\n"),
-                                    r"train\.txt, line 3: 'a\.mp4'; expected 'path label-number'"),
-    "path with a bare comma": (csv("path,label\nb.mp4,x\na, b.mp4,x\n"),
-                               r"train\.csv, line 3: 3 fields, the header has 2"),
+    "list line after empty lines": (
+        lambda d: (d / "train.txt").write_text("\n\na.mp4\n"),
+        r"train\.txt, line 3: 'a\.mp4'; expected 'path label-number'",
+    ),
+    "path with a bare comma": (
+        csv("path,label\nb.mp4,x\na, b.mp4,x\n"),
+        r"train\.csv, line 3: 3 fields, the header has 2",
+    ),
     "quote that never ends": (csv('path,label\na.mp4,x\n"b.mp4,x\nc.mp4,x\n'), r"train\.csv, line 3: not CSV that"),
     "quote that never ends, large": (csv('path,label\na.mp4,x\n"b.mp4,x\n' + LINES), r"train\.csv, line 3: not CSV"),
     "label quote that never ends": (csv('path,label\na.mp4,"x\nb.mp4,x\n'), r"train\.csv, line 2: not CSV that can be"),
@@ -171,50 +175,69 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "empty line among names": (numbered("a.mp4 1\n", "x\n\ny\n"), r"labels\.txt, line 2: empty; expected a class"),
     "label name twice": (numbered("a.mp4 1\n", "x\ny\nx\n"), r"labels\.txt, line 3: class x is there already"),
     "negative label": (numbered("a.mp4 -1\n", "x\ny\n"), r"train\.txt, line 1: 'a\.mp4 -1'; expected 'path label"),
-    "label names that are not text": (lambda d: ((d / "train.txt").write_text("a.mp4 0\n"),
-                                                 (d / "labels.txt").write_bytes(b"\xff\xfe")),
-                                      r"labels\.txt: not a text file .*'utf-8'"),
+    "label names that are not text": (
+        lambda d: ((d / "train.txt").write_text("a.mp4 0\n"), (d / "labels.txt").write_bytes(b"\xff\xfe")),
+        r"labels\.txt: not a text file .*'utf-8'",
+    ),
     "labels without numbers": (something([], {"Sitting": "one"}), r"labels\.json: 'Sitting' has the number 'one'"),
     "labels as a list": (something([], ["Sitting"]), r"labels\.json: expected .* class names and numbers, got list"),
-    "no list": (something({"id": "1", "template": "Sitting"}, {"Sitting": "0"}),
-                r"train\.json: expected a list of entries with id and template, got dict"),
+    "no list": (
+        something({"id": "1", "template": "Sitting"}, {"Sitting": "0"}),
+        r"train\.json: expected a list of entries with id and template, got dict",
+    ),
     "a number as a list": (something(3, {"Sitting": "0"}), r"train\.json: expected a list of .* got int"),
     "entries that are numbers": (something([3], {"Sitting": "0"}), r"train\.json: entry 3; expected id and template"),
     "entries that are text": (something(["id template"], {"Sitting": "0"}), r"train\.json: entry id template;"),
-    "template that is no text": (something([{"id": "1", "template": 3}], {"Sitting": "0"}),
-                                 r"train\.json: entry .*; expected id and template"),
+    "template that is no text": (
+        something([{"id": "1", "template": 3}], {"Sitting": "0"}),
+        r"train\.json: entry .*; expected id and template",
+    ),
     "the test list": (something([{"id": "1"}], {"Sitting": "0"}), r"train\.json: entry .*the test list has no labels"),
-    "broken labels": (lambda d: ((d / "train.json").write_text("[]"), (d / "labels.json").write_text("{")),
-                      r"labels\.json: not JSON"),
+    "broken labels": (
+        lambda d: ((d / "train.json").write_text("[]"), (d / "labels.json").write_text("{")),
+        r"labels\.json: not JSON",
+    ),
     "videos without a class": (lambda d: touch(d, "train/a.mp4"), "train: holds no videos; expected a folder of"),
     "header alone": (csv("path,label\n"), r"train\.csv: holds no videos; expected at least one"),
     "empty JSON list": (something([], {"Sitting": "0"}), r"train\.json: holds no videos; expected at least one"),
     "a file as data set": (lambda d: (d.rmdir(), d.touch()), "data: a file; DATA is the folder that holds train.csv"),
-    "classes without a split": (lambda d: touch(d, "run/a.mp4", "jump/b.mp4", "docs/x.pdf", ".git/c.mp4"),
-                                "folders of videos: jump, run; if these are the classes, move them into .*data/train$"),
-    "a note alone": (lambda d: (d / "notes_train.txt").write_text("\nrecorded in May\n"),
-                     r"notes_train\.txt, line 2: 'recorded in May'; expected 'path label-number'"),
+    "classes without a split": (
+        lambda d: touch(d, "run/a.mp4", "jump/b.mp4", "docs/x.pdf", ".git/c.mp4"),
+        "folders of videos: jump, run; if these are the classes, move them into .*data/train$",
+    ),
+    "a note alone": (
+        lambda d: (d / "notes_train.txt").write_text("\nrecorded in May\n"),
+        r"notes_train\.txt, line 2: 'recorded in May'; expected 'path label-number'",
+    ),
     "label and labels": (csv("path,label,labels\na.mp4,x,x\n"), r"train\.csv: has both a column label and a column"),
-    "class twice": (csv("path,labels\na.mp4,x;y\n\nb.mp4,y; x ;y\n"),
-                    r"train\.csv, line 4: labels 'y; x ;y'; class y is there more than once"),
+    "class twice": (
+        csv("path,labels\na.mp4,x;y\n\nb.mp4,y; x ;y\n"),
+        r"train\.csv, line 4: labels 'y; x ;y'; class y is there more than once",
+    ),
     "class without a name": (csv("path,labels\na.mp4,x;;y\n"), r"line 2: labels 'x;;y'; a class without a name"),
     "labels without a path": (csv("path,labels\n,x;y\n"), r"line 2: path '', label 'x;y'; neither may be empty"),
     "no classes at all": (csv("path,labels\na.mp4,\nb.mp4,\n"), r"train\.csv: no video has a class"),
-    "quarantine without a header": (lambda d: (touch(d, "train/x/a.mp4"), (d / "quarantine.csv").write_text("a.mp4\n")),
-                                    r"quarantine\.csv: the first line is 'a\.mp4'; expected a header path,reason"),
-    "quarantine that is no text": (lambda d: (touch(d, "train/x/a.mp4"),
-                                              (d / "quarantine.csv").write_bytes(b"\xff\xfe")),
-                                   r"quarantine\.csv: not a text file"),
-    "quarantine of no path": (lambda d: (touch(d, "train/x/a.mp4"),
-                                         (d / "quarantine.csv").write_text("path,reason\na.mp4,x\n,y\n")),
-                              r"quarantine\.csv, line 3: the path is empty"),
-    "quarantine with an open quote": (lambda d: (touch(d, "train/x/a.mp4"),
-                                                 (d / "quarantine.csv").write_text('path,reason\n"a.mp4,x\n')),
-                                      r"quarantine\.csv, line 2: not CSV that can be read"),
-    "all in quarantine": (lambda d: (touch(d, "train/x/a.mp4"),
-                                     (d / "quarantine.csv").write_text("path,reason\ntrain/x/a.mp4,cut\n")),
-                          r"train: all of its 1 videos are in quarantine\.csv"),
-}  # fmt: skip
+    "quarantine without a header": (
+        lambda d: (touch(d, "train/x/a.mp4"), (d / "quarantine.csv").write_text("a.mp4\n")),
+        r"quarantine\.csv: the first line is 'a\.mp4'; expected a header path,reason",
+    ),
+    "quarantine that is no text": (
+        lambda d: (touch(d, "train/x/a.mp4"), (d / "quarantine.csv").write_bytes(b"\xff\xfe")),
+        r"quarantine\.csv: not a text file",
+    ),
+    "quarantine of no path": (
+        lambda d: (touch(d, "train/x/a.mp4"), (d / "quarantine.csv").write_text("path,reason\na.mp4,x\n,y\n")),
+        r"quarantine\.csv, line 3: the path is empty",
+    ),
+    "quarantine with an open quote": (
+        lambda d: (touch(d, "train/x/a.mp4"), (d / "quarantine.csv").write_text('path,reason\n"a.mp4,x\n')),
+        r"quarantine\.csv, line 2: not CSV that can be read",
+    ),
+    "all in quarantine": (
+        lambda d: (touch(d, "train/x/a.mp4"), (d / "quarantine.csv").write_text("path,reason\ntrain/x/a.mp4,cut\n")),
+        r"train: all of its 1 videos are in quarantine\.csv",
+    ),
+}
 
 
 @pytest.mark.parametrize("name", BAD)

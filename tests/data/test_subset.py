@@ -24,9 +24,14 @@ SINGLE = manifest([(label,) for number in range(40) for label, size in SIZES.ite
 
 @pytest.mark.parametrize(
     ("fraction", "expected"),
-    [(0.5, {0: 20, 1: 5, 2: 2, 3: 1}), (0.25, {0: 10, 1: 2, 2: 1, 3: 1}), (0.001, {0: 1, 1: 1, 2: 1, 3: 1}),
-     (0.95, {0: 38, 1: 10, 2: 3, 3: 1}), (1, SIZES)],
-)  # fmt: skip
+    [
+        (0.5, {0: 20, 1: 5, 2: 2, 3: 1}),
+        (0.25, {0: 10, 1: 2, 2: 1, 3: 1}),
+        (0.001, {0: 1, 1: 1, 2: 1, 3: 1}),
+        (0.95, {0: 38, 1: 10, 2: 3, 3: 1}),
+        (1, SIZES),
+    ],
+)
 def test_so_much_of_each_class(fraction: float, expected: dict[int, int]) -> None:
     part = SINGLE.subset(fraction, seed=3)
     assert Counter(video.label for video in part.videos) == expected

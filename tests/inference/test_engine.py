@@ -217,7 +217,7 @@ def test_what_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         ({"clips": torch.zeros(1, 3, 4, 32, 32)}, "takes uint8 RGB clips"),
         ({"clips": some_clips(1, 3, 4, 30, 32)}, "multiples of the patch size 16"),
     ],
-)  # fmt: skip
+)
 def test_bad_arguments(arguments: dict[str, Any], message: str) -> None:
     with pytest.raises(SettingError, match=message):
         load_engine(classifier(), device="cpu", **arguments)

@@ -230,8 +230,13 @@ def test_the_mlp_is_dropped_for_whole_clips() -> None:
     before_x, before_cls = time_then_space(block, x, cls)
     after_x, after_cls = with_mlp(block, before_x, before_cls)
     out_x, out_cls = block.train()(x, cls, GRID)
-    ratio = torch.cat([((out_x - before_x) / (after_x - before_x)).flatten(1),
-                       ((out_cls - before_cls) / (after_cls - before_cls)).flatten(1)], dim=1)  # fmt: skip
+    ratio = torch.cat(
+        [
+            ((out_x - before_x) / (after_x - before_x)).flatten(1),
+            ((out_cls - before_cls) / (after_cls - before_cls)).flatten(1),
+        ],
+        dim=1,
+    )
     assert torch.equal(ratio.amax(1).round(), ratio.amin(1).round())
     assert sorted(ratio.mean(1).round().unique().tolist()) == [0, 2]
 

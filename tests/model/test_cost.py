@@ -85,8 +85,9 @@ def divided_macs(frames: int, side: int, patch: int, width: int, depth: int, cla
 def test_divided_macs_equal_the_formula(
     frames: int, side: int, patch: int, width: int, depth: int, heads: int, classes: int
 ) -> None:
-    counted = cost(num_frames=frames, image_size=side, patch_size=patch, width=width, depth=depth, heads=heads,
-                   num_classes=classes)  # fmt: skip
+    counted = cost(
+        num_frames=frames, image_size=side, patch_size=patch, width=width, depth=depth, heads=heads, num_classes=classes
+    )
     assert counted.macs == divided_macs(frames, side, patch, width, depth, classes)
 
 

@@ -81,8 +81,17 @@ def rename(weights: dict[str, Tensor], names: dict[str, str], step: str) -> dict
 
 
 def load(source: str, scheme: str) -> TimeSformer:
-    model = TimeSformer(image_size=32, patch_size=8, num_frames=4, num_classes=7, width=48, depth=2, heads=3,
-                        scheme=scheme, position_resize="nearest").eval()  # fmt: skip
+    model = TimeSformer(
+        image_size=32,
+        patch_size=8,
+        num_frames=4,
+        num_classes=7,
+        width=48,
+        depth=2,
+        heads=3,
+        scheme=scheme,
+        position_resize="nearest",
+    ).eval()
     if source == "official":
         weights = torch.load(PARITY / f"official_{scheme}.pyth", weights_only=True)["model_state"]
         names = OFFICIAL

@@ -32,9 +32,17 @@ def test_all_tokens_reach_the_head(scheme: str) -> None:
     """Without blocks that mix them, changing any frame changes what the head sees."""
     torch.manual_seed(0)
     model = TimeSformer(
-        width=16, heads=2, depth=1, image_size=16, patch_size=8, num_frames=3, num_classes=2, pooling="attentive",
-        scheme=scheme, position="none",
-    ).eval()  # fmt: skip
+        width=16,
+        heads=2,
+        depth=1,
+        image_size=16,
+        patch_size=8,
+        num_frames=3,
+        num_classes=2,
+        pooling="attentive",
+        scheme=scheme,
+        position="none",
+    ).eval()
     clip = torch.randn(1, 3, 3, 16, 16)
     tokens = model.forward_tokens(clip)
     assert tokens.shape == (1, 1 + 3 * 4, 16)

@@ -28,8 +28,13 @@ from timesformer.training.log import Log
 from timesformer.training.task import ClassificationTask
 from timesformer.weights import open_weights
 
-COMMON = ("optimizer.name=sgd", "optimizer.learning_rate=0.1", "training.epochs=2", "data.max_bad_share=0.3",
-          "model.depth=2")  # fmt: skip
+COMMON = (
+    "optimizer.name=sgd",
+    "optimizer.learning_rate=0.1",
+    "training.epochs=2",
+    "data.max_bad_share=0.3",
+    "model.depth=2",
+)
 
 
 def test_problems_of_all_processes_are_counted_once(
@@ -54,8 +59,10 @@ def test_problems_of_all_processes_are_counted_once(
                 count.on_train_epoch_end(several, None)  # type: ignore[arg-type]
             assert isinstance(console.file, io.StringIO)
             assert console.file.getvalue().splitlines() == [
-                "left out: here: gone", "left out: both: gone", "left out: there: gone",
-            ]  # fmt: skip
+                "left out: here: gone",
+                "left out: both: gone",
+                "left out: there: gone",
+            ]
             assert left_out.reasons == dict([here, both, there])
         else:
             with pytest.raises(DataError, match=r"3 of 8 videos cannot be read.*data\.max_bad_share"):
@@ -105,13 +112,41 @@ def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_pat
         port = free.getsockname()[1]
     started = []
     for rank in range(2):
-        places = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2,
-                  "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}  # fmt: skip
-        words = [sys.executable, "-m", "timesformer", "train", "--data", tmp_path / "data", "--recipe", "demo", "--out",
-                 tmp_path / "run", *SMALL, *COMMON, "training.batch_size=1", "training.strategy=fsdp"]  # fmt: skip
-        started.append(subprocess.Popen([str(word) for word in words], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                        env=os.environ | {name: str(value) for name, value in places.items()},
-                                        text=True))  # fmt: skip
+        places = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "GROUP_RANK": 0,
+            "WORLD_SIZE": 2,
+            "LOCAL_WORLD_SIZE": 2,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "TORCHELASTIC_RUN_ID": "test",
+        }
+        words = [
+            sys.executable,
+            "-m",
+            "timesformer",
+            "train",
+            "--data",
+            tmp_path / "data",
+            "--recipe",
+            "demo",
+            "--out",
+            tmp_path / "run",
+            *SMALL,
+            *COMMON,
+            "training.batch_size=1",
+            "training.strategy=fsdp",
+        ]
+        started.append(
+            subprocess.Popen(
+                [str(word) for word in words],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                env=os.environ | {name: str(value) for name, value in places.items()},
+                text=True,
+            )
+        )
     try:
         said = [process.communicate(timeout=400) for process in started]
     finally:
@@ -125,8 +160,10 @@ def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_pat
     one, two = (torch.load(tmp_path / run / "checkpoints" / "last.ckpt")["state_dict"] for run in ("alone", "run"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-6)
-    alone, shared = ([row for row in read_metrics(tmp_path / run / "logs" / "metrics.csv") if row["val_loss"]]
-                     for run in ("alone", "run"))  # fmt: skip
+    alone, shared = (
+        [row for row in read_metrics(tmp_path / run / "logs" / "metrics.csv") if row["val_loss"]]
+        for run in ("alone", "run")
+    )
     for first, other in zip(alone, shared, strict=True):
         assert first["val_top1"] == other["val_top1"]
         assert float(first["val_loss"]) == pytest.approx(float(other["val_loss"]), abs=1e-5)

@@ -101,8 +101,11 @@ def test_a_disk_that_is_full_for_figures_stops_the_run_in_one_line(
 
     with monkeypatch.context() as patch:
         patch.setattr(MetricsFile, "log_metrics", full)
-        with pytest.raises(TrainingError, match=r"run: cannot be written: No space left on device; the last good "
-                                                r"checkpoint is .*last\.ckpt"):  # fmt: skip
+        with pytest.raises(
+            TrainingError,
+            match=r"run: cannot be written: No space left on device; the last good "
+            r"checkpoint is .*last\.ckpt",
+        ):
             fit(small_recipe(), bars, tmp_path / "run")
     assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 4
     fit(small_recipe(), bars, tmp_path / "run", resume=True)

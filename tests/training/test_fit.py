@@ -257,8 +257,13 @@ def test_the_last_epoch_is_watched(bars: Path, tmp_path: Path) -> None:
 
 def test_small_data_make_small_steps_and_rates(bars: Path, tmp_path: Path) -> None:
     """Eight videos: a batch of 16 is of 8, a step of 8 batches of 4 is of 2."""
-    common = ("training.epochs=1", "optimizer.scale_learning_rate=linear", "optimizer.learning_rate=0.032",
-              "optimizer.warmup_epochs=0", "optimizer.reference_batch=32")  # fmt: skip
+    common = (
+        "training.epochs=1",
+        "optimizer.scale_learning_rate=linear",
+        "optimizer.learning_rate=0.032",
+        "optimizer.warmup_epochs=0",
+        "optimizer.reference_batch=32",
+    )
     for settings, said in (
         (
             ("training.batch_size=16",),

@@ -29,8 +29,9 @@ def test_lines_are_printed_and_kept_with_their_time(tmp_path: Path) -> None:
     assert console.file.getvalue() == "left out: [bold]odd[/bold] \u00e9 name of more than twenty letters\nsecond\n"
     kept = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
     assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  ", "", line) for line in kept] == [
-        "left out: [bold]odd[/bold] \u00e9 name of more than twenty letters", "second",
-    ]  # fmt: skip
+        "left out: [bold]odd[/bold] \u00e9 name of more than twenty letters",
+        "second",
+    ]
     assert all(line[0] == "2" for line in kept)
     Log(tmp_path, console, speaks=False).say("another process")
     assert len((tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()) == 2

@@ -24,8 +24,13 @@ from timesformer.weights import Classifier, open_weights
 
 
 def probe_recipe(*overrides: str) -> Recipe:
-    common = ("model.patch_size=8", "probe.learning_rates=[0.0001,0.05]", "training.epochs=20", "training.batch_size=8",
-              "training.precision=32-true")  # fmt: skip
+    common = (
+        "model.patch_size=8",
+        "probe.learning_rates=[0.0001,0.05]",
+        "training.epochs=20",
+        "training.batch_size=8",
+        "training.precision=32-true",
+    )
     return load_recipe("probe", (*SMALL, *common, *overrides))
 
 
@@ -121,8 +126,10 @@ def test_features_of_other_weights_or_settings_are_not_used(bars: Path, run: Pat
         fit(recipe, bars, tmp_path / "probe", init=init, resume=True, accept_changes=True)
         fit(recipe, bars, tmp_path / "expected", init=init)
         for split in ("train", "val"):
-            kept, expected = (load_file(tmp_path / folder / "features" / f"{split}.safetensors")["features"]
-                              for folder in ("probe", "expected"))  # fmt: skip
+            kept, expected = (
+                load_file(tmp_path / folder / "features" / f"{split}.safetensors")["features"]
+                for folder in ("probe", "expected")
+            )
             assert torch.equal(kept, expected)
         shutil.rmtree(tmp_path / "expected")
 
@@ -198,10 +205,17 @@ def test_features_outlive_a_stop(bars: Path, run: Path, tmp_path: Path, monkeypa
 
 @pytest.mark.parametrize(
     "setting",
-    ["training.balance=loss", "training.accumulate=2", "training.ema=0.9", "optimizer.name=sgd",
-     "optimizer.clip_gradient=1", "optimizer.learning_rate=0.1", "augmentation.mixup=0.2",
-     "training.precision=16-mixed"],
-)  # fmt: skip
+    [
+        "training.balance=loss",
+        "training.accumulate=2",
+        "training.ema=0.9",
+        "optimizer.name=sgd",
+        "optimizer.clip_gradient=1",
+        "optimizer.learning_rate=0.1",
+        "augmentation.mixup=0.2",
+        "training.precision=16-mixed",
+    ],
+)
 def test_what_a_probe_does_not_do_is_refused(setting: str) -> None:
     name = setting.partition("=")[0]
     with pytest.raises(SettingError, match=rf"{name} is .*probe"):

@@ -21,8 +21,15 @@ from timesformer.training.launch import Launch, find_launch
 from timesformer.video.encode import write_video
 from timesformer.weights import open_weights
 
-COMMON = (*SMALL, "optimizer.name=sgd", "optimizer.learning_rate=0.1", "training.epochs=2", "data.max_bad_share=0.3",
-          "model.depth=2", "training.label_smoothing=0.1")  # fmt: skip
+COMMON = (
+    *SMALL,
+    "optimizer.name=sgd",
+    "optimizer.learning_rate=0.1",
+    "training.epochs=2",
+    "data.max_bad_share=0.3",
+    "model.depth=2",
+    "training.label_smoothing=0.1",
+)
 
 
 KILLED = """
@@ -43,19 +50,45 @@ main()
 def train(data: Path, out: Path, processes: int, *settings: str, killed_after: int | None = None) -> None:
     """One process, or as many as torchrun would start, each with a share of a batch of 4."""
     program = ["-m", "timesformer"] if killed_after is None else ["-c", KILLED, killed_after]
-    words = [sys.executable, *program, "train", "--data", data, "--recipe", "demo", "--out", out, *COMMON,
-             f"training.batch_size={4 // processes}", *settings]  # fmt: skip
+    words = [
+        sys.executable,
+        *program,
+        "train",
+        "--data",
+        data,
+        "--recipe",
+        "demo",
+        "--out",
+        out,
+        *COMMON,
+        f"training.batch_size={4 // processes}",
+        *settings,
+    ]
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     started = []
     for rank in range(processes):
-        places = {"RANK": rank, "LOCAL_RANK": rank, "GROUP_RANK": 0, "WORLD_SIZE": processes,
-                  "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port,
-                  "TORCHELASTIC_RUN_ID": "test"}  # fmt: skip
+        places = {
+            "RANK": rank,
+            "LOCAL_RANK": rank,
+            "GROUP_RANK": 0,
+            "WORLD_SIZE": processes,
+            "LOCAL_WORLD_SIZE": processes,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "TORCHELASTIC_RUN_ID": "test",
+        }
         environment = os.environ | ({name: str(value) for name, value in places.items()} if processes > 1 else {})
-        started.append(subprocess.Popen([str(word) for word in words], env=environment, stdout=subprocess.PIPE,
-                                        stderr=subprocess.PIPE, text=True))  # fmt: skip
+        started.append(
+            subprocess.Popen(
+                [str(word) for word in words],
+                env=environment,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
     results = [process.communicate(timeout=240) for process in started]
     expected = 0 if killed_after is None else -signal.SIGKILL
     assert [process.returncode for process in started] == [expected] * processes, results
@@ -90,8 +123,10 @@ def test_two_processes_are_one(odd: Path, alone: Path, tmp_path: Path, strategy:
     assert one["state_dict"].keys() == two["state_dict"].keys()
     for name, tensor in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], tensor, rtol=0, atol=1e-6)
-    figures = [[row for row in read_metrics(run / "logs" / "metrics.csv") if row["val_top1"]]
-               for run in (alone, tmp_path / "run")]  # fmt: skip
+    figures = [
+        [row for row in read_metrics(run / "logs" / "metrics.csv") if row["val_top1"]]
+        for run in (alone, tmp_path / "run")
+    ]
     assert len(figures[0]) == len(figures[1]) == 2
     for first, second in zip(*figures, strict=True):
         assert float(first["val_top1"]) in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)

@@ -26,10 +26,21 @@ from timesformer.training.task import ClassificationTask
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 # All that could come out of step; four batches and two steps an epoch.
-MIXED = ("model.dropout=0.1", "model.drop_path=0.2", "augmentation.mixup=0.3", "augmentation.cutmix=0.5",
-         "augmentation.random_ops=1", "augmentation.repeats=2", "training.ema=0.9", "training.batch_size=4",
-         "training.accumulate=2", "training.epochs=4", "training.checkpoint_steps=1",
-         "training.balance=sampling", "data.workers=2")  # fmt: skip
+MIXED = (
+    "model.dropout=0.1",
+    "model.drop_path=0.2",
+    "augmentation.mixup=0.3",
+    "augmentation.cutmix=0.5",
+    "augmentation.random_ops=1",
+    "augmentation.repeats=2",
+    "training.ema=0.9",
+    "training.batch_size=4",
+    "training.accumulate=2",
+    "training.epochs=4",
+    "training.checkpoint_steps=1",
+    "training.balance=sampling",
+    "data.workers=2",
+)
 
 
 def same(first: Any, second: Any) -> bool:
@@ -110,8 +121,12 @@ def test_a_run_that_is_killed_twice_ends_as_if_never_stopped(bars: Path, whole: 
     words = ["train", "--data", str(bars), "--recipe", "demo", "--out", str(run), *SMALL, *MIXED]
     # Seven batches are three steps and a half; five more, from the third step on, are two and a half.
     for batches, more, reached in ((7, (), 3), (5, ("--resume",), 5)):
-        killed = subprocess.run([sys.executable, "-c", KILLED, str(batches), *words, *more], capture_output=True,
-                                start_new_session=True, text=True)  # fmt: skip
+        killed = subprocess.run(
+            [sys.executable, "-c", KILLED, str(batches), *words, *more],
+            capture_output=True,
+            start_new_session=True,
+            text=True,
+        )
         assert killed.returncode == -signal.SIGKILL, killed
         assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == reached
         time.sleep(1.1)  # TensorBoard tells files by the second they were begun in, then by process
@@ -134,8 +149,11 @@ def test_a_finished_run_stays_as_it_is(bars: Path, whole: Path, tmp_path: Path) 
     shutil.copytree(whole, tmp_path / "run")
     result = fit(small_recipe(*MIXED), bars, tmp_path / "run", resume=True)
     assert_same_runs(whole, tmp_path / "run")
-    watched = [(float(row["val_top1"]), -float(row["val_loss"]))
-               for row in read_metrics(whole / "logs" / "metrics.csv") if row["val_top1"]]  # fmt: skip
+    watched = [
+        (float(row["val_top1"]), -float(row["val_loss"]))
+        for row in read_metrics(whole / "logs" / "metrics.csv")
+        if row["val_top1"]
+    ]
     assert result.score == max(watched)[0]
     assert result.epoch == watched.index(max(watched)) + 1
 
@@ -212,8 +230,11 @@ def test_differences_are_all_named() -> None:
     before = {"a": {"b": 1, "c": [1, 2]}, "d": None, "gone": 3}
     now = {"a": {"b": 2, "c": [1, 2]}, "d": {"e": 1}, "new": "x" * 99}
     assert differences(before, now) == [
-        "a.b was 1, is 2", "d was None, is {'e': 1}", "gone was 3, is None", f"new was None, is {'x' * 77}...",
-    ]  # fmt: skip
+        "a.b was 1, is 2",
+        "d was None, is {'e': 1}",
+        "gone was 3, is None",
+        f"new was None, is {'x' * 77}...",
+    ]
     assert differences(before, before) == []
 
 

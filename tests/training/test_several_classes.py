@@ -47,9 +47,12 @@ def tags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_from_a_list_to_a_prediction(tags: Path, tmp_path: Path) -> None:
     recipe = small_recipe(
-        "training.epochs=60", "optimizer.learning_rate=0.003", "augmentation.short_side=[16,16]",
-        "training.label_smoothing=0", "training.watch_every=10",
-    )  # fmt: skip
+        "training.epochs=60",
+        "optimizer.learning_rate=0.003",
+        "augmentation.short_side=[16,16]",
+        "training.label_smoothing=0",
+        "training.watch_every=10",
+    )
     result = fit(recipe, tags, tmp_path / "run")
     rows = [row for row in read_metrics(tmp_path / "run" / "logs" / "metrics.csv") if row["train_loss"]]
     assert float(rows[0]["train_loss"]) > 0.6

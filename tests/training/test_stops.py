@@ -30,8 +30,16 @@ from timesformer.training.task import ClassificationTask
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 # All that could come out of step.
-MIXED = ("model.dropout=0.1", "model.drop_path=0.2", "augmentation.mixup=0.3", "augmentation.random_ops=1",
-         "training.ema=0.9", "training.batch_size=2", "training.epochs=3", "training.checkpoint_steps=1")  # fmt: skip
+MIXED = (
+    "model.dropout=0.1",
+    "model.drop_path=0.2",
+    "augmentation.mixup=0.3",
+    "augmentation.random_ops=1",
+    "training.ema=0.9",
+    "training.batch_size=2",
+    "training.epochs=3",
+    "training.checkpoint_steps=1",
+)
 
 
 def same(first: Any, second: Any) -> bool:
@@ -98,8 +106,11 @@ def test_a_run_goes_on_after_an_epoch_that_was_not_kept(
             raise RuntimeError("pulled the plug")
         original(self, *given)
 
-    owner, name = ((ClassificationTask, "on_validation_epoch_end") if place == "validation"
-                   else (SaveCheckpoints, "on_train_epoch_end"))  # fmt: skip
+    owner, name = (
+        (ClassificationTask, "on_validation_epoch_end")
+        if place == "validation"
+        else (SaveCheckpoints, "on_train_epoch_end")
+    )
     original = getattr(owner, name)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, torn)
@@ -110,8 +121,21 @@ def test_a_run_goes_on_after_an_epoch_that_was_not_kept(
 
 
 def test_a_killed_process_goes_on(bars: Path, whole: Path, tmp_path: Path) -> None:
-    words = [sys.executable, "-m", "timesformer", "train", "--data", str(bars), "--recipe", "demo", "--out",
-             str(tmp_path / "run"), *SMALL, *MIXED, "data.workers=0"]  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "timesformer",
+        "train",
+        "--data",
+        str(bars),
+        "--recipe",
+        "demo",
+        "--out",
+        str(tmp_path / "run"),
+        *SMALL,
+        *MIXED,
+        "data.workers=0",
+    ]
     process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     checkpoint, until = tmp_path / "run" / "checkpoints" / "last.ckpt", time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < until:
@@ -238,8 +262,11 @@ def test_a_loss_that_is_no_number_names_the_videos(bars: Path, tmp_path: Path, m
         return found * float("nan") if self.trainer.global_step == 3 else found
 
     monkeypatch.setattr(ClassificationTask, "_loss", broken)
-    with pytest.raises(TrainingError, match=r"the loss is nan in epoch 2, batch 2 \(step 3\); its videos: .*\.mp4, .*"
-                                            r"\.mp4; the last good checkpoint is .*last\.ckpt") as stop:  # fmt: skip
+    with pytest.raises(
+        TrainingError,
+        match=r"the loss is nan in epoch 2, batch 2 \(step 3\); its videos: .*\.mp4, .*"
+        r"\.mp4; the last good checkpoint is .*last\.ckpt",
+    ) as stop:
         fit(small_recipe(), bars, tmp_path / "run")
     assert str(stop.value).count(str(bars / "train")) == 4  # the four clips of the batch
     assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 2
@@ -313,10 +340,24 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(
 
 def test_a_terminated_process_group_ends_like_ctrl_c(bars: Path, tmp_path: Path) -> None:
     """Its workers get the signal too, and torch raises for them."""
-    words = [sys.executable, "-m", "timesformer", "train", "--data", str(bars), "--recipe", "demo", "--out",
-             str(tmp_path / "run"), *SMALL, "training.epochs=500", "data.workers=2"]  # fmt: skip
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
-                               start_new_session=True)  # fmt: skip
+    words = [
+        sys.executable,
+        "-m",
+        "timesformer",
+        "train",
+        "--data",
+        str(bars),
+        "--recipe",
+        "demo",
+        "--out",
+        str(tmp_path / "run"),
+        *SMALL,
+        "training.epochs=500",
+        "data.workers=2",
+    ]
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
     checkpoint, until = tmp_path / "run" / "checkpoints" / "last.ckpt", time.monotonic() + 120
     while not checkpoint.exists() and time.monotonic() < until:
         time.sleep(0.05)

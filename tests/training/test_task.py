@@ -52,8 +52,10 @@ def test_weights_of_unequal_classes(bars: Path) -> None:
     assert class_weights(manifest).tolist() == pytest.approx([8 / (2 * 6), 8 / (2 * 2)])
     assert sum(float(class_weights(manifest)[video.labels[0]]) for video in manifest.videos) == pytest.approx(8)
     weights = video_weights(manifest)
-    of_class = [sum(weight for video, weight in zip(manifest.videos, weights, strict=True) if video.labels == (label,))
-                for label in (0, 1)]  # fmt: skip
+    of_class = [
+        sum(weight for video, weight in zip(manifest.videos, weights, strict=True) if video.labels == (label,))
+        for label in (0, 1)
+    ]
     assert of_class[0] == pytest.approx(of_class[1])
     absent = dataclasses.replace(manifest, labels=(*manifest.labels, "none"))
     assert class_weights(absent).tolist() == pytest.approx([8 / 12, 2.0, 0.0])
@@ -107,8 +109,11 @@ def test_a_run_averages_after_optimiser_steps_and_keeps_the_average(
         seen.append(self.model.head.weight.detach().clone())
 
     monkeypatch.setattr(ClassificationTask, "optimizer_step", noted)
-    fit(small_recipe("training.ema=0.2", "training.batch_size=2", "training.accumulate=2", "training.epochs=3"),
-        bars, tmp_path / "run")  # fmt: skip
+    fit(
+        small_recipe("training.ema=0.2", "training.batch_size=2", "training.accumulate=2", "training.epochs=3"),
+        bars,
+        tmp_path / "run",
+    )
     assert len(seen) == 6  # four batches an epoch are two steps
     expected = seen[0]
     for number, weight in enumerate(seen[1:], 1):
@@ -127,9 +132,19 @@ def test_recomputing_changes_no_gradient(scheme: Scheme, precision: str) -> None
     for again in get_args(Recompute):
         torch.manual_seed(3)
         model = TimeSformer(
-            scheme=scheme, size="tiny", depth=3, width=16, heads=2, image_size=16, patch_size=8, num_frames=4,
-            num_classes=3, dropout=0.2, drop_path=0.5, initialisation="scratch",
-        )  # fmt: skip
+            scheme=scheme,
+            size="tiny",
+            depth=3,
+            width=16,
+            heads=2,
+            image_size=16,
+            patch_size=8,
+            num_frames=4,
+            num_classes=3,
+            dropout=0.2,
+            drop_path=0.5,
+            initialisation="scratch",
+        )
         model.checkpoint_activations = again
         clip = torch.randn(4, 3, 4, 16, 16)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
@@ -180,8 +195,11 @@ def test_weights_that_are_no_numbers_are_never_kept(
                 self.model.norm.bias[3] = float("nan")
 
     monkeypatch.setattr(ClassificationTask, "optimizer_step", broken)
-    with pytest.raises(TrainingError, match=r"the weights are no numbers any more after step 4 in epoch 2; the last "
-                                            r"good checkpoint is .*last\.ckpt"):  # fmt: skip
+    with pytest.raises(
+        TrainingError,
+        match=r"the weights are no numbers any more after step 4 in epoch 2; the last "
+        r"good checkpoint is .*last\.ckpt",
+    ):
         fit(small_recipe(), bars, tmp_path / "run")
     kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert kept["global_step"] == 2

@@ -198,8 +198,11 @@ def test_lost_packet_of_a_transport_stream(tmp_path: Path) -> None:
     whole = path.read_bytes()
     first = whole[packet.pos : packet.pos + 188]
     # The next packet of the same stream (bytes 1 and 2 name it) that is not the start of a frame.
-    lost = next(place for place in range(packet.pos + 188, len(whole), 188)
-                if whole[place + 1] == first[1] & ~0x40 and whole[place + 2] == first[2])  # fmt: skip
+    lost = next(
+        place
+        for place in range(packet.pos + 188, len(whole), 188)
+        if whole[place + 1] == first[1] & ~0x40 and whole[place + 2] == first[2]
+    )
     path.write_bytes(whole[:lost] + whole[lost + 188 :])
     failed = 0
     with open_video(path) as video:

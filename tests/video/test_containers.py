@@ -17,8 +17,10 @@ from videos import full_decode, number_in, write
 
 CLOSED = {"preset": "veryfast", "x264-params": "keyint=10:min-keyint=10:scenecut=0:bframes=3"}
 OPEN = {"preset": "veryfast", "x264-params": CLOSED["x264-params"] + ":open-gop=1"}
-HEVC = {"preset": "ultrafast", "x265-params": "log-level=none:keyint=10:min-keyint=10:bframes=3:open-gop=1:"
-        "scenecut=0:pools=none:frame-threads=1"}  # fmt: skip
+HEVC = {
+    "preset": "ultrafast",
+    "x265-params": "log-level=none:keyint=10:min-keyint=10:bframes=3:open-gop=1:scenecut=0:pools=none:frame-threads=1",
+}
 RADL = {**HEVC, "x265-params": HEVC["x265-params"].replace("open-gop=1", "open-gop=0:radl=2")}
 Change = Callable[["av.Packet[Any]", int], None]
 
@@ -106,9 +108,16 @@ def test_frames_before_a_keyframe_that_rest_on_it_alone(tmp_path: Path, first: i
 
 @pytest.mark.parametrize(
     ("name", "codec", "options"),
-    [("a.mp4", "libx264", OPEN), ("a.mkv", "libx264", OPEN), ("a.flv", "libx264", OPEN), ("a.ts", "libx264", OPEN),
-     ("b.ts", "mpeg2video", {"g": "10", "bf": "2"}), ("b.mp4", "libx265", RADL), ("c.avi", "mpeg4", {"g": "10"})],
-)  # fmt: skip
+    [
+        ("a.mp4", "libx264", OPEN),
+        ("a.mkv", "libx264", OPEN),
+        ("a.flv", "libx264", OPEN),
+        ("a.ts", "libx264", OPEN),
+        ("b.ts", "mpeg2video", {"g": "10", "bf": "2"}),
+        ("b.mp4", "libx265", RADL),
+        ("c.avi", "mpeg4", {"g": "10"}),
+    ],
+)
 def test_one_seek_is_enough(
     tmp_path: Path, name: str, codec: str, options: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -235,9 +244,16 @@ def test_title_that_is_not_utf8(tmp_path: Path) -> None:
         np.testing.assert_array_equal(video.read([0, 1, 2]).permute(1, 2, 3, 0), every)
 
 
-@pytest.mark.parametrize(("codec", "name"), [
-    ("libx264", "h264"), ("libx265", "hevc"), ("libvpx-vp9", "vp9"), ("libsvtav1", "av1"), ("mpeg4", "mpeg4"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("codec", "name"),
+    [
+        ("libx264", "h264"),
+        ("libx265", "hevc"),
+        ("libvpx-vp9", "vp9"),
+        ("libsvtav1", "av1"),
+        ("mpeg4", "mpeg4"),
+    ],
+)
 def test_codec_is_named_as_the_world_names_it(tmp_path: Path, codec: str, name: str) -> None:
     options = {"libx265": {"x265-params": "log-level=none"}}.get(codec)
     with open_video(write(tmp_path / "a.mkv", 3, codec, options)) as video:

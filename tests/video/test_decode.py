@@ -45,11 +45,17 @@ FILES: dict[str, tuple[str, dict[str, str], dict[str, Any]]] = {
     "mpeg4.avi": ("mpeg4", {"g": "12", "bf": "2", "qscale": "2"}, {}),
     "mjpeg.avi": ("mjpeg", {"qscale": "2"}, {"pixels": "yuvj420p"}),
     "odd-size.mkv": ("libx264", {**X264, "g": "12", "bf": "2"}, {"size": (37, 53), "pixels": "yuv444p"}),
-    "variable-rate.mp4": ("libx264", {**X264, "g": "12", "bf": "2"}, {
-        "times": [n * 40 + (n * n * 7) % 23 for n in range(FRAMES)], "time_base": Fraction(1, 1000)}),
-    "late-start.mkv": ("libx264", {**X264, "g": "12", "bf": "2"}, {
-        "times": [5000 + n * 40 for n in range(FRAMES)], "time_base": Fraction(1, 1000)}),
-}  # fmt: skip
+    "variable-rate.mp4": (
+        "libx264",
+        {**X264, "g": "12", "bf": "2"},
+        {"times": [n * 40 + (n * n * 7) % 23 for n in range(FRAMES)], "time_base": Fraction(1, 1000)},
+    ),
+    "late-start.mkv": (
+        "libx264",
+        {**X264, "g": "12", "bf": "2"},
+        {"times": [5000 + n * 40 for n in range(FRAMES)], "time_base": Fraction(1, 1000)},
+    ),
+}
 
 
 @pytest.fixture(scope="module")

@@ -80,8 +80,10 @@ def test_frames_are_those_that_sampling_draws() -> None:
     # 12 frames in 4 segments from 0 to 11: borders at 2.75, 5.5, 8.25
     for numbers, side in canvas.read_as:
         assert 16 <= side <= 20
-        assert all(low <= number <= high for number, (low, high) in
-                   zip(numbers, ((0, 3), (3, 6), (6, 8), (8, 11)), strict=True))  # fmt: skip
+        assert all(
+            low <= number <= high
+            for number, (low, high) in zip(numbers, ((0, 3), (3, 6), (6, 8), (8, 11)), strict=True)
+        )
     assert {numbers[0] for numbers, _ in canvas.read_as} == {0, 1, 2, 3}
 
 

@@ -82,8 +82,11 @@ def places(view: Tensor, frames: dict[int, Tensor]) -> list[tuple[int, int, int,
             for top in range(side - 15):
                 for left in range(every.shape[3] - 15):
                     crop = every[:, list(numbers), top : top + 16, left : left + 16]
-                    found += [(numbers[0], side, left, flip) for flip in (False, True)
-                              if torch.equal(view, crop.flip(3) if flip else crop)]  # fmt: skip
+                    found += [
+                        (numbers[0], side, left, flip)
+                        for flip in (False, True)
+                        if torch.equal(view, crop.flip(3) if flip else crop)
+                    ]
     assert found
     return found
 

@@ -23,16 +23,27 @@ from timesformer.weights.start import start
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 SCHEMES = ("space_only", "joint_space_time", "divided_space_time")
 CONFIGS = {
-    "small": {"image_size": 32, "patch_size": 8, "num_frames": 4, "hidden_size": 48, "num_hidden_layers": 2,
-              "num_attention_heads": 3, "intermediate_size": 120, "num_labels": 7, "layer_norm_eps": 1e-5},
+    "small": {
+        "image_size": 32,
+        "patch_size": 8,
+        "num_frames": 4,
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intermediate_size": 120,
+        "num_labels": 7,
+        "layer_norm_eps": 1e-5,
+    },
     "base": {"num_labels": 400},
-}  # fmt: skip
+}
 
 
 def parity() -> float:
     worst = 0.0
-    for source, suffix, cases in (("official", "pyth", ("native", "larger", "longer")),
-                                  ("mmaction2", "pth", ("native",))):  # fmt: skip
+    for source, suffix, cases in (
+        ("official", "pyth", ("native", "larger", "longer")),
+        ("mmaction2", "pth", ("native",)),
+    ):
         for scheme in SCHEMES:
             classifier = open_weights(PARITY / f"{source}_{scheme}.{suffix}")
             expected = load_file(PARITY / f"{source}_{scheme}.expected.safetensors")
@@ -85,8 +96,10 @@ def main() -> None:
         for scheme in SCHEMES:
             with tempfile.TemporaryDirectory() as folder:
                 difference, equal = against_transformers(size, scheme, Path(folder))
-            print(f"transformers {transformers.__version__}, {size}, {scheme}: {difference:.2g}, "
-                  f"back {'bit-equal' if equal else 'DIFFERENT'}")  # fmt: skip
+            print(
+                f"transformers {transformers.__version__}, {size}, {scheme}: {difference:.2g}, "
+                f"back {'bit-equal' if equal else 'DIFFERENT'}"
+            )
     for folder in sys.argv[1:]:
         print(f"{folder}, class token of one frame: {against_dinov2(folder):.2g}")
 

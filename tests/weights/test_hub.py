@@ -62,13 +62,25 @@ class Handler(BaseHTTPRequestHandler):
             if revision not in ("main", "v1", COMMIT):
                 self.refuse("RevisionNotFound")
             elif parts[4:5] == ["tree"]:
-                entries = [{"type": "file", "path": path.name, "size": path.stat().st_size, "oid": self.tag(path)}
-                           for path in self.server.files()]  # fmt: skip
+                entries = [
+                    {"type": "file", "path": path.name, "size": path.stat().st_size, "oid": self.tag(path)}
+                    for path in self.server.files()
+                ]
                 self.answer(json.dumps(entries).encode(), {"Content-Type": "application/json"})
             else:
                 siblings = [{"rfilename": path.name} for path in self.server.files()]
-                info = {"_id": "1", "id": "me/tiny", "modelId": "me/tiny", "sha": COMMIT, "siblings": siblings,
-                        "private": False, "gated": False, "disabled": False, "tags": [], "downloads": 0}  # fmt: skip
+                info = {
+                    "_id": "1",
+                    "id": "me/tiny",
+                    "modelId": "me/tiny",
+                    "sha": COMMIT,
+                    "siblings": siblings,
+                    "private": False,
+                    "gated": False,
+                    "disabled": False,
+                    "tags": [],
+                    "downloads": 0,
+                }
                 self.answer(json.dumps(info).encode(), {"Content-Type": "application/json"})
         elif parts[:2] == ["me", "tiny"] and parts[2:3] == ["resolve"]:
             path = self.server.folder / parts[-1]
@@ -134,9 +146,17 @@ def load(hub_id: str, address: str, cache: Path, program: str = OPEN, **environm
         "try:\n" + textwrap.indent(program, "    ") + "\n"
         "except WeightsError as error:\n    print(f'refused: {error}')\n"
     )
-    variables = {**os.environ, "HF_ENDPOINT": address, "HF_HOME": str(cache), "HF_HUB_DISABLE_XET": "1",
-                 "HF_HUB_DISABLE_PROGRESS_BARS": "1", "HF_HUB_DOWNLOAD_TIMEOUT": "2", "HF_HUB_ETAG_TIMEOUT": "2",
-                 "NO_PROXY": "127.0.0.1", **environment}  # fmt: skip
+    variables = {
+        **os.environ,
+        "HF_ENDPOINT": address,
+        "HF_HOME": str(cache),
+        "HF_HUB_DISABLE_XET": "1",
+        "HF_HUB_DISABLE_PROGRESS_BARS": "1",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "2",
+        "HF_HUB_ETAG_TIMEOUT": "2",
+        "NO_PROXY": "127.0.0.1",
+        **environment,
+    }
     done = subprocess.run(
         [sys.executable, "-c", code, hub_id], capture_output=True, text=True, env=variables, check=True
     )

@@ -99,8 +99,11 @@ def test_a_copy_fine_tuned_by_transformers_comes_back(tmp_path: Path) -> None:
     clips = torch.randn(2, 3, 4, 32, 32)
     assert (after.model(clips.flip(1)) - theirs(clips.transpose(1, 2)).logits).abs().max() <= 1e-4
 
-    renamed = without_ours(tmp_path / "model", timesformer=json.loads((tmp_path / "model/config.json").read_text())
-                           ["timesformer"], id2label={"0": "r", "1": "s", "2": "t"})  # fmt: skip
+    renamed = without_ours(
+        tmp_path / "model",
+        timesformer=json.loads((tmp_path / "model/config.json").read_text())["timesformer"],
+        id2label={"0": "r", "1": "s", "2": "t"},
+    )
     after = open_weights(renamed)
     assert after.labels == ("r", "s", "t")
     assert after.model.settings == before.model.settings

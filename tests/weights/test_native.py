@@ -41,7 +41,10 @@ def test_round_trip_is_bit_equal(tmp_path: Path, scheme: str) -> None:
     save_native(before, tmp_path / "model")
     after = open_weights(tmp_path / "model")
     assert (after.model.settings, after.preprocessing, after.labels) == (
-        before.model.settings, before.preprocessing, before.labels)  # fmt: skip
+        before.model.settings,
+        before.preprocessing,
+        before.labels,
+    )
     tensors = after.model.state_dict()
     assert all(torch.equal(tensor, tensors[name]) for name, tensor in before.model.state_dict().items())
     assert not after.model.training

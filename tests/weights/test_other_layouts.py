@@ -110,8 +110,10 @@ def test_the_architecture_is_in_the_tensors(tmp_path: Path, scheme: str) -> None
 
 
 def test_something_something_has_segments_and_bgr(tmp_path: Path) -> None:
-    torch.save(official(random_model("divided_space_time", heads=1, num_classes=174), "DATA: {NUM_FRAMES: 3}"),
-               tmp_path / "a.pyth")  # fmt: skip
+    torch.save(
+        official(random_model("divided_space_time", heads=1, num_classes=174), "DATA: {NUM_FRAMES: 3}"),
+        tmp_path / "a.pyth",
+    )
     preprocessing = open_weights(tmp_path / "a.pyth").preprocessing
     assert (preprocessing.channels, preprocessing.sampling.method) == ("bgr", "segments")
 
@@ -149,10 +151,18 @@ def test_what_a_layout_cannot_express(tmp_path: Path) -> None:
 
 
 HF_CONFIGS = {
-    "small": {"image_size": 32, "patch_size": 8, "num_frames": 4, "hidden_size": 48, "num_hidden_layers": 2,
-              "num_attention_heads": 3, "intermediate_size": 120, "num_labels": 7},
+    "small": {
+        "image_size": 32,
+        "patch_size": 8,
+        "num_frames": 4,
+        "hidden_size": 48,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 3,
+        "intermediate_size": 120,
+        "num_labels": 7,
+    },
     "base": {"num_frames": 2, "image_size": 64, "num_hidden_layers": 12, "num_labels": 5},
-}  # fmt: skip
+}
 
 
 @torch.no_grad()

@@ -71,7 +71,9 @@ def test_without_a_name_the_models_own_way_counts() -> None:
 
 def test_no_frames_and_no_size_are_refused() -> None:
     classifier = Classifier(TimeSformer(**TINY), Preprocessing(), ("a", "b"))
-    for shape, message in (({"num_frames": 0}, "num_frames is 0, should be greater than 0"),
-                           ({"image_size": 0}, "image_size is 0, should be greater than 0")):  # fmt: skip
+    for shape, message in (
+        ({"num_frames": 0}, "num_frames is 0, should be greater than 0"),
+        ({"image_size": 0}, "image_size is 0, should be greater than 0"),
+    ):
         with pytest.raises(SettingError, match=message):
             resize_classifier(classifier, **shape)

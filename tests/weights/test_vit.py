@@ -62,17 +62,32 @@ def test_one_frame_gives_the_image_models_class_token(tmp_path: Path, kind: str)
 def timm_names(scaled: bool) -> dict[str, Tensor]:
     torch.manual_seed(0)
     width = 64
-    shapes = {"cls_token": (1, 1, width), "pos_embed": (1, 17, width), "patch_embed.proj.weight": (width, 3, 8, 8),
-              "patch_embed.proj.bias": (width,), "norm.weight": (width,), "norm.bias": (width,),
-              "head.weight": (10, width), "head.bias": (10,)}  # fmt: skip
+    shapes = {
+        "cls_token": (1, 1, width),
+        "pos_embed": (1, 17, width),
+        "patch_embed.proj.weight": (width, 3, 8, 8),
+        "patch_embed.proj.bias": (width,),
+        "norm.weight": (width,),
+        "norm.bias": (width,),
+        "head.weight": (10, width),
+        "head.bias": (10,),
+    }
     for block in range(2):
         at = f"blocks.{block}."
-        shapes |= {at + "norm1.weight": (width,), at + "norm1.bias": (width,), at + "norm2.weight": (width,),
-                   at + "norm2.bias": (width,), at + "attn.qkv.weight": (3 * width, width),
-                   at + "attn.qkv.bias": (3 * width,), at + "attn.proj.weight": (width, width),
-                   at + "attn.proj.bias": (width,), at + "mlp.fc1.weight": (4 * width, width),
-                   at + "mlp.fc1.bias": (4 * width,), at + "mlp.fc2.weight": (width, 4 * width),
-                   at + "mlp.fc2.bias": (width,)}  # fmt: skip
+        shapes |= {
+            at + "norm1.weight": (width,),
+            at + "norm1.bias": (width,),
+            at + "norm2.weight": (width,),
+            at + "norm2.bias": (width,),
+            at + "attn.qkv.weight": (3 * width, width),
+            at + "attn.qkv.bias": (3 * width,),
+            at + "attn.proj.weight": (width, width),
+            at + "attn.proj.bias": (width,),
+            at + "mlp.fc1.weight": (4 * width, width),
+            at + "mlp.fc1.bias": (4 * width,),
+            at + "mlp.fc2.weight": (width, 4 * width),
+            at + "mlp.fc2.bias": (width,),
+        }
         if scaled:
             shapes |= {at + "ls1.gamma": (width,), at + "ls2.gamma": (width,)}
     return {name: torch.randn(shape) * 0.1 for name, shape in shapes.items()}

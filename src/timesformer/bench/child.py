@@ -40,8 +40,9 @@ def run_apart(
     words = [sys.executable, "-W", "ignore", "-m", "timesformer.bench.child", function]
     given = json.dumps({"arguments": arguments, "memory_limit": memory_limit})
     # A session of its own: Ctrl-C is for the parent, which then ends the child.
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-                          start_new_session=True) as process:  # fmt: skip
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
         try:
             out, errors = process.communicate(given, timeout=time_limit)
         except subprocess.TimeoutExpired:

@@ -65,37 +65,64 @@ def _has_ended(sweep: Sweep, point: Point, rows: dict[Point, Row]) -> bool:
     """Whether a smaller point of a curve that this one belongs to has no figure."""
     shape = (point.frames, point.image_size)
     return any(
-        smaller[0] <= shape[0] and smaller[1] <= shape[1] and smaller != shape
-        and (row := rows.get(Point(point.scheme, *smaller))) is not None and row.status != "ok"
-        for axis in sweep.axes().values() if shape in axis for smaller in axis
-    )  # fmt: skip
+        smaller[0] <= shape[0]
+        and smaller[1] <= shape[1]
+        and smaller != shape
+        and (row := rows.get(Point(point.scheme, *smaller))) is not None
+        and row.status != "ok"
+        for axis in sweep.axes().values()
+        if shape in axis
+        for smaller in axis
+    )
 
 
 def _measure(sweep: Sweep, point: Point, limit: float | None) -> Row:
     counted = count_cost(sweep.model(point))
     values: dict[str, Any] = {
-        "kind": sweep.kind, **point._asdict(), "macs": counted.macs, "parameters": counted.parameters,
-        "memory_limit": limit, "time_limit": sweep.time_limit,
-    }  # fmt: skip
+        "kind": sweep.kind,
+        **point._asdict(),
+        "macs": counted.macs,
+        "parameters": counted.parameters,
+        "memory_limit": limit,
+        "time_limit": sweep.time_limit,
+    }
     arguments = {
-        "settings": sweep.model(point).model_dump(mode="json"), "batch": sweep.batch, "rounds": sweep.rounds,
-        "train": sweep.train, "checkpoint_activations": sweep.checkpoint_activations, "engine": sweep.engine,
-        "precision": sweep.precision, "device": sweep.device, "seconds": FEW * sweep.time_limit, "memory_limit": limit,
-    }  # fmt: skip
+        "settings": sweep.model(point).model_dump(mode="json"),
+        "batch": sweep.batch,
+        "rounds": sweep.rounds,
+        "train": sweep.train,
+        "checkpoint_activations": sweep.checkpoint_activations,
+        "engine": sweep.engine,
+        "precision": sweep.precision,
+        "device": sweep.device,
+        "seconds": FEW * sweep.time_limit,
+        "memory_limit": limit,
+    }
     on_gpu = find_device(sweep.device).type == "cuda"
     try:
-        found = run_apart("timesformer.bench.cost:measure_point", arguments,
-                          memory_limit=None if on_gpu else limit, time_limit=sweep.time_limit)  # fmt: skip
+        found = run_apart(
+            "timesformer.bench.cost:measure_point",
+            arguments,
+            memory_limit=None if on_gpu else limit,
+            time_limit=sweep.time_limit,
+        )
     except EndedError as end:
         return Row(status=end.status, ran=str(end), **values)
     return Row(status="ok", **values, **found)
 
 
 def measure_point(
-    settings: dict[str, Any], batch: int, rounds: int, train: bool, checkpoint_activations: Recompute,
+    settings: dict[str, Any],
+    batch: int,
+    rounds: int,
+    train: bool,
+    checkpoint_activations: Recompute,
     engine: EngineName,
-    precision: Precision, device: str, seconds: float, memory_limit: float | None,
-) -> dict[str, Any]:  # fmt: skip
+    precision: Precision,
+    device: str,
+    seconds: float,
+    memory_limit: float | None,
+) -> dict[str, Any]:
     """Passes of one point in this process: figures of a `Row`. `seconds`: after which no further pass begins."""
     place = find_device(device)
     if place.type == "cuda" and memory_limit is not None:
@@ -110,8 +137,14 @@ def measure_point(
         times.append(timed(run, place))
     # The first pass warms up, and counts only where there was no time for another.
     median, low, high = Spread.of(times[1:] or times)
-    return {"seconds": median, "seconds_low": low, "seconds_high": high, "passes": len(times[1:] or times),
-            "memory": peak_memory(place), "ran": f"{ran}, {place.type}, {torch.get_num_threads()} threads"}  # fmt: skip
+    return {
+        "seconds": median,
+        "seconds_low": low,
+        "seconds_high": high,
+        "passes": len(times[1:] or times),
+        "memory": peak_memory(place),
+        "ran": f"{ran}, {place.type}, {torch.get_num_threads()} threads",
+    }
 
 
 def _inference(
@@ -125,8 +158,7 @@ def _inference(
     model = ModelSettings(**settings)
     # Compared with the float32 model on a small clip: on a large one the model would take more memory than the engine.
     small = torch.randint(0, 256, (1, 3, 2, 2 * model.patch_size, 2 * model.patch_size), dtype=torch.uint8)
-    run = load_engine(random_classifier(model), engine, precision,
-                      device=str(place), clips=small)  # fmt: skip
+    run = load_engine(random_classifier(model), engine, precision, device=str(place), clips=small)
     shape = (batch, 3, model.num_frames, model.image_size, model.image_size)
     clips = torch.randint(0, 256, shape, dtype=torch.uint8).to(place)
     return lambda: run(clips), f"{run.engine} {run.precision}"

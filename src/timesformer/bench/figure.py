@@ -71,8 +71,16 @@ def make_figure(rows: Sequence[Row], sweep: Sweep) -> Figure:
         line[0].set_ylabel(text, fontsize=11, color=INK, weight="bold", labelpad=10)
     lines = [line for line in grid[0][0].get_lines() if not line.get_label().startswith("_")]
     marks = [_mark(status) for status in ENDS if status in ended]
-    figure.legend(handles=[*lines, *marks], loc="outside upper center", ncols=len(lines) + len(marks), frameon=False,
-                  fontsize=10.5, labelcolor=INK, handlelength=1.8, columnspacing=1.6)  # fmt: skip
+    figure.legend(
+        handles=[*lines, *marks],
+        loc="outside upper center",
+        ncols=len(lines) + len(marks),
+        frameon=False,
+        fontsize=10.5,
+        labelcolor=INK,
+        handlelength=1.8,
+        columnspacing=1.6,
+    )
     ran = sorted({row.ran for row in rows if row.status == "ok"})
     figure.supxlabel(f"{sweep.size} model, batch {sweep.batch}; {'; '.join(ran)}", fontsize=9, color="#666666")
     return figure
@@ -94,9 +102,15 @@ def _draw_curve(plot: Any, rows: list[Row], axis: str, panel: Panel) -> set[str]
 
 def _cross(status: str, colour: str = "white") -> dict[str, Any]:
     marker = {"out of memory": "X", "too slow": "P", "failed": "*"}[status]
-    return {"marker": marker, "markersize": 12, "markerfacecolor": INK, "markeredgecolor": colour,
-            "markeredgewidth": 1.5, "linestyle": "none",
-            "zorder": 5}  # fmt: skip
+    return {
+        "marker": marker,
+        "markersize": 12,
+        "markerfacecolor": INK,
+        "markeredgecolor": colour,
+        "markeredgewidth": 1.5,
+        "linestyle": "none",
+        "zorder": 5,
+    }
 
 
 def _mark(status: str) -> Line2D:

@@ -85,8 +85,9 @@ class Limits:
             x_RI = torch.randint(0, 256, (rows, inner), dtype=torch.uint8)
         else:
             packed = self.device.type == "cpu" and has_onednn()
-            layer = (PackedLinear if packed else PlainLinear)(self._random(columns, inner), self._random(columns),
-                                                              ending)  # fmt: skip
+            layer = (PackedLinear if packed else PlainLinear)(
+                self._random(columns, inner), self._random(columns), ending
+            )
             x_RI = self._random(rows, inner)
         return lambda: layer(x_RI)
 
@@ -157,5 +158,17 @@ def measure_speed(
     seconds = Spread.of(times)
     share = Spread.of([limit.seconds / own for limit, own in zip(alone, times, strict=True)]).median
     rate, peak = limits.macs / seconds.median, Spread.of([limit.peak for limit in alone]).median
-    return Speed(clips, rounds, seconds, clips[0] / seconds.median, limits.macs, rate,
-                 Spread.of([limit.seconds for limit in alone]), share, peak, rate / peak, memory, watched)  # fmt: skip
+    return Speed(
+        clips,
+        rounds,
+        seconds,
+        clips[0] / seconds.median,
+        limits.macs,
+        rate,
+        Spread.of([limit.seconds for limit in alone]),
+        share,
+        peak,
+        rate / peak,
+        memory,
+        watched,
+    )

@@ -65,15 +65,21 @@ def measure_model(
     check_counts(batch=batch, rounds=rounds)
     classifier = _classifier(weights, size, scheme, frames, image_size)
     settings = classifier.model.settings
-    shape = (batch, 3, frames or settings.num_frames, image_size or settings.image_size,
-             image_size or settings.image_size)  # fmt: skip
+    shape = (
+        batch,
+        3,
+        frames or settings.num_frames,
+        image_size or settings.image_size,
+        image_size or settings.image_size,
+    )
     clips = torch.randint(0, 256, shape, dtype=torch.uint8)
     run = load_engine(classifier, engine, precision, device=device, clips=clips)
     clips = clips.to(run.device)
     del classifier
     gc.collect()
-    speed = measure_speed(lambda: run(clips), inference_products(settings, shape), shape, run.precision, run.device,
-                          rounds, on_round)  # fmt: skip
+    speed = measure_speed(
+        lambda: run(clips), inference_products(settings, shape), shape, run.precision, run.device, rounds, on_round
+    )
     return ModelSpeed(
         settings.scheme, run.engine, run.precision, str(run.device), run.reason, str(run.agreement), speed
     )
@@ -110,6 +116,7 @@ def _classifier(
     for name, value in (("size", size), ("scheme", scheme)):
         if value is not None:
             raise SettingError(f"{name} is {value}, but the weights tell their own: leave {name} or the weights out")
-    check_counts(**{name: value for name, value in (("frames", frames), ("image_size", image_size))
-                    if value is not None})  # fmt: skip
+    check_counts(
+        **{name: value for name, value in (("frames", frames), ("image_size", image_size)) if value is not None}
+    )
     return weights if isinstance(weights, Classifier) else open_weights(weights)

@@ -71,8 +71,10 @@ class Sweep(Settings):
     def axes(self) -> dict[str, list[tuple[int, int]]]:
         """Shapes (frames, image size) of the two curves of a scheme, smallest first."""
         frames, side = self.frame_counts[0], self.sizes[0]
-        return {"image_size": [(frames, size) for size in sorted(self.sizes)],
-                "frames": [(count, side) for count in sorted(self.frame_counts)]}  # fmt: skip
+        return {
+            "image_size": [(frames, size) for size in sorted(self.sizes)],
+            "frames": [(count, side) for count in sorted(self.frame_counts)],
+        }
 
     def points(self) -> list[Point]:
         """All points, each once; the smaller first, so that a stopped run has the beginnings of all curves."""
@@ -139,8 +141,9 @@ def read_rows(path: Path) -> list[Row]:
             lines = list(csv.DictReader(file))
             return [Row.model_validate({name: value for name, value in line.items() if value != ""}) for line in lines]
     except (ValidationError, TypeError, UnicodeDecodeError):
-        raise DataError(f"{path}: not a table that bench cost has written; move it away, or take another --out"
-                        ) from None  # fmt: skip
+        raise DataError(
+            f"{path}: not a table that bench cost has written; move it away, or take another --out"
+        ) from None
 
 
 def write_rows(path: Path, rows: Iterable[Row]) -> None:

@@ -55,9 +55,15 @@ class Step:
     """An optimiser step on one batch of random clips (B, 3, T, S, S), uint8, as `timesformer train` does it."""
 
     def __init__(
-        self, settings: ModelSettings, batch: int, precision: str, device: str, *,
-        checkpoint_activations: Recompute = "none", compiled: bool = False,
-    ) -> None:  # fmt: skip
+        self,
+        settings: ModelSettings,
+        batch: int,
+        precision: str,
+        device: str,
+        *,
+        checkpoint_activations: Recompute = "none",
+        compiled: bool = False,
+    ) -> None:
         self.device = find_device(device)
         self.precision = pick_precision(precision, self.device)
         if self.device.type == "cpu":
@@ -105,8 +111,9 @@ def measure_step(
     """
     check_counts(batch=batch, rounds=rounds)
     if checkpoint_activations not in get_args(Recompute):
-        raise SettingError(f"checkpoint_activations is {checkpoint_activations!r}: one of "
-                           f"{', '.join(get_args(Recompute))}")  # fmt: skip
+        raise SettingError(
+            f"checkpoint_activations is {checkpoint_activations!r}: one of {', '.join(get_args(Recompute))}"
+        )
     values = {"size": size, "scheme": scheme, "num_frames": frames, "image_size": image_size}
     settings = make(ModelSettings, values, "bench train")
     step = Step(settings, batch, precision, device, checkpoint_activations=checkpoint_activations, compiled=compiled)

@@ -70,8 +70,10 @@ class VideoSpeed(NamedTuple):
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
-        rates = {name: rate and {**rate._asdict(), "seconds": rate.seconds._asdict()}
-                 for name, rate in (("alone", self.alone), ("together", self.together))}  # fmt: skip
+        rates = {
+            name: rate and {**rate._asdict(), "seconds": rate.seconds._asdict()}
+            for name, rate in (("alone", self.alone), ("together", self.together))
+        }
         problems = [{"path": str(problem.path), "reason": problem.reason} for problem in self.problems]
         return {**self._asdict(), **rates, "problems": problems}
 
@@ -131,12 +133,21 @@ def measure_videos(
     repeats = max(1, math.ceil(LONG_ENOUGH / min(seconds)))
     number, together = _in_workers(readable * repeats, model, preprocessing, data, rounds, on_pass)
     return VideoSpeed(
-        videos=len(readable), clips=total, frames=frames, image_size=image_size, crops=crops, rounds=rounds,
-        alone=Rate.of(seconds, len(readable), total), opening=opening / whole, decoding=decoding / whole,
-        resizing=resizing / whole, cropping=cropping / whole, workers=number,
+        videos=len(readable),
+        clips=total,
+        frames=frames,
+        image_size=image_size,
+        crops=crops,
+        rounds=rounds,
+        alone=Rate.of(seconds, len(readable), total),
+        opening=opening / whole,
+        decoding=decoding / whole,
+        resizing=resizing / whole,
+        cropping=cropping / whole,
+        workers=number,
         together=Rate.of([taken / repeats for taken in together], len(readable), total) if together else None,
         problems=tuple(problems),
-    )  # fmt: skip
+    )
 
 
 def read_parts(path: Path, model: Architecture, preprocessing: Preprocessing) -> Parts:
@@ -150,8 +161,13 @@ def read_parts(path: Path, model: Architecture, preprocessing: Preprocessing) ->
         opened = time.perf_counter()
         views_VCTSS = testing_views(video, model, preprocessing)
         whole = time.perf_counter() - opened
-    return Parts(opened - began, reading[0] - writing[0], writing[0], whole - reading[0],
-                 len(views_VCTSS) // preprocessing.test_crops)  # fmt: skip
+    return Parts(
+        opened - began,
+        reading[0] - writing[0],
+        writing[0],
+        whole - reading[0],
+        len(views_VCTSS) // preprocessing.test_crops,
+    )
 
 
 @contextmanager
@@ -171,9 +187,13 @@ def _stopwatch(cls: type, name: str) -> Iterator[list[float]]:
 
 
 def _in_workers(
-    paths: list[Path], model: Architecture, preprocessing: Preprocessing, data: Data, rounds: int,
+    paths: list[Path],
+    model: Architecture,
+    preprocessing: Preprocessing,
+    data: Data,
+    rounds: int,
     on_pass: Callable[[], object],
-) -> tuple[int, list[float]]:  # fmt: skip
+) -> tuple[int, list[float]]:
     """Number of workers and the seconds of each pass, the first of which, with their start, does not count; no
     seconds without workers."""
     if data.workers == 0:

@@ -47,9 +47,19 @@ def model(
     from timesformer.bench.model import measure_model
 
     with _progress("rounds", rounds) as advance:
-        found = measure_model(weights, size=size, scheme=scheme, frames=frames, image_size=image_size, batch=batch,
-                              engine=engine, precision=precision, rounds=rounds, device=device,  # type: ignore[arg-type]
-                              on_round=advance)  # fmt: skip
+        found = measure_model(
+            weights,
+            size=size,
+            scheme=scheme,
+            frames=frames,
+            image_size=image_size,
+            batch=batch,
+            engine=engine,
+            precision=precision,
+            rounds=rounds,
+            device=device,  # type: ignore[arg-type]
+            on_round=advance,
+        )
     if as_json:
         _print_json(found.as_dict())
     else:
@@ -59,8 +69,10 @@ def model(
 
 @app.command()
 def video(
-    videos: Annotated[list[Path], typer.Argument(help="Video files, folders of videos, folders of image frames.",
-                                                 metavar="VIDEO|FOLDER...")],
+    videos: Annotated[
+        list[Path],
+        typer.Argument(help="Video files, folders of videos, folders of image frames.", metavar="VIDEO|FOLDER..."),
+    ],
     frames: Annotated[int, typer.Option(help="Frames of a clip.")] = 8,
     image_size: Annotated[int, typer.Option(help="Side of a crop and short side of a frame, pixels.")] = 224,
     sampling: Annotated[str, typer.Option(help="span, segments or cover.")] = "span",
@@ -70,30 +82,46 @@ def video(
     workers: Annotated[int | None, typer.Option(help="Processes; one a core if not given, 0 for none.")] = None,
     rounds: Annotated[int, typer.Option(help="Passes over all videos.")] = 3,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Read videos as a test does: in one process, with the shares of decoding and resizing, and in workers."""
     from timesformer.bench.video import Rate, measure_videos
 
     with _progress("passes", None) as advance:
-        found = measure_videos(videos, frames=frames, image_size=image_size, sampling=sampling, rate=rate, clips=clips,
-                               crops=crops, workers=workers, rounds=rounds, on_pass=advance)  # fmt: skip
+        found = measure_videos(
+            videos,
+            frames=frames,
+            image_size=image_size,
+            sampling=sampling,
+            rate=rate,
+            clips=clips,
+            crops=crops,
+            workers=workers,
+            rounds=rounds,
+            on_pass=advance,
+        )
     if as_json:
         _print_json(found.as_dict())
         return
 
     def rated(rate: Rate) -> str:
-        return (f"{rate.videos_per_second:.1f} videos/s, {rate.clips_per_second:.1f} clips/s, "
-                f"{rate.ms_per_clip:.1f} ms a clip")  # fmt: skip
+        return (
+            f"{rate.videos_per_second:.1f} videos/s, {rate.clips_per_second:.1f} clips/s, "
+            f"{rate.ms_per_clip:.1f} ms a clip"
+        )
 
-    shares = (f"decoding {found.decoding:.0%}, resizing and RGB {found.resizing:.0%}, "
-              f"opening {found.opening:.0%}, crops {found.cropping:.0%}")  # fmt: skip
+    shares = (
+        f"decoding {found.decoding:.0%}, resizing and RGB {found.resizing:.0%}, "
+        f"opening {found.opening:.0%}, crops {found.cropping:.0%}"
+    )
     lines = [("one process", rated(found.alone)), ("of its time", shares)]
     if found.together is not None:
         lines.append((f"{found.workers} worker{'s'[: found.workers != 1]}", rated(found.together)))
     if found.problems:
         lines.append(("left out", f"{len(found.problems)} that cannot be read: {found.problems[0].reason}"))
-    title = (f"{found.videos} videos, {found.clips} clips of {found.frames} frames at {found.image_size} pixels, "
-             f"crops {found.crops}")  # fmt: skip
+    title = (
+        f"{found.videos} videos, {found.clips} clips of {found.frames} frames at {found.image_size} pixels, "
+        f"crops {found.crops}"
+    )
     _print_lines(title, lines)
 
 
@@ -117,9 +145,18 @@ def train(
     from timesformer.bench.train import measure_step_apart
 
     with _progress(None, None):
-        found = measure_step_apart(size=size, scheme=scheme, frames=frames, image_size=image_size, batch=batch,
-                                   precision=precision, checkpoint_activations=checkpoint_activations,
-                                   compiled=compiled, rounds=rounds, device=device)  # fmt: skip
+        found = measure_step_apart(
+            size=size,
+            scheme=scheme,
+            frames=frames,
+            image_size=image_size,
+            batch=batch,
+            precision=precision,
+            checkpoint_activations=checkpoint_activations,
+            compiled=compiled,
+            rounds=rounds,
+            device=device,
+        )
     if as_json:
         _print_json(found.as_dict())
     else:
@@ -149,7 +186,7 @@ def cost(
     ] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds a point may take, with its start.")] = 300,
     as_json: Json = False,
-) -> None:  # fmt: skip
+) -> None:
     """Multiply-accumulates, time and memory of every scheme against resolution and frames (the paper's Figure 3).
 
     Ctrl-C keeps what is measured; the same command goes on from there.
@@ -158,15 +195,30 @@ def cost(
     from timesformer.bench.sweep import Sweep
     from timesformer.settings import make
 
-    values = {"size": size, "sizes": _words(sizes), "frame_counts": _words(frame_counts), "batch": batch,
-              "train": train, "checkpoint_activations": checkpoint_activations, "engine": engine,
-              "precision": precision, "device": device, "rounds": rounds, "memory_limit": memory_limit,
-              "time_limit": time_limit}  # fmt: skip
+    values = {
+        "size": size,
+        "sizes": _words(sizes),
+        "frame_counts": _words(frame_counts),
+        "batch": batch,
+        "train": train,
+        "checkpoint_activations": checkpoint_activations,
+        "engine": engine,
+        "precision": precision,
+        "device": device,
+        "rounds": rounds,
+        "memory_limit": memory_limit,
+        "time_limit": time_limit,
+    }
     chosen = {} if schemes is None else {"schemes": _words(schemes)}
     sweep = make(Sweep, {**values, **chosen}, "bench cost")
     with _progress("points", len(sweep.points())) as advance:
-        rows = measure_cost(sweep, out, lambda point, done, total: advance(
-            done, f"{point.scheme} {point.frames} x {point.image_size} x {point.image_size}"))  # fmt: skip
+        rows = measure_cost(
+            sweep,
+            out,
+            lambda point, done, total: advance(
+                done, f"{point.scheme} {point.frames} x {point.image_size} x {point.image_size}"
+            ),
+        )
     if as_json:
         _print_json([row.model_dump() for row in rows])
     else:
@@ -225,15 +277,21 @@ def _print_speed(speed: Speed, title: str, what: str, lines: list[tuple[str, str
         return f"{spread.median * 1e3:.1f} ms ({spread.low * 1e3:.1f} to {spread.high * 1e3:.1f})"
 
     whose = "while it runs" if speed.memory_watched else "of the process since its start"
-    _print_lines(f"{title}, {batch} x {frames} x {rows} x {columns}, {speed.rounds} rounds", [
-        (what, milliseconds(speed.seconds)),
-        ("clips/s", f"{speed.clips_per_second:.3g}"),
-        ("GMAC/s", f"{speed.macs_per_second / 1e9:.0f}, for {speed.macs / 1e9:.1f} GMAC; {speed.share_of_peak:.0%} of "
-                   f"the {speed.peak / 1e9:.0f} of the best product"),
-        ("products alone", f"{milliseconds(speed.limit)}; {speed.share:.0%} of the time of {what}"),
-        ("memory", f"{speed.memory / 1e9:.2f} GB at the peak, {whose}"),
-        *lines,
-    ])  # fmt: skip
+    _print_lines(
+        f"{title}, {batch} x {frames} x {rows} x {columns}, {speed.rounds} rounds",
+        [
+            (what, milliseconds(speed.seconds)),
+            ("clips/s", f"{speed.clips_per_second:.3g}"),
+            (
+                "GMAC/s",
+                f"{speed.macs_per_second / 1e9:.0f}, for {speed.macs / 1e9:.1f} GMAC; {speed.share_of_peak:.0%} of "
+                f"the {speed.peak / 1e9:.0f} of the best product",
+            ),
+            ("products alone", f"{milliseconds(speed.limit)}; {speed.share:.0%} of the time of {what}"),
+            ("memory", f"{speed.memory / 1e9:.2f} GB at the peak, {whose}"),
+            *lines,
+        ],
+    )
 
 
 def _print_rows(rows: list[Row], sweep: Sweep, out: Path) -> None:
@@ -252,8 +310,10 @@ def _print_rows(rows: list[Row], sweep: Sweep, out: Path) -> None:
         for scheme in sweep.schemes:
             cells = [found.get(Point(scheme, *shape)) for shape in shapes]
             table.add_row(scheme, *("" if row is None else _cell(row) for row in cells))
-        console.print(f"TMAC a clip, seconds a {'step' if sweep.train else 'pass'}, GB at the peak; by "
-                      f"{'image size' if axis == 'image_size' else 'frames'}")  # fmt: skip
+        console.print(
+            f"TMAC a clip, seconds a {'step' if sweep.train else 'pass'}, GB at the peak; by "
+            f"{'image size' if axis == 'image_size' else 'frames'}"
+        )
         console.print(table)
     for row in rows:
         if row.status == "failed":

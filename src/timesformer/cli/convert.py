@@ -20,5 +20,7 @@ def convert(
 
     classifier = convert_weights(weights, out, to, labels=labels, heads=heads)
     settings = classifier.model.settings
-    print(f"{out}: {settings.scheme}, {settings.num_frames} frames of {settings.image_size} x "
-          f"{settings.image_size}, {len(classifier.labels)} classes, as {to}")  # fmt: skip
+    print(
+        f"{out}: {settings.scheme}, {settings.num_frames} frames of {settings.image_size} x "
+        f"{settings.image_size}, {len(classifier.labels)} classes, as {to}"
+    )

@@ -26,8 +26,14 @@ def cost(
     from timesformer.model.cost import count_cost
     from timesformer.settings import make
 
-    values = {"size": size, "scheme": scheme, "num_frames": frames, "image_size": image_size,
-              "patch_size": patch_size, "num_classes": classes}  # fmt: skip
+    values = {
+        "size": size,
+        "scheme": scheme,
+        "num_frames": frames,
+        "image_size": image_size,
+        "patch_size": patch_size,
+        "num_classes": classes,
+    }
     counted = count_cost(make(ModelSettings, values, "cost"))
     if as_json:
         print(json.dumps(counted._asdict()))

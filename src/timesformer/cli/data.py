@@ -64,8 +64,13 @@ def check(
     errors = Console(stderr=True)
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("decoding", total=None)
-        report = check_data(folder, out=out, jobs=jobs, time_limit=time_limit,
-                            on_file=lambda done, total: progress.update(task, completed=done, total=total))  # fmt: skip
+        report = check_data(
+            folder,
+            out=out,
+            jobs=jobs,
+            time_limit=time_limit,
+            on_file=lambda done, total: progress.update(task, completed=done, total=total),
+        )
     print(json.dumps(report.summary()) if as_json else report)
     if not report.sound:
         raise typer.Exit(1)

@@ -17,8 +17,10 @@ HEADER = ("video", "label", "score")
 
 def predict(
     weights: Annotated[str, typer.Argument(help="Weights, or the folder of a run.", metavar="WEIGHTS")],
-    videos: Annotated[list[Path], typer.Argument(help="Video files, folders of videos, folders of image frames.",
-                                                 metavar="VIDEO|FOLDER...")],
+    videos: Annotated[
+        list[Path],
+        typer.Argument(help="Video files, folders of videos, folders of image frames.", metavar="VIDEO|FOLDER..."),
+    ],
     top: Annotated[int, typer.Option(min=1, help="Classes to print a video.")] = 5,
     labels: Annotated[Path | None, typer.Option(help="Class names, one a line.", metavar="FILE")] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
@@ -26,7 +28,7 @@ def predict(
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16, or int8 (calibrated on the videos).")] = "auto",
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode; one a core if not given.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-) -> None:  # fmt: skip
+) -> None:
     """The best classes of every video, with scores between 0 and 1; where no terminal reads, fields parted by tabs."""
     import time
 
@@ -38,8 +40,14 @@ def predict(
 
     paths = gather_videos(videos)
     calibration = paths if precision == "int8" else []
-    predictor = load(weights, device, labels=labels, engine=engine, precision=precision,  # type: ignore[arg-type]
-                     calibration=calibration)  # fmt: skip
+    predictor = load(
+        weights,
+        device,
+        labels=labels,
+        engine=engine,
+        precision=precision,  # type: ignore[arg-type]
+        calibration=calibration,
+    )
     errors = Console(stderr=True, highlight=False)
     errors.print(str(predictor.engine), markup=False, soft_wrap=True)
     console = Console(highlight=False)

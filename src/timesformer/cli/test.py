@@ -53,12 +53,24 @@ def test(
         evaluation.check_score_file(out)
     manifest = read_manifest(data, split)
     settings = make(Data, {"workers": workers, "max_bad_share": max_bad_share}, "test")
-    classifier = change_protocol(open_weights(weights, labels=labels), clips=clips, crops=crops, sampling=sampling,
-                                 frames=frames, image_size=image_size, position_resize=position_resize)  # fmt: skip
+    classifier = change_protocol(
+        open_weights(weights, labels=labels),
+        clips=clips,
+        crops=crops,
+        sampling=sampling,
+        frames=frames,
+        image_size=image_size,
+        position_resize=position_resize,
+    )
     manifest = manifest.with_labels(classifier.labels)  # an unknown class is told before an engine is made
     videos = [video.path for video in manifest.videos] if precision == "int8" else []
-    network = load_engine(classifier, engine, precision, device=device,  # type: ignore[arg-type]
-                          clips=some_views(videos, classifier))  # fmt: skip
+    network = load_engine(
+        classifier,
+        engine,
+        precision,
+        device=device,  # type: ignore[arg-type]
+        clips=some_views(videos, classifier),
+    )
     errors = Console(stderr=True)
     errors.print(str(network), markup=False, highlight=False, soft_wrap=True)
     # Where there is no terminal, a bar that goes away would leave an empty line.
@@ -77,8 +89,12 @@ def test(
     if as_json:
         print(json.dumps(summary))
         return
-    shown = {"top1": "top-1", "top5": "top-5", "mean_class_accuracy": "mean class accuracy",
-             "mean_average_precision": "mean average precision"}  # fmt: skip
+    shown = {
+        "top1": "top-1",
+        "top5": "top-5",
+        "mean_class_accuracy": "mean class accuracy",
+        "mean_average_precision": "mean average precision",
+    }
     for name, text in shown.items():
         if name in summary and (name != "top5" or len(result.labels) > 5):
             print(f"{text:23}{summary[name]:.4f}")

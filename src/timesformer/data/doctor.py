@@ -98,8 +98,9 @@ def _examine_all(
     """The facts of every file, or the reason why there are none, in the order of `paths`."""
     found: dict[Path, Facts | str] = {}
     on_file(0, len(paths))
-    pool = ProcessPool(min(jobs, len(paths)), initializer=torch.set_num_threads, initargs=(1,),
-                       context=get_context("spawn"))  # fmt: skip
+    pool = ProcessPool(
+        min(jobs, len(paths)), initializer=torch.set_num_threads, initargs=(1,), context=get_context("spawn")
+    )
     try:
         waiting: dict[Future[Facts], Path] = {
             pool.schedule(examine, (path,), timeout=time_limit): path for path in paths

@@ -58,10 +58,14 @@ def find_split(folder: Path, split: str) -> tuple[Path, Reader]:
         raise DataError(f"{folder}: no data set found, but a split of one; did you mean {folder.parent}?")
     classes = [entry.name for entry in _folders(folder) if find_videos(entry)]
     if classes:
-        raise DataError(f"{folder}: no data set found, but folders of videos: {some(classes)}; if these are the "
-                        f"classes, move them into {folder / split}")  # fmt: skip
-    raise DataError(f"{folder}: no data set found; expected {split}/ with class folders, {split}.csv with columns "
-                    "path,label, an mmaction2 list or Something-Something JSON")  # fmt: skip
+        raise DataError(
+            f"{folder}: no data set found, but folders of videos: {some(classes)}; if these are the "
+            f"classes, move them into {folder / split}"
+        )
+    raise DataError(
+        f"{folder}: no data set found; expected {split}/ with class folders, {split}.csv with columns "
+        "path,label, an mmaction2 list or Something-Something JSON"
+    )
 
 
 def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:
@@ -73,12 +77,14 @@ def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:
     texts = sorted(path for path in folder.glob("*.txt") if words(path.stem) & set(names))
     layouts: list[tuple[list[Path], Reader]] = [
         ([folder / f"{name}.csv" for name in names], read_csv),
-        (sorted(p for place in (folder, folder / "labels") for name in names for p in place.glob(f"*{name}.json")),
-         read_something),
+        (
+            sorted(p for place in (folder, folder / "labels") for name in names for p in place.glob(f"*{name}.json")),
+            read_something,
+        ),
         ([path for path in texts if is_text_list(path)], read_text_list),
         ([folder / name for name in names if (folder / name).is_dir()], read_folders),
         (texts, read_text_list),
-    ]  # fmt: skip
+    ]
     for paths, reader in layouts:
         found = [path for path in paths if path.exists()]
         if found:

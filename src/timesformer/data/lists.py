@@ -58,8 +58,10 @@ def read_csv(folder: Path, source: Path) -> Listing:
         first = next(filter(None, lines), "")
         if first.rpartition(" ")[2].isdecimal():
             return read_text_list(folder, source)
-        raise DataError(f"{source}: the first line is {first[:80]!r}; expected a header path,label[,more] or "
-                        "path,labels[,more], or lines of 'path label-number' without a header")  # fmt: skip
+        raise DataError(
+            f"{source}: the first line is {first[:80]!r}; expected a header path,label[,more] or "
+            "path,labels[,more], or lines of 'path label-number' without a header"
+        )
     rows: list[tuple[str, list[str]]] = []
     for number, (path, cell) in csv_rows(source, lines, ("path", column)):
         if not path or not (cell or column == "labels"):
@@ -101,8 +103,10 @@ def csv_rows(source: Path, lines: list[str], columns: tuple[str, ...]) -> list[t
             if not row:
                 continue
             if any(row[len(header) :]):
-                raise DataError(f"{source}, line {begin}: {len(row)} fields, the header has {len(header)}; a field "
-                                "with a comma needs quotes")  # fmt: skip
+                raise DataError(
+                    f"{source}, line {begin}: {len(row)} fields, the header has {len(header)}; a field "
+                    "with a comma needs quotes"
+                )
             fields = dict(zip(header, row, strict=False))
             rows.append((begin, [fields.get(column, "").strip() for column in columns]))
     except csv.Error as error:

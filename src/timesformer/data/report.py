@@ -146,8 +146,10 @@ def _text(found: dict[str, Any]) -> list[str]:
     lines = [f"{found['data']}: {found['files']} files, decoded in {_time(found['checked_in'])}", ""]
     rows = [("split", "videos", "unreadable", "classes", "smallest", "largest", "imbalance")]
     for split, part in splits.items():
-        ends = (f"{name} {part['classes'][name]}" if name else "-"
-                for name in (part["smallest_class"], part["largest_class"]))  # fmt: skip
+        ends = (
+            f"{name} {part['classes'][name]}" if name else "-"
+            for name in (part["smallest_class"], part["largest_class"])
+        )
         rows.append((split, part["videos"], part["unreadable"], len(part["classes"]), *ends, part["imbalance"] or "-"))
     lines += [*_table(rows), ""]
     totals: Counter[str] = Counter()

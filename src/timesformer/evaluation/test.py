@@ -65,8 +65,9 @@ def test(
     manifest = manifest.with_labels(classifier.labels)
     multilabel = classifier.model.settings.multilabel
     if multilabel != manifest.multilabel:
-        raise DataError(f"{manifest.source}: has {_kinds(manifest.multilabel)}; the weights were trained for "
-                        f"{_kinds(multilabel)}")  # fmt: skip
+        raise DataError(
+            f"{manifest.source}: has {_kinds(manifest.multilabel)}; the weights were trained for {_kinds(multilabel)}"
+        )
     left_out = LeftOut(manifest, data.max_bad_share)
     dataset = TestingViews(manifest, classifier.model.settings, classifier.preprocessing)
     batches = testing_loader(dataset, 1, data)
@@ -166,7 +167,11 @@ def _write_parquet(rows: list[dict[str, Any]], labels: tuple[str, ...], stream: 
     import pyarrow
     import pyarrow.parquet
 
-    fields = [("path", pyarrow.string()), ("label", pyarrow.string()), ("predicted", pyarrow.string()),
-              ("scores", pyarrow.list_(pyarrow.float32()))]  # fmt: skip
+    fields = [
+        ("path", pyarrow.string()),
+        ("label", pyarrow.string()),
+        ("predicted", pyarrow.string()),
+        ("scores", pyarrow.list_(pyarrow.float32())),
+    ]
     schema = pyarrow.schema(fields, metadata={"labels": json.dumps(labels)})
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), stream)

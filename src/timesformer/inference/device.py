@@ -35,6 +35,7 @@ def find_device(device: str = "auto") -> torch.device:
     try:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError) as error:
-        raise SettingError(f"device {device!r} cannot be used here, expected auto, cpu, cuda or mps: "
-                           f"{str(error).splitlines()[0]}") from None  # fmt: skip
+        raise SettingError(
+            f"device {device!r} cannot be used here, expected auto, cpu, cuda or mps: {str(error).splitlines()[0]}"
+        ) from None
     return torch.device(device)

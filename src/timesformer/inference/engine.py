@@ -82,8 +82,10 @@ class Agreement(NamedTuple):
         return cls(largest, relative, top1, len(logits_BK), value)
 
     def __str__(self) -> str:
-        return (f"logits within {self.largest:.1e} of float32's ({self.relative:.1e} of their spread), same best class "
-                f"in {self.top1:.0%} of {self.clips} clip{'s'[: self.clips != 1]}")  # fmt: skip
+        return (
+            f"logits within {self.largest:.1e} of float32's ({self.relative:.1e} of their spread), same best class "
+            f"in {self.top1:.0%} of {self.clips} clip{'s'[: self.clips != 1]}"
+        )
 
 
 class Engine:
@@ -93,8 +95,16 @@ class Engine:
     line on what was picked and why; and `views`: how many clips at a time keep the device busy.
     """
 
-    def __init__(self, function: Callable[[Tensor], Tensor], engine: str, precision: str, device: torch.device,
-                 settings: ModelSettings, reason: str, agreement: Agreement) -> None:  # fmt: skip
+    def __init__(
+        self,
+        function: Callable[[Tensor], Tensor],
+        engine: str,
+        precision: str,
+        device: torch.device,
+        settings: ModelSettings,
+        reason: str,
+        agreement: Agreement,
+    ) -> None:
         self.engine, self.precision, self.device = engine, precision, device
         self.reason, self.agreement = reason, agreement
         tokens = settings.num_frames * (settings.image_size // settings.patch_size) ** 2
@@ -135,8 +145,14 @@ def load_engine(
     return make_engine(classifier, engine, precision, device, clips, classifier.forget)
 
 
-def make_engine(classifier: Classifier, engine: EngineName, precision: Precision, device: str, clips: Tensor | None,
-                forget: Callable[[], None]) -> Engine:  # fmt: skip
+def make_engine(
+    classifier: Classifier,
+    engine: EngineName,
+    precision: Precision,
+    device: str,
+    clips: Tensor | None,
+    forget: Callable[[], None],
+) -> Engine:
     """As `load_engine`; `forget` is called whenever a part of the model has been used.
 
     `Classifier.forget` then keeps memory low; not for a classifier that may have been changed since it was opened.
@@ -156,8 +172,10 @@ def make_engine(classifier: Classifier, engine: EngineName, precision: Precision
     if picked_engine == "eager" and place.type == "cpu" and not has_onednn():
         reason += "; torch's own products, since this torch has no oneDNN"
     if picked == "int8" and clips is None:
-        raise SettingError("precision int8 is calibrated on videos like those to come: give some, as calibration= of "
-                           "timesformer.load or clips= of load_engine")  # fmt: skip
+        raise SettingError(
+            "precision int8 is calibrated on videos like those to come: give some, as calibration= of "
+            "timesformer.load or clips= of load_engine"
+        )
     tested = synthetic_clip(classifier) if clips is None else clips[:CHECKED]
     reference = _reference(classifier, tested, place, forget)
     while True:
@@ -181,8 +199,10 @@ def check_clips(clips: Tensor, patch: int) -> None:
     if clips.ndim != 5 or clips.shape[1] != 3 or 0 in clips.shape:
         raise SettingError(f"clips of shape {tuple(clips.shape)}: expected (batch, 3, frames, height, width)")
     if clips.shape[3] % patch or clips.shape[4] % patch:
-        raise SettingError(f"frames of {clips.shape[3]} x {clips.shape[4]} pixels: height and width must be "
-                           f"multiples of the patch size {patch}")  # fmt: skip
+        raise SettingError(
+            f"frames of {clips.shape[3]} x {clips.shape[4]} pixels: height and width must be "
+            f"multiples of the patch size {patch}"
+        )
 
 
 def synthetic_clip(classifier: Classifier) -> Tensor:
@@ -210,19 +230,24 @@ def native_bf16() -> bool:
 def _pick_precision(engine: str, precision: str, device: torch.device) -> tuple[str, str]:
     """The precision, and why. Raises SettingError where engine, precision and machine do not go together."""
     if engine in ("openvino", "onnx") and device.type != "cpu":
-        raise SettingError(f"engine {engine} runs on the CPU here, not on {device.type}: engine eager or compile, "
-                           "or device cpu")  # fmt: skip
+        raise SettingError(
+            f"engine {engine} runs on the CPU here, not on {device.type}: engine eager or compile, or device cpu"
+        )
     if engine == "compile" and device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++", "c++"))):
         raise SettingError("engine compile needs a C++ compiler, and none was found (g++, clang++): engine eager")
     if engine == "compile" and device.type == "cuda" and importlib.util.find_spec("triton") is None:
         raise SettingError("engine compile on a GPU needs triton, and it is not installed: engine eager")
     if precision not in ("auto", *SUPPORTED[engine]):
         others = [name for name, supported in SUPPORTED.items() if precision in supported]
-        raise SettingError(f"precision {precision} is not for engine {engine}, which has {', '.join(SUPPORTED[engine])}"
-                           f"; {precision} is of engine {', '.join(others)}")  # fmt: skip
+        raise SettingError(
+            f"precision {precision} is not for engine {engine}, which has {', '.join(SUPPORTED[engine])}"
+            f"; {precision} is of engine {', '.join(others)}"
+        )
     if precision == "int8" and (device.type != "cpu" or not has_onednn()):
-        raise SettingError("precision int8 needs oneDNN's eight-bit products, which this torch lacks on "
-                           f"{device.type}: precision bf16 or fp32")  # fmt: skip
+        raise SettingError(
+            "precision int8 needs oneDNN's eight-bit products, which this torch lacks on "
+            f"{device.type}: precision bf16 or fp32"
+        )
     if device.type == "cuda":
         native, what = torch.cuda.is_bf16_supported(including_emulation=False), "this GPU"
     else:
@@ -236,8 +261,14 @@ def _pick_precision(engine: str, precision: str, device: torch.device) -> tuple[
     return "fp32", f"engine {engine} has no bf16" if native else f"{what} has no bf16 of its own"
 
 
-def _build(classifier: Classifier, engine: str, precision: str, device: torch.device, clips: Tensor | None,
-           forget: Callable[[], None]) -> Callable[[Tensor], Tensor]:  # fmt: skip
+def _build(
+    classifier: Classifier,
+    engine: str,
+    precision: str,
+    device: torch.device,
+    clips: Tensor | None,
+    forget: Callable[[], None],
+) -> Callable[[Tensor], Tensor]:
     def fused(how: Arithmetic) -> FusedTimeSformer:
         return FusedTimeSformer(classifier.model, classifier.preprocessing, how, forget).to(device).eval()
 

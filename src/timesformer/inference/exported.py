@@ -49,9 +49,12 @@ def openvino_graph(bf16: bool) -> Callable[[nn.Module, Tensor], Callable[[Tensor
         compiled = openvino.Core().compile_model(
             model,
             "CPU",
-            {"INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32", "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-             "PERFORMANCE_HINT": "LATENCY"},
-        )  # fmt: skip
+            {
+                "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+                "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+                "PERFORMANCE_HINT": "LATENCY",
+            },
+        )
         return lambda clips: torch.from_numpy(compiled(clips.numpy())[0].copy())
 
     return make

@@ -53,8 +53,10 @@ class FusedEmbedding(nn.Module):
         weight = weights(embedding.projection)[0].double()
         if preprocessing.channels == "bgr":
             weight = weight.flip(1)
-        mean, std = (torch.tensor(value, dtype=torch.float64, device=weight.device).view(1, 3, 1, 1)
-                     for value in (preprocessing.mean, preprocessing.std))  # fmt: skip
+        mean, std = (
+            torch.tensor(value, dtype=torch.float64, device=weight.device).view(1, 3, 1, 1)
+            for value in (preprocessing.mean, preprocessing.std)
+        )
         bias = weights(embedding.projection)[1].double() + (weight * (CENTRE / 255 - mean) / std).sum((1, 2, 3))
         matrix = (weight / std / 255).flatten(1)
         self.project = how.make("embedding", matrix.float(), torch.zeros_like(bias).float(), "none")
@@ -144,8 +146,13 @@ class ClassStep(nn.Module):
         weight, bias = weights(attention.qkv)
         weight_3HKD, bias_3HK = weight.unflatten(0, (3, heads, -1)), bias.unflatten(0, (3, heads, -1))
         self.scale = weight_3HKD.shape[2] ** -0.5
-        for name, tensor in (("wq", weight_3HKD[0]), ("wk", weight_3HKD[1]), ("wv", weight_3HKD[2]),
-                             ("bq", bias_3HK[0]), ("bv", bias_3HK[2])):  # fmt: skip
+        for name, tensor in (
+            ("wq", weight_3HKD[0]),
+            ("wk", weight_3HKD[1]),
+            ("wv", weight_3HKD[2]),
+            ("bq", bias_3HK[0]),
+            ("bv", bias_3HK[2]),
+        ):
             self.register_buffer(name, tensor.contiguous())
         self.proj = PlainLinear(*proj)
 
@@ -177,8 +184,15 @@ class FusedMlp(nn.Module):
 class FramesBlock(nn.Module):
     """A block of `divided_space_time` or `space_only`; tokens are changed in place."""
 
-    def __init__(self, block: nn.Module, settings: ModelSettings, how: Arithmetic, prefix: str,
-                 names: tuple[str, ...] | None = None, mlp: bool = True) -> None:  # fmt: skip
+    def __init__(
+        self,
+        block: nn.Module,
+        settings: ModelSettings,
+        how: Arithmetic,
+        prefix: str,
+        names: tuple[str, ...] | None = None,
+        mlp: bool = True,
+    ) -> None:
         super().__init__()
         assert isinstance(block, Block)
         names = block.order if names is None else names

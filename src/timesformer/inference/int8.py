@@ -73,8 +73,9 @@ class Int8Linear(nn.Module):
     weight_scale_O: Tensor
     weight_zero_O: Tensor
 
-    def __init__(self, weight_OI: Tensor, bias_O: Tensor, ending: Ending, takes: Bytes, gives: Bytes | None,
-                 dtype: torch.dtype) -> None:  # fmt: skip
+    def __init__(
+        self, weight_OI: Tensor, bias_O: Tensor, ending: Ending, takes: Bytes, gives: Bytes | None, dtype: torch.dtype
+    ) -> None:
         super().__init__()
         self.ending, self.takes = ending, takes
         self.gives = gives or Bytes(1.0, 0)
@@ -93,9 +94,18 @@ class Int8Linear(nn.Module):
             offset = torch.full((1,), self.takes.zero + 0.5)
             x_RI = torch.add(offset, x_RI, alpha=1 / self.takes.scale).clamp_(0, 255).to(torch.uint8)
         out: Tensor = torch.ops.onednn.qlinear_pointwise(
-            x_RI, *self.takes, self.packed, self.weight_scale_O, self.weight_zero_O, self.bias, *self.gives,
-            self.dtype, self.ending, [], "none",
-        )  # fmt: skip
+            x_RI,
+            *self.takes,
+            self.packed,
+            self.weight_scale_O,
+            self.weight_zero_O,
+            self.bias,
+            *self.gives,
+            self.dtype,
+            self.ending,
+            [],
+            "none",
+        )
         return out
 
 

@@ -81,8 +81,10 @@ class Predictor:
         and no more than there are videos. Raises SettingError for `top` below 1.
         """
         _check_top(top)
-        return (Answer(video, [] if problem else self._best(scores_K, top), problem)
-                for video, scores_K, problem in self.stream_scores(videos, workers=workers))  # fmt: skip
+        return (
+            Answer(video, [] if problem else self._best(scores_K, top), problem)
+            for video, scores_K, problem in self.stream_scores(videos, workers=workers)
+        )
 
     def stream_scores(
         self, videos: Sequence[str | Path], *, workers: int | None = None
@@ -101,8 +103,10 @@ class Predictor:
 
     def _best(self, scores_K: Tensor, top: int) -> list[Prediction]:
         values, numbers = scores_K.topk(min(top, len(self.labels)))
-        return [Prediction(self.labels[number], value)
-                for number, value in zip(numbers.tolist(), values.tolist(), strict=True)]  # fmt: skip
+        return [
+            Prediction(self.labels[number], value)
+            for number, value in zip(numbers.tolist(), values.tolist(), strict=True)
+        ]
 
 
 def _check_top(top: int) -> None:

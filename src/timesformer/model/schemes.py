@@ -183,8 +183,11 @@ def window_tiles(length: int) -> list[Tile]:
     between = [place for group in sliding for place in group]
     size = max(1, length // 2 // 3)
     parts = [first, *(between[start : start + size] for start in range(0, len(between), size)), last]
-    return [Tile(range(part[0], part[-1] + 1), range(window(part[0], length).start, window(part[-1], length).stop))
-            for part in parts if part]  # fmt: skip
+    return [
+        Tile(range(part[0], part[-1] + 1), range(window(part[0], length).start, window(part[-1], length).stop))
+        for part in parts
+        if part
+    ]
 
 
 def _cut(x: Tensor, rows: range, columns: range) -> Tensor:

@@ -201,7 +201,9 @@ class TimeSformer(nn.Module):
         if clips.ndim != 5 or clips.shape[1] != 3 or 0 in clips.shape[2:]:
             raise SettingError(f"clips of shape {tuple(clips.shape)}: expected (batch, 3, frames, height, width)")
         if clips.shape[3] % patch or clips.shape[4] % patch:
-            raise SettingError(f"frames of {clips.shape[3]} x {clips.shape[4]} pixels: height and width must be "
-                               f"multiples of the patch size {patch}")  # fmt: skip
+            raise SettingError(
+                f"frames of {clips.shape[3]} x {clips.shape[4]} pixels: height and width must be "
+                f"multiples of the patch size {patch}"
+            )
         if not clips.is_floating_point():
             raise SettingError(f"clips of type {clips.dtype}: expected floating point, already normalised")

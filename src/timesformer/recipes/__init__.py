@@ -18,8 +18,9 @@ __all__ = ["load_recipe", "named_recipes"]
 
 def named_recipes() -> list[str]:
     """Names that `load_recipe` knows."""
-    return sorted(entry.name[:-5] for entry in resources.files("timesformer.recipes").iterdir()
-                  if entry.name.endswith(".yaml"))  # fmt: skip
+    return sorted(
+        entry.name[:-5] for entry in resources.files("timesformer.recipes").iterdir() if entry.name.endswith(".yaml")
+    )
 
 
 def load_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> Recipe:
@@ -70,8 +71,10 @@ def _apply_override(values: dict[str, Any], override: str) -> None:
             if not isinstance(values, dict):
                 raise SettingError(f"override {override!r}: the recipe has {values!r} where settings should be")
     if fields is not None:
-        raise SettingError(f"override {override!r}: {key!r} is a group of settings, name one of its fields: "
-                           f"{', '.join(fields.model_fields)}")  # fmt: skip
+        raise SettingError(
+            f"override {override!r}: {key!r} is a group of settings, name one of its fields: "
+            f"{', '.join(fields.model_fields)}"
+        )
     try:
         values[parts[-1]] = yaml.safe_load(text)
     except yaml.YAMLError:

@@ -89,8 +89,9 @@ class Figures(Callback):
         self._keep(trainer, trainer.current_epoch + 1.0, figures)
         line = [f"epoch {trainer.current_epoch + 1:3}/{trainer.max_epochs}"]
         line += [f"{SHOWN[name]} {figures[name]:.3f}" for name in ("train_loss", "train_top1") if name in figures]
-        watched = [f"{SHOWN[name]} {value:.3f}" for name, value in figures.items()
-                   if name.startswith("val_") and name in SHOWN]  # fmt: skip
+        watched = [
+            f"{SHOWN[name]} {value:.3f}" for name, value in figures.items() if name.startswith("val_") and name in SHOWN
+        ]
         if watched:
             line.append(f"{self.watching} {' '.join(watched)}")
         line.append(f"{time.perf_counter() - self.began:.1f} s")

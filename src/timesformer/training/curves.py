@@ -17,13 +17,25 @@ from lightning.pytorch.utilities import rank_zero_only
 from timesformer.disk import replacing
 
 COLUMNS = (
-    "step", "epoch", "batch_loss", "learning_rate", "train_loss", "train_top1",
-    "val_loss", "val_top1", "val_top5", "val_map",
-)  # fmt: skip
+    "step",
+    "epoch",
+    "batch_loss",
+    "learning_rate",
+    "train_loss",
+    "train_top1",
+    "val_loss",
+    "val_top1",
+    "val_top5",
+    "val_map",
+)
 # Each with its name and its colour: blue is training, orange what is watched.
 LOSSES = {"train_loss": ("training", "C0"), "val_loss": ("watched split", "C1")}
-SCORES = {"train_top1": ("training, top-1", "C0"), "val_top1": ("watched, top-1", "C1"),
-          "val_top5": ("watched, top-5", "C2"), "val_map": ("watched, mAP", "C1")}  # fmt: skip
+SCORES = {
+    "train_top1": ("training, top-1", "C0"),
+    "val_top1": ("watched, top-1", "C1"),
+    "val_top5": ("watched, top-5", "C2"),
+    "val_map": ("watched, mAP", "C1"),
+}
 
 
 class MetricsFile(Logger):

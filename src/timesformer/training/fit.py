@@ -183,8 +183,10 @@ def _explained(out: Path) -> Iterator[None]:
     except (RuntimeError, MemoryError) as error:
         text = " ".join(str(error).split())
         if "DataLoader worker" in text:
-            raise TrainingError(f"a process that decodes videos died, perhaps for want of memory ({text[:120]}): lower "
-                                f"data.workers or training.batch_size; {_goes_on(out)}") from error  # fmt: skip
+            raise TrainingError(
+                f"a process that decodes videos died, perhaps for want of memory ({text[:120]}): lower "
+                f"data.workers or training.batch_size; {_goes_on(out)}"
+            ) from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
             raise TrainingError(f"out of memory: {LESS_MEMORY}; {_goes_on(out)}") from error
         raise

@@ -30,11 +30,14 @@ def make_optimizer(model: TimeSformer, settings: Optimizer, batch: int, *, fused
         table = name.endswith(("_table", "class_token", "pooling.query"))
         decayed = settings.decay_all or (parameter.ndim > 1 and not table)
         layer = _layer(name, depth) if settings.layer_decay < 1 else depth + 1
-        group = groups.setdefault((decayed, layer), {
-            "params": [],
-            "lr": rate * settings.layer_decay ** (depth + 1 - layer),
-            "weight_decay": settings.weight_decay if decayed else 0.0,
-        })  # fmt: skip
+        group = groups.setdefault(
+            (decayed, layer),
+            {
+                "params": [],
+                "lr": rate * settings.layer_decay ** (depth + 1 - layer),
+                "weight_decay": settings.weight_decay if decayed else 0.0,
+            },
+        )
         group["params"].append(parameter)
     if settings.name == "sgd":
         return SGD(groups.values(), rate, settings.momentum, nesterov=settings.momentum > 0, fused=fused or None)

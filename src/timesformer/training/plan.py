@@ -69,9 +69,12 @@ def make_plan(
         check_new(out)
     _check_device(recipe)
     training, watched = _manifests(data, recipe)
-    facts = {"init": init and str(init), "classes": list(training.labels),
-             "processes": launch.process.world,
-             "videos": f"{len(training.videos)} ({training.digest()})"}  # fmt: skip
+    facts = {
+        "init": init and str(init),
+        "classes": list(training.labels),
+        "processes": launch.process.world,
+        "videos": f"{len(training.videos)} ({training.digest()})",
+    }
     place = find_place(out, recipe, facts, accept=accept_changes) if resume else None
     seed_everything(recipe.seed, workers=False, verbose=False)
     begun = start(recipe.model, recipe.preprocessing, training.labels, init, multilabel=training.multilabel)
@@ -121,8 +124,11 @@ def _manifests(data: str | Path, recipe: Recipe) -> tuple[Manifest, Manifest | N
 
 def card_facts(plan: Plan) -> dict[str, str]:
     """What the model card says of a run."""
-    return {"data": f"{plan.training.folder.name}, {len(plan.training.videos)} videos", "seed": str(plan.recipe.seed),
-            "recipe": "recipe.yaml of the run"}  # fmt: skip
+    return {
+        "data": f"{plan.training.folder.name}, {len(plan.training.videos)} videos",
+        "seed": str(plan.recipe.seed),
+        "recipe": "recipe.yaml of the run",
+    }
 
 
 def single_view(preprocessing: Preprocessing) -> Preprocessing:

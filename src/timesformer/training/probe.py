@@ -133,8 +133,10 @@ def _train(
         generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + epoch)
         for rows in torch.randperm(clips, generator=generator).split(batch):
             features, labels = training.features[rows].float(), training.labels_N[rows]
-            losses = [F.cross_entropy(head(features), labels, label_smoothing=recipe.training.label_smoothing)
-                      for head in heads]  # fmt: skip
+            losses = [
+                F.cross_entropy(head(features), labels, label_smoothing=recipe.training.label_smoothing)
+                for head in heads
+            ]
             optimizer.zero_grad()
             torch.stack(losses).sum().backward()
             optimizer.step()

@@ -16,8 +16,16 @@ from timesformer.training.log import read_sessions
 # Changes that cannot be accepted: the weights or the optimiser's memory would not fit.
 FIXED = ("model.", "optimizer.name", "optimizer.layer_decay", "optimizer.decay_all", "training.ema", "init", "classes")
 # Changes that an epoch in the middle cannot go on with: they decide what its batches are.
-EPOCH = ("seed", "training.batch_size", "training.accumulate", "training.balance", "augmentation.repeats",
-         "data.fraction", "processes", "videos")  # fmt: skip
+EPOCH = (
+    "seed",
+    "training.batch_size",
+    "training.accumulate",
+    "training.balance",
+    "augmentation.repeats",
+    "data.fraction",
+    "processes",
+    "videos",
+)
 
 
 class Place(NamedTuple):

@@ -100,8 +100,9 @@ class ClassificationTask(LightningModule):
             fresh.step()
             schedule.step()
         for group, new in zip(optimizer.param_groups, fresh.param_groups, strict=True):
-            group.update({name: new[name] for name in ("lr", "initial_lr", "weight_decay", "betas", "momentum")
-                          if name in new})  # fmt: skip
+            group.update(
+                {name: new[name] for name in ("lr", "initial_lr", "weight_decay", "betas", "momentum") if name in new}
+            )
         scheduler.load_state_dict(schedule.state_dict())
 
     def on_train_epoch_start(self) -> None:

@@ -78,8 +78,9 @@ def _loggers(plan: Plan) -> list[Logger]:
             else:
                 from lightning.pytorch.loggers import WandbLogger
 
-                loggers.append(WandbLogger(name=plan.out.name, project="timesformer", save_dir=logs, id=run_id,
-                                           resume="allow"))  # fmt: skip
+                loggers.append(
+                    WandbLogger(name=plan.out.name, project="timesformer", save_dir=logs, id=run_id, resume="allow")
+                )
         except ModuleNotFoundError:
             raise SettingError(f"training.loggers names {name}; it is not installed: pip install {name}") from None
         loggers[-1].log_hyperparams(plan.recipe.model_dump(mode="json"))

@@ -45,8 +45,10 @@ class ClipWriter:
             shape = (width, height) if swapped else (height, width)
             self.clip = torch.empty((3, sum(map(len, self.places.values())), *shape), dtype=torch.uint8)
         elif shown_as != self.shown_as:
-            raise VideoError(f"{self.path}: frame {number} is {frame.width}x{frame.height}, others are "
-                             f"{self.shown_as[1]}x{self.shown_as[0]}, or turned another way")  # fmt: skip
+            raise VideoError(
+                f"{self.path}: frame {number} is {frame.width}x{frame.height}, others are "
+                f"{self.shown_as[1]}x{self.shown_as[0]}, or turned another way"
+            )
         rgb = self.reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1)
         image = torch.from_numpy(rgb.to_ndarray())
         if any(placement):

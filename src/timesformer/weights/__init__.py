@@ -73,8 +73,10 @@ def find_weights(weights: str | Path, *, image: bool = False) -> Path:
     for folder in (path, path / "model"):
         if (folder / "config.json").is_file():
             return folder
-    raise WeightsError(f"{weights}: holds no weights; expected config.json and model.safetensors in it or in its "
-                       "folder model/ (a run that has not ended its first epoch has none yet)")  # fmt: skip
+    raise WeightsError(
+        f"{weights}: holds no weights; expected config.json and model.safetensors in it or in its "
+        "folder model/ (a run that has not ended its first epoch has none yet)"
+    )
 
 
 def _check_config(config: Mapping[str, Any], source: object, *, image: bool) -> None:

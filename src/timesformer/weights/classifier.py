@@ -51,11 +51,17 @@ def load_strictly(model: TimeSformer, tensors: dict[str, Tensor], source: Path |
     expected = model.state_dict()
     missing = [name for name in expected if name not in tensors]
     unknown = [name for name in tensors if name not in expected]
-    misshapen = [f"{name} {tuple(tensors[name].shape)} for {tuple(expected[name].shape)}"
-                 for name in expected if name in tensors and tensors[name].shape != expected[name].shape]  # fmt: skip
+    misshapen = [
+        f"{name} {tuple(tensors[name].shape)} for {tuple(expected[name].shape)}"
+        for name in expected
+        if name in tensors and tensors[name].shape != expected[name].shape
+    ]
     kinds = {"missing": missing, "unknown": unknown, "misshapen": misshapen}
-    problems = [f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
-                for kind, names in kinds.items() if names]  # fmt: skip
+    problems = [
+        f"{len(names)} {kind} ({', '.join(names[:3])}{', ...' if names[3:] else ''})"
+        for kind, names in kinds.items()
+        if names
+    ]
     if problems:
         raise WeightsError(f"{source}: tensors do not fit the model: {'; '.join(problems)}")
     model.load_state_dict(tensors, assign=assign)

@@ -56,8 +56,10 @@ def download(hub_id: str, check: Callable[[dict[str, Any]], None]) -> Path:
     except RevisionNotFoundError:
         raise WeightsError(f"{hub_id}: the hub's {name} has no revision {revision}") from None
     except (LocalEntryNotFoundError, OfflineModeIsEnabled, httpx.ConnectError, httpx.ConnectTimeout):
-        raise WeightsError(f"{hub_id}: no such file or folder; the hub cannot be reached (or offline mode is on) and "
-                           "the cache does not have it") from None  # fmt: skip
+        raise WeightsError(
+            f"{hub_id}: no such file or folder; the hub cannot be reached (or offline mode is on) and "
+            "the cache does not have it"
+        ) from None
     except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
         raise WeightsError(f"{hub_id}: cannot be downloaded: {' '.join(str(error).split())[:160]}") from None
     return folder

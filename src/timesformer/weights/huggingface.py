@@ -65,8 +65,14 @@ def load_huggingface(folder: Path) -> Classifier:
         raise WeightsError(f"{source}: attention_type is {scheme!r}; expected {', '.join(EXPRESSIBLE)}")
     tensors = read_tensors(folder)
     ours = to_ours(tensors, tensor_names(scheme, count_blocks(tensors, LAYERS)), folder)
-    found = settings_of(ours, folder, scheme=scheme, heads=config.get("num_attention_heads", 12),
-                        frames=config.get("num_frames", 8), position_resize="nearest")  # fmt: skip
+    found = settings_of(
+        ours,
+        folder,
+        scheme=scheme,
+        heads=config.get("num_attention_heads", 12),
+        frames=config.get("num_frames", 8),
+        position_resize="nearest",
+    )
     more = {"norm_epsilon": config.get("layer_norm_eps", 1e-6), "drop_path": config.get("drop_path_rate", 0.0)}
     settings = settings_from(ModelSettings, found.model_dump() | more, source)
     given = read_config(config.get("timesformer"), source)
@@ -167,8 +173,10 @@ def _labels(config: Mapping[str, Any], classes: int, given: Configuration | None
     named = config.get("id2label")
     if isinstance(named, dict) and not all(str(name).startswith("LABEL_") for name in named.values()):
         if set(named) != {str(number) for number in range(classes)}:
-            raise WeightsError(f"{source}: id2label has {len(named)} names, the tensors {classes} classes; expected "
-                               f"one for each of 0 to {classes - 1}")  # fmt: skip
+            raise WeightsError(
+                f"{source}: id2label has {len(named)} names, the tensors {classes} classes; expected "
+                f"one for each of 0 to {classes - 1}"
+            )
         return tuple(str(named[str(number)]) for number in range(classes))
     return named_or_default(given and given.labels, classes)
 

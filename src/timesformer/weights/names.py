@@ -15,8 +15,14 @@ from timesformer.errors import SettingError, WeightsError
 from timesformer.settings import Settings, make
 
 PARTS = ("weight", "bias")
-NDIM = {"embedding.class_token": 3, "embedding.space_table": 3, "embedding.time_table": 3, "head.weight": 2,
-        "embedding.projection.weight": 4, "blocks.0.mlp.0.weight": 2}  # fmt: skip
+NDIM = {
+    "embedding.class_token": 3,
+    "embedding.space_table": 3,
+    "embedding.time_table": 3,
+    "head.weight": 2,
+    "embedding.projection.weight": 4,
+    "blocks.0.mlp.0.weight": 2,
+}
 S = TypeVar("S", bound=Settings)
 logger = logging.getLogger(__name__)
 
@@ -111,8 +117,10 @@ def check_ndim(tensors: Mapping[str, Tensor], source: object) -> None:
         if name not in tensors and name.startswith("blocks."):
             raise WeightsError(f"{source}: tensors do not fit the layout: no blocks")
         if name in tensors and tensors[name].ndim != ndim:
-            raise WeightsError(f"{source}: tensors do not fit the model: 1 misshapen ({name} "
-                               f"{tuple(tensors[name].shape)}, not of {ndim} dimensions)")  # fmt: skip
+            raise WeightsError(
+                f"{source}: tensors do not fit the model: 1 misshapen ({name} "
+                f"{tuple(tensors[name].shape)}, not of {ndim} dimensions)"
+            )
 
 
 def side_of(space_table: Tensor, source: object) -> int:
@@ -130,17 +138,30 @@ def guess_heads(width: int, source: object) -> int:
     """
     channels = math.gcd(width, 64)
     if channels != 64:
-        logger.warning("%s: the file does not tell its number of attention heads; taking %d of %d channels each: name "
-                       "them (heads=, --heads) if they are others", source, width // channels, channels)  # fmt: skip
+        logger.warning(
+            "%s: the file does not tell its number of attention heads; taking %d of %d channels each: name "
+            "them (heads=, --heads) if they are others",
+            source,
+            width // channels,
+            channels,
+        )
     return width // channels
 
 
 def check_expressible(settings: ModelSettings, layout: str, norm_epsilon: float | None = 1e-6) -> None:
     """Raises WeightsError for a model that another layout has no words for; `norm_epsilon` None is any."""
     if settings.scheme not in ("space_only", "joint_space_time", "divided_space_time"):
-        raise WeightsError(f"the {layout} layout has no scheme {settings.scheme}; it has space_only, joint_space_time "
-                           "and divided_space_time")  # fmt: skip
-    for name, only in (("order", "time_space"), ("position", "space_time"), ("class_token_in_time", False),
-                       ("pooling", "class_token"), ("multilabel", False), ("norm_epsilon", norm_epsilon)):  # fmt: skip
+        raise WeightsError(
+            f"the {layout} layout has no scheme {settings.scheme}; it has space_only, joint_space_time "
+            "and divided_space_time"
+        )
+    for name, only in (
+        ("order", "time_space"),
+        ("position", "space_time"),
+        ("class_token_in_time", False),
+        ("pooling", "class_token"),
+        ("multilabel", False),
+        ("norm_epsilon", norm_epsilon),
+    ):
         if only is not None and getattr(settings, name) != only:
             raise WeightsError(f"the {layout} layout cannot express {name} {getattr(settings, name)!r}; only {only!r}")

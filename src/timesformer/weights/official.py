@@ -49,8 +49,14 @@ def load_official(content: Mapping[str, Any], source: Path, heads: int | None = 
     ours = to_ours(tensors, names, source)
     given = read_config(content.get("timesformer"), source)
     if given is None:
-        settings = settings_of(ours, source, scheme=scheme, heads=heads, position_resize="nearest",
-                               frames=_section(config, "DATA").get("NUM_FRAMES", 8))  # fmt: skip
+        settings = settings_of(
+            ours,
+            source,
+            scheme=scheme,
+            heads=heads,
+            position_resize="nearest",
+            frames=_section(config, "DATA").get("NUM_FRAMES", 8),
+        )
         preprocessing = _preprocessing(config, settings.num_frames, settings.num_classes, source)
         given = Configuration(settings, preprocessing, default_labels(settings.num_classes), {})
     return given.classifier(ours, source)

@@ -56,8 +56,10 @@ def read_pixels(folder: Path, mean: Sequence[float], std: Sequence[float]) -> di
         scale = 255 * factor
         return {"mean": tuple(value / scale for value in mean), "std": tuple(value / scale for value in std)}
     except (TypeError, ZeroDivisionError):
-        raise WeightsError(f"{folder / PROCESSOR}: pixel scale cannot be read: rescale_factor {factor!r}, image_mean "
-                           f"{mean!r}, image_std {std!r}") from None  # fmt: skip
+        raise WeightsError(
+            f"{folder / PROCESSOR}: pixel scale cannot be read: rescale_factor {factor!r}, image_mean "
+            f"{mean!r}, image_std {std!r}"
+        ) from None
 
 
 def _read(folder: Path) -> Mapping[str, Any]:

@@ -117,8 +117,10 @@ def _from_image(
     tensors = dict(image.tensors)
     for block in range(image.dimensions.depth):
         for part in ("weight", "bias"):
-            attention = {name: tensors.pop(f"blocks.{block}.{name}.{part}")
-                         for name in ("attention_norm", "attention.qkv", "attention.proj")}  # fmt: skip
+            attention = {
+                name: tensors.pop(f"blocks.{block}.{name}.{part}")
+                for name in ("attention_norm", "attention.qkv", "attention.proj")
+            }
             for step in SCHEMES[settings.scheme]:
                 place = f"blocks.{block}.steps.{step}."
                 tensors[f"{place}norm.{part}"] = attention["attention_norm"]
