@@ -14,23 +14,24 @@ from typing import Any
 
 from timesformer.config import Data
 from timesformer.data.manifest import read_manifest
-from timesformer.evaluation.test import TestResult, test
-from timesformer.inference.engine import SUPPORTED, load_engine
-from timesformer.inference.predictor import some_views
-from timesformer.weights import open_weights
+from timesformer.engine.choose import SUPPORTED
+from timesformer.engine.engine import load_engine
+from timesformer.evaluation.calibration import calibration_clips
+from timesformer.evaluation.evaluate import EvaluationResult, evaluate_manifest
+from timesformer.weights.classifier import load_model
 
 
 def main() -> None:
     run, data = sys.argv[1:3]
     engine: Any = sys.argv[3] if len(sys.argv) > 3 else "eager"
-    classifier = open_weights(run)
-    clips = some_views([video.path for video in read_manifest(data, "train").videos], classifier)
-    found: dict[str, TestResult] = {}
+    classifier = load_model(run)
+    clips = calibration_clips([video.path for video in read_manifest(data, "train").videos], classifier)
+    found: dict[str, EvaluationResult] = {}
     for name in SUPPORTED[engine]:
         precision: Any = name
         network = load_engine(classifier, engine, precision, device="cpu", clips=clips)
         began = time.perf_counter()
-        found[name] = test(classifier, read_manifest(data, "test"), Data(), network=network, views=network.views)
+        found[name] = evaluate_manifest(classifier, read_manifest(data, "test"), network, Data())
         seconds = time.perf_counter() - began
         same = found[name].scores_BK.argmax(1) == found["fp32"].scores_BK.argmax(1)
         print(

@@ -64,7 +64,7 @@ def peers() -> dict[str, Read]:
                 VideoDecoder(str(path), seek_mode=mode).get_frames_at(numbers).data
             )
     except (ImportError, OSError, RuntimeError) as error:
-        print(f"torchcodec: left out: {str(error).strip().splitlines()[0]}", file=sys.stderr)
+        print(f"torchcodec: skipped: {str(error).strip().splitlines()[0]}", file=sys.stderr)
     try:
         import decord
 
@@ -72,7 +72,7 @@ def peers() -> dict[str, Read]:
             decord.VideoReader(str(path), num_threads=1).get_batch(numbers).asnumpy()
         ).permute(0, 3, 1, 2)
     except (ImportError, OSError) as error:
-        print(f"decord: left out: {str(error).splitlines()[0]}", file=sys.stderr)
+        print(f"decord: skipped: {str(error).splitlines()[0]}", file=sys.stderr)
     return found | {"PyAV, from the start": plain_pyav}
 
 

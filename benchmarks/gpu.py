@@ -4,7 +4,7 @@
     python benchmarks/gpu.py --device cpu --size tiny --models base --clips 1 --rounds 1     # tries the script itself
 
 Models: the paper's base (8 x 224 x 224), HR (16 x 448 x 448) and L (96 x 224 x 224), random weights. Printed are clips
-a second, their ratio to `transformers` in float32, the share of the card's bf16 matrix peak, and peak memory. The peak
+a second, their ratio to `transformers` in float32, the fraction of the card's bf16 peak, and peak memory. The peak
 is measured in the same run, by products of two 8192 x 8192 matrices; the model's own products (the linear layers of a
 block, for the clips of one call) are measured beside it. The arithmetic of a clip is what torch's FLOP counter finds in
 the model; a training step counts three times that, recomputed products not at all.
@@ -36,18 +36,18 @@ from training_step import CLASSES, run_ours  # beside this file
 
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing
+from timesformer.engine.engine import load_engine
 from timesformer.errors import TimesformerError
-from timesformer.inference.engine import load_engine
 from timesformer.model.cost import count_cost
-from timesformer.weights import Classifier
+from timesformer.weights.classifier import Classifier
 from timesformer.weights.convert import save_as
 
 PEER = "transformers, fp32"
 ENGINES = [("eager", "fp32"), ("eager", "bf16"), ("compile", "bf16")]
 TRAINING = {
-    "ours, bf16": {"recompute": "none", "compiled": False},
-    "ours, bf16, cheap": {"recompute": "cheap", "compiled": False},
-    "ours, bf16, compiled": {"recompute": "none", "compiled": True},
+    "ours, bf16": {"checkpointing": "none", "compiled": False},
+    "ours, bf16, cheap": {"checkpointing": "cheap", "compiled": False},
+    "ours, bf16, compiled": {"checkpointing": "none", "compiled": True},
 }
 
 
@@ -136,7 +136,7 @@ def peers(classifier: Classifier, only: str = "") -> dict[str, tuple[Any, torch.
             try:
                 model = TimesformerForVideoClassification.from_pretrained(path, **options)
             except ValueError as error:
-                print(f"{name}: left out: {str(error).splitlines()[0]}", file=sys.stderr)
+                print(f"{name}: skipped: {str(error).splitlines()[0]}", file=sys.stderr)
                 continue
             found[name] = (model, dtype)
     return found
@@ -155,7 +155,7 @@ def infer(card: Card, classifier: Classifier, shape: Shape, rounds: int) -> dict
         try:
             engine = load_engine(classifier, kind, precision, device=str(card.device), clips=clips[:1])  # type: ignore[arg-type]
         except TimesformerError as error:
-            print(f"{name}: left out: {error}", file=sys.stderr)
+            print(f"{name}: skipped: {error}", file=sys.stderr)
             continue
         print(f"{name}: {engine}", file=sys.stderr)
         runs[name] = lambda engine=engine: engine(clips)
@@ -206,7 +206,7 @@ def train(card: Card, size: str, classifier: Classifier, shape: Shape, rounds: i
             try:
                 times = runs[name]()
             except (torch.OutOfMemoryError, TimesformerError) as error:
-                print(f"{name}: left out at {shape.training} clips: {error}", file=sys.stderr)
+                print(f"{name}: skipped at {shape.training} clips: {error}", file=sys.stderr)
                 del runs[name], found[name]
                 continue
             found[name]["seconds"].append(statistics.median(times[len(times) // 2 :]))
@@ -262,8 +262,8 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
             ),
         ):
             peak = statistics.median(peaks)
-            for run, figures in found.items():
-                speed = clips / statistics.median(figures["seconds"])
+            for run, measured in found.items():
+                speed = clips / statistics.median(measured["seconds"])
                 beside = found.get(PEER)
                 rows.append(
                     {
@@ -275,16 +275,16 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
                         "faster": None
                         if beside is None
                         else statistics.median(
-                            a / b for a, b in zip(beside["seconds"], figures["seconds"], strict=True)
+                            a / b for a, b in zip(beside["seconds"], measured["seconds"], strict=True)
                         ),
                         "of_peak": speed * flops * factor / peak,
                         "of_own_products": speed * flops * factor / own,
-                        "gib": figures["gib"],
+                        "gib": measured["gib"],
                     }
                 )
-    place = torch.cuda.get_device_name(card.device) if card.cuda else "CPU"
+    name = torch.cuda.get_device_name(card.device) if card.cuda else "CPU"
     return {
-        "device": place,
+        "device": name,
         "torch": torch.__version__,
         "size": arguments.size,
         "rounds": arguments.rounds,
@@ -299,7 +299,7 @@ def main() -> None:
     parser.add_argument("--device", default="cuda", choices=["cuda", "cpu"], help="cpu only tries the script")
     parser.add_argument("--size", default="base", choices=["tiny", "small", "base", "large"])
     parser.add_argument("--models", nargs="+", default=list(MODELS), choices=MODELS)
-    parser.add_argument("--clips", type=int, help="clips a call, in place of each model's own")
+    parser.add_argument("--clips", type=int, help="clips a call, instead of each model's own")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--steps", type=int, default=8, help="training steps of a run; the later half is timed")
     parser.add_argument("--out", type=Path, help="write the numbers as JSON")

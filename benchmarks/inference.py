@@ -4,8 +4,8 @@
                                    [--only NAME ...] [--out FILE.json]
 
 All run in one process, in turn, `rounds` times over, with the same random weights and the same clip; a peer that is not
-installed is named and left out. Times are medians; the ratio of a row is the median over rounds of `transformers`' time
-in that round over the row's. `products` is the share of an engine's time that its own matrix products take alone, at
+installed is named and skipped. Times are medians; the ratio of a row is the median over rounds of `transformers`' time
+in that round over the row's. `products` is the fraction of an engine's time that its own matrix products take alone, at
 the rates measured in the same rounds (`timesformer.bench.limit`). `--clock cpu` counts
 processor time instead of wall time: with `--threads 1`, what to use on a machine that is busy with something else.
 
@@ -30,18 +30,19 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
-from torch import Tensor, nn
+from torch import Tensor
 
 from timesformer.bench.limit import Limits
 from timesformer.bench.model import random_classifier
 from timesformer.bench.products import inference_products
 from timesformer.bench.timing import timed
-from timesformer.config import ModelSettings
+from timesformer.config import TimeSformerSettings
+from timesformer.engine.engine import Engine, load_engine
+from timesformer.engine.exported import Exported, onnx_graph, openvino_graph
+from timesformer.engine.network import PlainNetwork
 from timesformer.errors import TimesformerError
-from timesformer.inference.engine import Engine, load_engine
-from timesformer.inference.exported import Exported, onnx_graph, openvino_graph
 from timesformer.video.transforms import normalise
-from timesformer.weights import Classifier
+from timesformer.weights.classifier import Classifier
 from timesformer.weights.convert import save_as
 
 BASE = "transformers"
@@ -56,18 +57,6 @@ OURS = [
 ]
 
 
-class Plain(nn.Module):
-    """The model as it is trained, with normalisation before it; what is exported for a peer's plain graph."""
-
-    def __init__(self, classifier: Classifier) -> None:
-        super().__init__()
-        self.model, self.preprocessing = classifier.model, classifier.preprocessing
-
-    def forward(self, clips: Tensor) -> Tensor:
-        logits: Tensor = self.model(normalise(clips, self.preprocessing))
-        return logits
-
-
 def transformers_models(classifier: Classifier) -> dict[str, Callable[[Tensor], Tensor]]:
     """The same weights in transformers."""
     from transformers import TimesformerForVideoClassification
@@ -79,7 +68,7 @@ def transformers_models(classifier: Classifier) -> dict[str, Callable[[Tensor], 
             try:
                 model = TimesformerForVideoClassification.from_pretrained(path, **options).eval()
             except ValueError as error:
-                print(f"{name}: left out: {str(error).splitlines()[0]}", file=sys.stderr)
+                print(f"{name}: skipped: {str(error).splitlines()[0]}", file=sys.stderr)
                 continue
             found[name] = lambda clips, model=model: (
                 model(normalise(clips, classifier.preprocessing).transpose(1, 2)).logits
@@ -90,7 +79,7 @@ def transformers_models(classifier: Classifier) -> dict[str, Callable[[Tensor], 
 def candidates(classifier: Classifier, clips: Tensor, only: list[str]) -> dict[str, Callable[[Tensor], Tensor]]:
     """What runs, by name."""
     runs: dict[str, Callable[[Tensor], Tensor]] = transformers_models(classifier)
-    plain = Plain(classifier).eval()
+    plain = PlainNetwork(classifier.model, classifier.preprocessing).eval()
     graphs = {
         "openvino, plain graph, fp32": lambda: openvino_graph(False),
         "openvino, plain graph, bf16": lambda: openvino_graph(True),
@@ -107,7 +96,7 @@ def candidates(classifier: Classifier, clips: Tensor, only: list[str]) -> dict[s
                 runs[name] = load_engine(classifier, *chosen[name], device="cpu", clips=clips)
                 print(f"{name}: {runs[name]}", file=sys.stderr)
         except TimesformerError as error:
-            print(f"{name}: left out: {error}", file=sys.stderr)
+            print(f"{name}: skipped: {error}", file=sys.stderr)
     return runs
 
 
@@ -115,7 +104,7 @@ def measure(arguments: argparse.Namespace) -> dict[str, Any]:
     """Run all in turn; times in seconds."""
     torch.set_num_threads(arguments.threads)
     clock = time.process_time if arguments.clock == "cpu" else time.perf_counter
-    settings = ModelSettings(size=arguments.size, num_frames=arguments.frames, image_size=arguments.side)
+    settings = TimeSformerSettings(size=arguments.size, num_frames=arguments.frames, image_size=arguments.side)
     classifier = random_classifier(settings)
     shape = (3, arguments.frames, arguments.side, arguments.side)
     clip = torch.randint(0, 256, (1, *shape), dtype=torch.uint8)
@@ -176,9 +165,9 @@ def main() -> None:
     result = measure(arguments)
     table = Table("", "ms", f"times as fast as {BASE}", "products", "largest difference of a logit")
     for row in result["rows"]:
-        share = f"{row['products']:.0%}" if "products" in row else ""
+        fraction = f"{row['products']:.0%}" if "products" in row else ""
         table.add_row(
-            row["name"], f"{row['seconds'] * 1e3:.0f}", f"{row['ratio']:.2f}", share, f"{row['difference']:.1e}"
+            row["name"], f"{row['seconds'] * 1e3:.0f}", f"{row['ratio']:.2f}", fraction, f"{row['difference']:.1e}"
         )
     Console().print(table)
     if arguments.out:

@@ -31,7 +31,9 @@ CLIPS = 120
 def loading_rate(data: str, recipe_name: str, workers: int) -> float:
     """Clips a second, from the second batch on."""
     base, other = load_recipe("k400-base"), load_recipe(recipe_name)
-    clips = TrainingClips(read_manifest(data, "train"), base.model, base.preprocessing, other.augmentation, 0)
+    clips = TrainingClips(
+        read_manifest(data, "train"), base.model.clip_shape, base.preprocessing, other.augmentation, 0
+    )
     batches = iter(training_loader(clips, BATCH, Data(workers=workers)))
     next(batches)
     began, seen = time.perf_counter(), 0

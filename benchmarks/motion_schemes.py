@@ -22,16 +22,14 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
-from timesformer.config import Data
 from timesformer.data.manifest import read_manifest
 from timesformer.data.motion import write_motion_data
 from timesformer.demo import CLIPS
-from timesformer.evaluation.test import test
+from timesformer.evaluation.evaluate import evaluate
 from timesformer.model.schemes import SCHEMES
 from timesformer.recipes import load_recipe
 from timesformer.training.fit import fit
 from timesformer.video.source import open_video
-from timesformer.weights import open_weights
 
 
 def ridge(data: Path, *, blind: bool) -> float:
@@ -76,7 +74,7 @@ def main() -> int:
         began = time.perf_counter()
         fit(load_recipe("demo", [f"model.scheme={scheme}"]), data, arguments.out / scheme, console=Console())
         seconds = time.perf_counter() - began
-        result = test(open_weights(arguments.out / scheme), read_manifest(data, "test"), Data())
+        result = evaluate(arguments.out / scheme, data)
         top1[scheme] = result.summary()["top1"]
         table.add_row(scheme, f"{result.summary()['top1']:.3f}", f"{seconds:.0f}")
         videos = len(result.paths)

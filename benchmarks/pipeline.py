@@ -117,10 +117,10 @@ def write_videos(folder: Path, count: int) -> list[Path]:
 def save(folder: Path, size: Any) -> dict[str, Path]:
     """The same random weights for both."""
     from timesformer.bench.model import random_classifier
-    from timesformer.config import ModelSettings
+    from timesformer.config import TimeSformerSettings
     from timesformer.weights.convert import save_as
 
-    classifier = random_classifier(ModelSettings(size=size, num_frames=FRAMES, image_size=SIDE, num_classes=400))
+    classifier = random_classifier(TimeSformerSettings(size=size, num_frames=FRAMES, image_size=SIDE, num_classes=400))
     places = {
         which: save_as(classifier, folder / which, kind)
         for which, kind in (("peer", "huggingface"), ("ours", "native"))

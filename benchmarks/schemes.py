@@ -19,8 +19,8 @@ from rich.table import Table
 
 from timesformer.bench.model import random_classifier
 from timesformer.bench.timing import Spread, timed
-from timesformer.config import ModelSettings, Scheme
-from timesformer.inference.engine import load_engine
+from timesformer.config import Scheme, TimeSformerSettings
+from timesformer.engine.engine import load_engine
 
 
 def main() -> None:
@@ -40,7 +40,7 @@ def main() -> None:
     engines = {
         scheme: load_engine(
             random_classifier(
-                ModelSettings(size=given.size, scheme=scheme, num_frames=given.frames, image_size=given.side)
+                TimeSformerSettings(size=given.size, scheme=scheme, num_frames=given.frames, image_size=given.side)
             ),
             precision=given.precision,
             clips=small,

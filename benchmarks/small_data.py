@@ -17,19 +17,19 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from timesformer.config import Architecture, Data, Preprocessing, Sampling
+from timesformer.config import Data, Preprocessing, Sampling, TimeSformerSettings
 from timesformer.data.dataset import TestingViews
 from timesformer.data.loader import testing_loader
 from timesformer.data.manifest import Manifest, read_manifest
-from timesformer.evaluation.test import test
+from timesformer.evaluation.evaluate import evaluate
 from timesformer.video.transforms import normalise
-from timesformer.weights import Classifier, open_weights
-from timesformer.weights.start import start
+from timesformer.weights.classifier import Classifier
+from timesformer.weights.initialise import initialise_classifier
 
 
 def frame_means(classifier: Classifier, manifest: Manifest) -> tuple[torch.Tensor, torch.Tensor]:
     """Features (videos, D) and labels of a split."""
-    views = TestingViews(manifest, classifier.model.settings, classifier.preprocessing)
+    views = TestingViews(manifest, classifier.model.settings.clip_shape, classifier.preprocessing)
     features, labels = [], []
     for batch in testing_loader(views, 8, Data()):
         with torch.inference_mode(), torch.autocast("cpu", torch.bfloat16):
@@ -46,9 +46,9 @@ def main() -> None:
     share = max(sum(label == number for _, label in testing.videos) for number in range(len(training.labels)))
     print(f"most frequent class of the test split   {share / len(testing.videos):.3f}")
     # space_only averages the frames' class tokens; its weights are the image model's alone.
-    architecture = Architecture(scheme="space_only", image_size=224, patch_size=14, num_frames=8)
+    architecture = TimeSformerSettings(scheme="space_only", image_size=224, patch_size=14, num_frames=8)
     preprocessing = Preprocessing(sampling=Sampling(method="segments"), test_crops=1)
-    frozen = start(architecture, preprocessing, training.labels, dinov2).classifier
+    frozen = initialise_classifier(architecture, preprocessing, training.labels, dinov2).classifier
     frozen.model.eval()
     (train, answers), (held, truth) = (frame_means(frozen, manifest) for manifest in (training, testing))
     for strength in (0.0001, 0.001, 0.01, 0.1, 1, 10):
@@ -56,7 +56,7 @@ def main() -> None:
         regression.fit(train.numpy(), answers.numpy())
         print(f"frozen DINOv2, logistic, C = {strength:<10} {regression.score(held.numpy(), truth.numpy()):.3f}")
     for run in runs:
-        print(f"{run:40}{test(open_weights(run), testing, Data()).summary()['top1']:.3f}")
+        print(f"{run:40}{evaluate(run, data).summary()['top1']:.3f}")
 
 
 if __name__ == "__main__":

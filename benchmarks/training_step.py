@@ -69,7 +69,7 @@ def run_ours(
     clips: int,
     steps: int,
     precision: str,
-    recompute: str,
+    checkpointing: str,
     *,
     compiled: bool = False,
     frames: int = 8,
@@ -84,10 +84,10 @@ def run_ours(
     from timesformer.data.dataset import Batch
     from timesformer.data.manifest import LabelledVideo, Manifest
     from timesformer.training.launch import find_launch
-    from timesformer.training.plan import Plan
+    from timesformer.training.plan import TrainingPlan
     from timesformer.training.task import ClassificationTask
     from timesformer.training.trainer import make_trainer
-    from timesformer.weights.start import start
+    from timesformer.weights.initialise import initialise_classifier
 
     class Clock(Checkpoint):
         """Times steps from end to end, so that fetching and moving a batch counts; the first has the start in it too.
@@ -113,7 +113,7 @@ def run_ours(
                 "epochs": 1,
                 "batch_size": clips,
                 "precision": precision,
-                "checkpoint_activations": recompute,
+                "checkpoint_activations": checkpointing,
                 "compile": compiled,
             },
         }
@@ -125,9 +125,9 @@ def run_ours(
     batch = Batch(views, torch.ones_like(numbers), numbers, numbers, [])
     clock = Clock()
     with tempfile.TemporaryDirectory() as folder:
-        begun = start(recipe.model, recipe.preprocessing, labels)
-        plan = Plan(recipe, manifest, None, begun, Path(folder), find_launch(), None, {})
-        task = ClassificationTask(begun.classifier, recipe, manifest, clips, {})
+        initialised = initialise_classifier(recipe.model, recipe.preprocessing, labels)
+        plan = TrainingPlan(recipe, manifest, None, initialised, Path(folder), find_launch(), {})
+        task = ClassificationTask(initialised.classifier, recipe, manifest, clips, {})
         make_trainer(plan, [clock]).fit(task, DataLoader([batch] * steps, batch_size=None, pin_memory=device == "cuda"))
     return clock.times
 

@@ -3,9 +3,9 @@
 #
 #   sbatch examples/train_slurm.sh DATA INIT OUT
 #
-# INIT: an image model to begin from, a ViT-B/16 of ImageNet-21K.
+# INIT: an image model to initialise from, a ViT-B/16 of ImageNet-21K.
 #
-# A job that is stopped and queued again goes on where it was: --resume is given as soon as there is a run in OUT.
+# A job that is stopped and queued again resumes: --resume is given as soon as there is a run in OUT.
 #SBATCH --job-name=timesformer
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=8

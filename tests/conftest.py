@@ -9,6 +9,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+from commands import Command
 from timesformer.config import Recipe
 from timesformer.recipes import load_recipe
 from timesformer.video.encode import write_video
@@ -31,13 +32,22 @@ SMALL = (
     "optimizer.warmup_epochs=0.5",
 )
 
+SMALL_PROBE = (
+    *(setting for setting in SMALL if setting.startswith(("model.", "data."))),
+    "model.patch_size=8",
+    "probe.device=cpu",
+    "probe.precision=32-true",
+    "probe.epochs=4",
+    "probe.batch_size=4",
+)
+
 
 def moving_bar(direction: int, number: int, frames: int = 10) -> Tensor:
     """uint8 (3, T, 24, 32): a bright column that moves right (direction 1) or left (-1)."""
     clip = torch.full((3, frames, 24, 32), 20 + 3 * number, dtype=torch.uint8)
     for frame in range(frames):
-        place = (6 + number + 2 * direction * frame) % 32
-        clip[:, frame, :, place : place + 4] = 230
+        column = (6 + number + 2 * direction * frame) % 32
+        clip[:, frame, :, column : column + 4] = 230
     return clip
 
 
@@ -52,6 +62,11 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 clip = moving_bar(direction, number + 10 * (split != "train"))
                 write_video(folder / split / label / f"{number}.mp4", clip, 10)
     return folder
+
+
+@pytest.fixture
+def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
+    return Command(monkeypatch, capfd)
 
 
 def small_recipe(*overrides: str) -> Recipe:

@@ -16,18 +16,20 @@ import yaml
 from torch import Tensor
 
 from timesformer.cli.main import app
-from timesformer.config import Recipe
+from timesformer.config import ProbeRecipe, Recipe
+from timesformer.config.recipe import RunSettings
+from timesformer.model.architectures import build_model
 from timesformer.model.timesformer import TimeSformer
 from timesformer.recipes import load_recipe, named_recipes
+from timesformer.settings import make
 from timesformer.training.fit import fit
 from timesformer.training.optim import make_optimizer, make_schedule
 from timesformer.training.task import ClassificationTask
-from timesformer.weights import Classifier, open_weights
+from timesformer.weights.classifier import Classifier, load_model
 from timesformer.weights.mmaction2 import published_preprocessing
-from timesformer.weights.native import save_native
 
 ROOT = Path(__file__).parent.parent
-PROBES = [name for name in named_recipes() if load_recipe(name).probe is not None]
+PROBES = [name for name in named_recipes() if isinstance(load_recipe(name), ProbeRecipe)]
 
 HR = (
     "model.image_size=448",
@@ -42,7 +44,7 @@ SSV2 = (
     "preprocessing.sampling.method=segments",
     "preprocessing.sampling.fps=null",
     "augmentation.flip=false",
-    "augmentation.short_side_law=inverse_uniform",
+    "augmentation.short_side_distribution=inverse_uniform",
 )
 COVER = "preprocessing.sampling.method=cover"
 
@@ -97,6 +99,13 @@ def test_recipes_load_and_survive_being_written(name: str, tmp_path: Path) -> No
     assert load_recipe(file) == recipe
 
 
+def test_recipes_have_the_values_they_had() -> None:
+    values = yaml.safe_load((ROOT / "tests" / "recipes.yaml").read_text())
+    assert sorted(values) == named_recipes()
+    for name, changed in values.items():
+        assert load_recipe(name) == make(RunSettings.class_for(changed), changed, name), name
+
+
 def test_k400_base_is_the_papers() -> None:
     recipe = load_recipe("k400-base")
     model, optimizer, preprocessing = recipe.model, recipe.optimizer, recipe.preprocessing
@@ -107,7 +116,11 @@ def test_k400_base_is_the_papers() -> None:
     assert (preprocessing.test_clips, preprocessing.test_crops, preprocessing.short_side) == (1, 3, None)
     assert (preprocessing.mean, preprocessing.std) == ((0.45,) * 3, (0.225,) * 3)
     augmentation = recipe.augmentation
-    assert (augmentation.short_side, augmentation.short_side_law, augmentation.flip) == ((256, 320), "uniform", True)
+    assert (augmentation.short_side, augmentation.short_side_distribution, augmentation.flip) == (
+        (256, 320),
+        "uniform",
+        True,
+    )
     others = (augmentation.repeats, augmentation.random_ops, augmentation.affine, augmentation.erasing)
     assert (*others, augmentation.mixup, augmentation.cutmix) == (1, 0, 0, 0, 0, 0)
     assert (optimizer.name, optimizer.learning_rate, optimizer.reference_batch) == ("sgd", 0.005, 64)
@@ -180,7 +193,7 @@ def test_a_head_has_hardware_and_score(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_a_head_tells_hardware_and_whose_score_it_is(name: str) -> None:
+def test_a_head_says_hardware_and_whose_score_it_is(name: str) -> None:
     head = " ".join(line.removeprefix("# ") for line in head_of(name))
     told = re.search(r"Hardware: .* Score: published(?: by mmaction2)?, ([\d.]+) top-1(?: and ([\d.]+) top-5)?", head)
     assert told is not None
@@ -197,7 +210,7 @@ def test_the_table_of_recipes_has_all_of_them() -> None:
 
 @pytest.fixture(scope="module")
 def few(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four videos to train on and two to watch, of two classes."""
+    """Four training videos and two validation videos, of two classes."""
     folder = tmp_path_factory.mktemp("few")
     for split, count in (("train", 2), ("val", 1)):
         for label in ("left", "right"):
@@ -207,28 +220,20 @@ def few(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def shrunken(name: str) -> Recipe:
+def shrunken(name: str) -> Recipe | ProbeRecipe:
     """A recipe for a small network, small frames and one epoch; optimiser, augmentation and batches are its own."""
     recipe = load_recipe(name)
-    model, (low, high) = recipe.model, recipe.augmentation.short_side
-    size = model.image_size
+    size = recipe.model.image_size
     if size >= 224:  # 224 pixels become two patches a side, 448 four
-        size = model.patch_size * 2 * (size // 224)
-    low, high = (math.ceil(side * size / model.image_size) for side in (low, high))
-    return load_recipe(
-        name,
-        [
-            "model.width=32",
-            "model.depth=2",
-            "model.heads=2",
-            f"model.image_size={size}",
-            f"augmentation.short_side=[{low}, {high}]",
-            "training.epochs=1",
-            "training.device=cpu",
-            "data.workers=0",
-            f"optimizer.warmup_epochs={min(recipe.optimizer.warmup_epochs, 0.9)}",
-        ],
-    )
+        size = recipe.model.patch_size * 2 * (size // 224)
+    small = ["model.width=32", "model.depth=2", "model.heads=2", f"model.image_size={size}", "data.workers=0"]
+    if isinstance(recipe, ProbeRecipe):
+        return load_recipe(name, [*small, "probe.epochs=1", "probe.device=cpu"])
+    low, high = (math.ceil(side * size / recipe.model.image_size) for side in recipe.augmentation.short_side)
+    warmup = min(recipe.optimizer.warmup_epochs, 0.9)
+    sides = f"augmentation.short_side=[{low}, {high}]"
+    length = ["training.epochs=1", "training.device=cpu", f"optimizer.warmup_epochs={warmup}"]
+    return load_recipe(name, [*small, sides, *length])
 
 
 class Step(NamedTuple):
@@ -249,12 +254,12 @@ def test_a_step_of_a_shrunken_model(name: str, few: Path, tmp_path: Path, monkey
     def tensors(task: ClassificationTask) -> dict[str, Tensor]:
         return {name: tensor.clone() for name, tensor in task.model.state_dict().items()}
 
-    def watched(task: ClassificationTask, *args: Any, **kwargs: Any) -> None:
+    def recorded(task: ClassificationTask, *args: Any, **kwargs: Any) -> None:
         before = tensors(task)
         take(task, *args, **kwargs)
         steps.append(Step(before, tensors(task), task.last_loss, task.last_rate))
 
-    monkeypatch.setattr(ClassificationTask, "optimizer_step", watched)
+    monkeypatch.setattr(ClassificationTask, "optimizer_step", recorded)
     fit(recipe, few, tmp_path / "run")
     [step] = steps
     assert math.isfinite(step.loss)
@@ -266,15 +271,15 @@ def test_a_step_of_a_shrunken_model(name: str, few: Path, tmp_path: Path, monkey
     reached = ("head.weight", "embedding.projection.weight", "blocks.0.mlp.0.weight", "blocks.1.mlp.3.weight")
     assert not set(same) & set(reached)
     assert all(bool(tensor.isfinite().all()) for tensor in step.after.values())
-    assert open_weights(tmp_path / "run").model.settings.num_frames == recipe.model.num_frames
+    assert load_model(tmp_path / "run").model.settings.num_frames == recipe.model.num_frames
 
 
 @pytest.mark.parametrize("name", PROBES)
 def test_a_step_of_a_shrunken_probe(name: str, few: Path, tmp_path: Path) -> None:
     recipe = shrunken(name)
-    backbone = TimeSformer(**recipe.model.model_dump(), num_classes=2)
-    save_native(Classifier(backbone, recipe.preprocessing, ("left", "right")), tmp_path / "weights")
+    backbone = build_model(recipe.model.model_copy(update={"num_classes": 2}))
+    Classifier(backbone, recipe.preprocessing, ("left", "right")).save_pretrained(tmp_path / "weights")
     fit(recipe, few, tmp_path / "run", init=tmp_path / "weights")
-    head = open_weights(tmp_path / "run").model.head
+    head = load_model(tmp_path / "run").model.head
     assert head.weight.isfinite().all()
     assert not torch.equal(head.weight, backbone.head.weight)

@@ -104,6 +104,18 @@ def _write_tone(container: OutputContainer, stream: Any, seconds: float) -> None
     container.mux(stream.encode(None))
 
 
+def write_image(path: Path, number: int, size: tuple[int, int] = (48, 64)) -> Path:
+    """Write a picture as an image, whose format the name says, and give the path back."""
+    codec, pixels = {".png": ("png", "rgb24"), ".jpg": ("mjpeg", "yuvj444p"), ".bmp": ("bmp", "bgr24")}[path.suffix]
+    with av.open(f"file:{path}", "w", format="image2", options={"update": "1"}) as container:
+        stream = container.add_stream(codec, rate=1)
+        stream.height, stream.width = size
+        stream.pix_fmt = pixels
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")))
+        container.mux(stream.encode(None))
+    return path
+
+
 def full_decode(path: Path, short_side: tuple[int, int] | None = None) -> list[NDArray[np.uint8]]:
     """Every frame as the decoder shows them: RGB (H, W, 3), scaled to `short_side` = (H, W) where given."""
     with av.open(str(path)) as container:

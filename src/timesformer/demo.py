@@ -1,4 +1,4 @@
-"""The demo: the whole way, from video files to the name of what a new video shows."""
+"""The demo: end to end, from video files to predictions."""
 
 from __future__ import annotations
 
@@ -9,32 +9,30 @@ from pathlib import Path
 
 from rich.console import Console
 
-from timesformer.config import Data
-from timesformer.data.manifest import read_manifest
 from timesformer.data.motion import CLASSES, FPS, motion_clip, write_motion_data
 from timesformer.errors import SettingError
-from timesformer.evaluation.test import test, write_scores
+from timesformer.evaluation.evaluate import evaluate
+from timesformer.evaluation.score_files import write_scores
 from timesformer.inference.predictor import load
 from timesformer.recipes import load_recipe
 from timesformer.training.fit import fit
 from timesformer.video.encode import write_video
-from timesformer.weights import open_weights
 
 MARKER = ".timesformer-demo"
 CLIPS = {"train": 240, "val": 20, "test": 40}  # of each class
 
 
 def run_demo(out: Path, console: Console, *, clips: Mapping[str, int] = CLIPS, overrides: Sequence[str] = ()) -> None:
-    """Write motion clips, train on them, test, predict, and print what happens; all of it lies in OUT.
+    """Write motion clips, train on them, test, predict, and print what happens; all results are in OUT.
 
-    clips: of each class, by split; overrides: of the recipe `demo`, "key=value". An earlier demo in OUT is replaced;
-    raises SettingError where OUT holds something else.
+    clips: number of each class, by split; overrides: of the recipe `demo`, "key=value". An earlier demo in OUT is
+    replaced; raises SettingError where OUT holds something else.
     """
     began = time.perf_counter()
     recipe = load_recipe("demo", overrides)
     _clear(out)
 
-    console.print(f"[bold]1. Data[/bold]  eight classes that differ in motion alone: {', '.join(CLASSES)}")
+    console.print(f"[bold]1. Data[/bold]  eight classes that differ only in motion: {', '.join(CLASSES)}")
     with console.status("writing h264 clips"):
         written = write_motion_data(out / "data", dict(clips))
     console.print(f"{written} clips in {out / 'data'}, {time.perf_counter() - began:.0f} s")
@@ -43,7 +41,7 @@ def run_demo(out: Path, console: Console, *, clips: Mapping[str, int] = CLIPS, o
     fit(recipe, out / "data", out / "run", console=console)
 
     console.print("\n[bold]3. Test[/bold]  one clip, three crops, mean of softmax scores")
-    result = test(open_weights(out / "run"), read_manifest(out / "data", "test"), Data(workers=recipe.data.workers))
+    result = evaluate(out / "run", out / "data", workers=recipe.data.workers)
     write_scores(result, out / "scores.parquet")
     console.print(
         f"top-1 {result.summary()['top1']:.3f} on {len(result.paths)} unseen clips (chance {1 / len(CLASSES):.3f})"
@@ -58,14 +56,14 @@ def run_demo(out: Path, console: Console, *, clips: Mapping[str, int] = CLIPS, o
         best, second = predictor.predict(path, top=2)
         console.print(f"{path!s:40} [bold]{best.label}[/bold] {best.score:.3f}, then {second.label} {second.score:.3f}")
 
-    console.print(f"\n[bold]Where it lies[/bold]  (all of it took {time.perf_counter() - began:.0f} s)")
-    places = {
+    console.print(f"\n[bold]Results[/bold]  (all of it took {time.perf_counter() - began:.0f} s)")
+    files = {
         "data": "the clips",
         "run/model": "the trained model, WEIGHTS for every command",
         "run/logs": "curves, for tensorboard --logdir",
         "scores.parquet": "scores of the test clips",
     }
-    for entry, what in places.items():
+    for entry, what in files.items():
         console.print(f"{out / entry!s:40} {what}")
     console.print(f"\nNext: timesformer predict {out / 'run'} {out / 'data' / 'test' / 'clockwise'}")
 
@@ -74,7 +72,7 @@ def _clear(out: Path) -> None:
     """Make OUT a folder of nothing but the demo's marker."""
     if out.exists() and any(out.iterdir()):
         if not (out / MARKER).exists():
-            raise SettingError(f"{out}: holds something other than a demo; name another folder with --out")
+            raise SettingError(f"{out}: holds something other than a demo; choose another folder with --out")
         shutil.rmtree(out)
     out.mkdir(parents=True, exist_ok=True)
     (out / MARKER).touch()

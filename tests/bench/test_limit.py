@@ -1,4 +1,4 @@
-"""Seconds, shares and rates follow from the times that are taken; memory is that of the work."""
+"""Seconds, fractions and rates follow from the times that are taken; memory is that of the work."""
 
 from __future__ import annotations
 
@@ -50,9 +50,9 @@ def test_speed() -> None:
     assert len(runs) == 4  # one to warm up
     assert speed.seconds == Spread(0.5, 0.5, 0.5)
     assert speed.limit == Spread(1.5, 1.5, 1.5)
-    assert (speed.share, speed.clips_per_second, speed.macs) == (3.0, 8.0, 3 * 8 * 4 * 6)
+    assert (speed.fraction, speed.clips_per_second, speed.macs) == (3.0, 8.0, 3 * 8 * 4 * 6)
     assert speed.macs_per_second == speed.macs / 0.5
-    assert speed.share_of_peak == pytest.approx(3.0)
+    assert speed.fraction_of_peak == pytest.approx(3.0)
     assert Speed.from_dict(speed.as_dict()) == speed
 
 

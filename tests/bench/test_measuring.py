@@ -15,12 +15,12 @@ from timesformer.bench.model import measure_model, random_classifier
 from timesformer.bench.products import inference_products
 from timesformer.bench.train import Step, measure_step
 from timesformer.bench.video import measure_videos
-from timesformer.config import ModelSettings, Recompute
-from timesformer.errors import SettingError, VideoError
+from timesformer.config import ActivationCheckpointing, TimeSformerSettings
+from timesformer.errors import DataError, SettingError
 from timesformer.video.convert import ClipWriter
 from timesformer.video.transforms import normalise
 
-SMALL = ModelSettings(size="tiny", depth=2, num_frames=2, image_size=32, num_classes=5, drop_path=0)
+SMALL = TimeSformerSettings(size="tiny", depth=2, num_frames=2, image_size=32, num_classes=5, drop_path=0)
 
 
 def test_a_model_of_ones_own_at_another_shape() -> None:
@@ -48,8 +48,8 @@ def test_a_model_of_ones_own_at_another_shape() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"size": "large"}, "size is large, but the weights tell their own"),
-        ({"scheme": "axial"}, "scheme is axial, but the weights tell their own"),
+        ({"size": "large"}, "size is large, but the weights have their own"),
+        ({"scheme": "axial"}, "scheme is axial, but the weights have their own"),
         ({"batch": 0}, "batch is 0: at least 1"),
         ({"frames": 0}, "frames is 0: at least 1"),
         ({"image_size": 40}, "height and width must be multiples of the patch size 16"),
@@ -74,8 +74,8 @@ def test_a_step_is_that_of_training() -> None:
 
 def test_checkpointed_steps_are_the_same_steps() -> None:
     losses = []
-    for recompute in get_args(Recompute):
-        step = Step(SMALL, 2, "fp32", "cpu", checkpoint_activations=recompute)
+    for what in get_args(ActivationCheckpointing):
+        step = Step(SMALL, 2, "fp32", "cpu", checkpoint_activations=what)
         losses.append([float(step()) for _ in range(3)])
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
     assert losses[0] == pytest.approx(losses[2], rel=1e-5)
@@ -130,7 +130,7 @@ def test_videos(bars: Path, tmp_path: Path) -> None:
     assert found.alone.ms_per_clip == pytest.approx(1e3 * found.alone.seconds.median / 12)
     assert found.together is None
     assert [problem.path.name for problem in found.problems] == ["broken.mp4"]
-    with pytest.raises(VideoError, match=r"none of 1 videos can be read: .*broken"):
+    with pytest.raises(DataError, match=r"none of 1 videos can be read: .*broken"):
         measure_videos([tmp_path / "broken.mp4"])
 
 

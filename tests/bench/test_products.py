@@ -7,14 +7,14 @@ from typing import get_args
 import pytest
 
 from timesformer.bench.products import Product, inference_products, training_products
-from timesformer.config import ModelSettings, Scheme
+from timesformer.config import Scheme, TimeSformerSettings
 from timesformer.model.cost import count_cost
 
 SHAPE = (1, 3, 4, 64, 64)
 
 
-def settings(scheme: Scheme = "divided_space_time", depth: int = 3) -> ModelSettings:
-    return ModelSettings(size="tiny", depth=depth, scheme=scheme, num_frames=4, image_size=64, num_classes=7)
+def settings(scheme: Scheme = "divided_space_time", depth: int = 3) -> TimeSformerSettings:
+    return TimeSformerSettings(size="tiny", depth=depth, scheme=scheme, num_frames=4, image_size=64, num_classes=7)
 
 
 def total(products: list[Product]) -> int:

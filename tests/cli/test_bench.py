@@ -7,12 +7,8 @@ import sys
 from pathlib import Path
 
 import pytest
-from test_cli import Command, assert_one_line
 
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capfd)
+from commands import Command, assert_one_line
 
 
 def test_model(command: Command, run: Path) -> None:
@@ -25,7 +21,7 @@ def test_model(command: Command, run: Path) -> None:
     shown = command("bench", "model", *words, "--scheme", "axial", "--precision", "fp32").out
     assert shown.startswith("axial, engine eager, fp32, cpu, 1 x 2 x 32 x 32, 1 rounds\n")
     assert "products alone" in shown
-    assert_one_line(command("bench", "model", run, "--scheme", "axial"), "the weights tell their own")
+    assert_one_line(command("bench", "model", run, "--scheme", "axial"), "the weights have their own")
     assert_one_line(command("bench", "model", "--image-size", 30), "image_size 30 is not a multiple of patch_size 16")
 
 

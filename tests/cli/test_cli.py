@@ -7,42 +7,12 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, NoReturn
+from typing import NoReturn
 
 import pyarrow.parquet
 import pytest
 
-from timesformer import TimeSformer
-from timesformer.cli.main import main
-from timesformer.config import Preprocessing
-from timesformer.weights import Classifier
-from timesformer.weights.native import save_native
-
-
-class Result(NamedTuple):
-    code: int
-    out: str
-    err: str
-
-
-class Command:
-    """`timesformer ...` in this process."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
-        self.monkeypatch, self.capfd = monkeypatch, capfd
-
-    def __call__(self, *words: object) -> Result:
-        self.monkeypatch.setattr("sys.argv", ["timesformer", *map(str, words)])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        out, err = self.capfd.readouterr()
-        return Result(int(stopped.value.code or 0), out, err)
-
-
-@pytest.fixture
-def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
-    return Command(monkeypatch, capfd)
-
+from commands import Command, assert_one_line
 
 SMALL = (
     "model.width=32",
@@ -70,14 +40,14 @@ def test_train_test_predict(command: Command, bars: Path, tmp_path: Path) -> Non
     run = tmp_path / "run"
     trained = command("train", "--data", bars, "--recipe", "demo", "--out", run, *SMALL, "seed=3")
     assert (trained.code, trained.err) == (0, "")
-    assert "8 videos to train on, 4 to watch (val), 2 classes" in trained.out
+    assert "8 training videos, 4 validation videos (val), 2 classes" in trained.out
     assert str(run / "model") in trained.out
 
     scores = tmp_path / "scores.parquet"
     tested = command("test", run, "--data", bars, "--out", scores, "--workers", 0, "--json")
     summary = json.loads(tested.out)
-    assert summary.keys() == {"top1", "top5", "mean_class_accuracy", "videos", "left_out"}
-    assert (summary["videos"], summary["left_out"], summary["top5"]) == (4, 0, 1.0)
+    assert summary.keys() == {"top1", "top5", "mean_class_accuracy", "videos", "skipped"}
+    assert (summary["videos"], summary["skipped"], summary["top5"]) == (4, 0, 1.0)
     rows = pyarrow.parquet.read_table(scores).to_pylist()
     assert summary["top1"] == pytest.approx(sum(row["label"] == row["predicted"] for row in rows) / 4)
 
@@ -116,28 +86,6 @@ def test_predict_and_test_in_eight_bits(command: Command, run: Path, bars: Path)
         assert "engine eager, int8 (as asked); logits within" in result.err
 
 
-def test_a_long_path_is_never_cut(
-    command: Command, run: Path, bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    folder = tmp_path / ("deep" * 20)
-    folder.mkdir()
-    shutil.copy(bars / "test" / "left" / "0.mp4", folder / "0.mp4")
-    piped = command("predict", run, folder, "--top", 1)
-    assert piped.out.splitlines()[1].split("\t")[0] == str(folder / "0.mp4")
-    monkeypatch.setattr("rich.console.Console.is_terminal", True)
-    seen = command("predict", run, folder, "--top", 1).out.splitlines()
-    assert len(seen) > 2  # the path goes on in the next line
-    assert "".join(line.split()[0] for line in seen[1:]) == str(folder / "0.mp4")
-
-
-def test_test_follows_the_protocol_it_is_given(command: Command, run: Path, bars: Path) -> None:
-    one = command("test", run, "--data", bars, "--crops", 1, "--workers", 0)
-    assert one.code == 0
-    assert "top-1" in one.out
-    covering = command("test", run, "--data", bars, "--sampling", "cover", "--workers", 0, "--json")
-    assert json.loads(covering.out)["videos"] == 4
-
-
 def test_convert_there_and_predict_the_same(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
     video = bars / "test" / "left" / "0.mp4"
     expected = json.loads(command("predict", run, video, "--json").out)
@@ -154,32 +102,10 @@ def test_convert_there_and_predict_the_same(command: Command, run: Path, bars: P
     assert_one_line(command("convert", run, tmp_path / "official", "--to", "native"), "official: exists already")
 
 
-def test_another_size_resizes_the_tables(command: Command, run: Path, bars: Path) -> None:
-    words = ("test", run, "--data", bars, "--workers", 0, "--json")
-    found = command(*words, "--image-size", 24, "--frames", 6)
-    assert json.loads(found.out)["videos"] == 4
-    found = command(*words, "--image-size", 24, "--position-resize", "nearest_flat")
-    assert json.loads(found.out)["videos"] == 4
-    assert_one_line(command(*words, "--position-resize", "linear"), "position_resize is 'linear', should be 'bicubic'")
-    assert_one_line(command(*words, "--image-size", 20), "image_size 20 is not a multiple of patch_size 8")
-
-
 def test_data_motion(command: Command, tmp_path: Path) -> None:
     made = command("data", "motion", tmp_path / "motion", "--train", 1, "--val", 1, "--test", 1, "--jobs", 1)
     assert made.code == 0
     assert len(list((tmp_path / "motion").rglob("*.mp4"))) == 24
-
-
-def test_top5_is_printed_where_there_are_more_than_five_classes(
-    command: Command, run: Path, bars: Path, tmp_path: Path
-) -> None:
-    assert "top-5" not in command("test", run, "--data", bars, "--workers", 0).out
-    names = ("left", "right", "up", "down", "near", "far")
-    model = TimeSformer(width=32, depth=1, heads=2, num_frames=2, image_size=16, patch_size=8, num_classes=6)
-    save_native(Classifier(model, Preprocessing(), names), tmp_path / "six")
-    words = ("test", tmp_path / "six", "--data", bars, "--workers", 0)
-    top5 = json.loads(command(*words, "--json").out)["top5"]
-    assert f"top-5                  {top5:.4f}" in command(*words).out.splitlines()
 
 
 def test_data_check(command: Command, bars: Path, tmp_path: Path) -> None:
@@ -214,109 +140,10 @@ def test_data_check(command: Command, bars: Path, tmp_path: Path) -> None:
     assert_one_line(command("data", "check", data, "--out", tmp_path / "none" / "x.csv"), "no such folder")
 
 
-def assert_one_line(result: Result, *parts: str) -> None:
-    assert result.code == 2, result
-    told = ("engine ", "cannot be read: ")  # what was picked, and each video that is left out
-    lines = [line for line in result.err.splitlines() if not line.startswith(told)]
-    assert len(lines) == 1, result.err
-    assert lines[0].startswith("timesformer: ")
-    for part in parts:
-        assert part in lines[0]
-
-
-BAD_TRAIN = {
-    "override of no setting": (["training.epoch=2"], ["training.epoch", "did you mean training.epochs"]),
-    "override without a value": (["seed"], ["'seed'", "key=value"]),
-    "override of a group": (["training=2"], ["'training' is a group", "epochs"]),
-    "value of the wrong kind": (["training.epochs=many"], ["training.epochs is 'many'"]),
-    "size no multiple of the patch": (["model.image_size=30"], ["image_size 30 is not a multiple of patch_size 8"]),
-    "scheme that is none": (["model.scheme=diagonal"], ["model.scheme is 'diagonal'", "'axial'"]),
-    "crop larger than the frames": (["model.image_size=64"], ["augmentation.short_side starts at 32"]),
-}
-
-
-@pytest.mark.parametrize("name", BAD_TRAIN)
-def test_bad_settings(command: Command, bars: Path, tmp_path: Path, name: str) -> None:
-    overrides, parts = BAD_TRAIN[name]
-    result = command("train", "--data", bars, "--recipe", "demo", "--out", tmp_path / "run", *overrides)
-    assert_one_line(result, *parts)
-    assert not (tmp_path / "run").exists()
-
-
-def test_bad_recipes(command: Command, bars: Path, tmp_path: Path) -> None:
-    assert_one_line(command("train", "--data", bars, "--recipe", "dmo"), "recipe dmo", "demo", "k400-base")
-    recipe = tmp_path / "mine.yaml"
-    recipe.write_text("optimiser:\n  name: sgd\n")
-    assert_one_line(command("train", "--data", bars, "--recipe", recipe), "mine.yaml", "'optimiser'", "optimizer")
-    recipe.write_text("seed: [1\n")
-    assert_one_line(command("train", "--data", bars, "--recipe", recipe), "mine.yaml", "not YAML")
-
-
-def test_bad_data(command: Command, tmp_path: Path) -> None:
-    train = ("train", "--recipe", "demo", "--out", tmp_path / "run", "--data")
-    assert_one_line(command(*train, tmp_path / "none"), "none: no such data folder")
-    (tmp_path / "data").mkdir()
-    assert_one_line(command(*train, tmp_path / "data"), "no data set found")
-    (tmp_path / "data" / "train.csv").write_text("file,label\na.mp4,x\n")
-    assert_one_line(command(*train, tmp_path / "data"), "train.csv", "file,label", "path,label")
-    assert not (tmp_path / "run").exists()
-
-
 def test_bad_weights(command: Command, bars: Path, tmp_path: Path) -> None:
     assert_one_line(command("test", tmp_path / "none", "--data", bars), "none: no such file or folder")
     (tmp_path / "empty").mkdir()
     assert_one_line(command("predict", tmp_path / "empty", bars), "empty: holds no weights")
-
-
-def test_bad_test_options(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
-    assert_one_line(command("test", run, "--data", bars, "--crops", 2), "test_crops is 2")
-    assert_one_line(command("test", run, "--data", bars, "--split", "dev"), "split 'dev'")
-    assert_one_line(command("test", run, "--data", bars, "--sampling", "all"), "'all'", "'cover'")
-    assert_one_line(command("test", run, "--data", bars, "--out", tmp_path / "scores.txt"), "*.parquet or *.pkl")
-
-
-def test_unknown_class(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
-    shutil.copytree(bars / "test" / "left", tmp_path / "data" / "test" / "sideways")
-    assert_one_line(command("test", run, "--data", tmp_path / "data"), "sideways", "left, right")
-
-
-def test_predict_goes_on_after_a_bad_video(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
-    shutil.copy(bars / "test" / "left" / "0.mp4", tmp_path / "good.mp4")
-    (tmp_path / "empty.mp4").touch()
-    (tmp_path / "text.mp4").write_text("hello")
-    result = command("predict", run, tmp_path, "--json")
-    assert_one_line(result, "2 of 3 videos cannot be read")
-    assert f"cannot be read: {tmp_path / 'empty.mp4'}: the file is empty" in result.err.splitlines()
-    found = {Path(entry["video"]).name: entry for entry in json.loads(result.out)}
-    assert "problem" not in found["good.mp4"]
-    assert found["empty.mp4"] == {
-        "video": str(tmp_path / "empty.mp4"),
-        "predictions": [],
-        "problem": f"{tmp_path / 'empty.mp4'}: the file is empty",
-    }
-    assert "text.mp4" in found
-    missing = command("predict", run, tmp_path / "none.mp4")
-    assert_one_line(missing, "1 of 1 videos cannot be read")
-    assert "none.mp4: no such file" in missing.err
-
-
-def test_test_counts_and_reports_a_bad_video(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
-    shutil.copytree(bars / "test", tmp_path / "test")
-    (tmp_path / "test" / "left" / "bad.mp4").touch()
-    words = ("test", run, "--data", tmp_path, "--workers", 0, "--json", "--max-bad-share")
-    result = command(*words, 0.3)
-    summary = json.loads(result.out)
-    assert (summary["videos"], summary["left_out"]) == (4, 1)
-    assert "bad.mp4: the file is empty" in result.err
-    assert_one_line(command(*words, 0.1), "1 of 5 videos cannot be read", "max_bad_share")
-
-
-@pytest.mark.parametrize("option", ["--frames", "--image-size", "--clips"])
-def test_test_refuses_nothing_at_all(command: Command, run: Path, bars: Path, option: str) -> None:
-    result = command("test", run, "--data", bars, option, 0)
-    assert result.code == 2
-    assert f"Invalid value for '{option}': " in result.err
-    assert "1" in result.err.split(option)[1]  # the smallest that is allowed
 
 
 @pytest.mark.parametrize("option", ["--frames", "--image-size", "--classes"])

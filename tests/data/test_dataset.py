@@ -10,17 +10,17 @@ import torch
 
 from conftest import small_recipe
 from timesformer.config import Data, Preprocessing, Sampling
-from timesformer.data.dataset import Batch, LeftOut, Problem, Sample, TestingViews, TrainingClips, collate
+from timesformer.data.dataset import Batch, Sample, SkippedVideos, TestingViews, TrainingClips, collate
 from timesformer.data.loader import testing_loader, training_loader
 from timesformer.data.manifest import read_manifest
-from timesformer.errors import DataError
+from timesformer.errors import DataError, VideoError
 from timesformer.video.source import open_video
 
 
 def clips_of(data: Path, seed: int = 0) -> TrainingClips:
     recipe = small_recipe()
     manifest = read_manifest(data, "train")
-    return TrainingClips(manifest, recipe.model, recipe.preprocessing, recipe.augmentation, seed)
+    return TrainingClips(manifest, recipe.model.clip_shape, recipe.preprocessing, recipe.augmentation, seed)
 
 
 def epochs_of(data: Path, workers: int, seed: int = 0) -> list[list[Batch]]:
@@ -68,7 +68,7 @@ def test_testing_views_are_the_hand_cut_ones(bars: Path) -> None:
     recipe = small_recipe()
     preprocessing = Preprocessing(sampling=Sampling(rate=1), test_clips=2, test_crops=3, short_side=18)
     manifest = read_manifest(bars, "test")
-    sample = TestingViews(manifest, recipe.model, preprocessing)[1]
+    sample = TestingViews(manifest, recipe.model.clip_shape, preprocessing)[1]
     with open_video(manifest.videos[1].path) as video:
         # spans of 4 of 10 frames: the first and the last; 18 x 24 pixels, crops of 16 from row 1, columns 0, 4, 8
         expected = [
@@ -82,7 +82,7 @@ def test_testing_views_are_the_hand_cut_ones(bars: Path) -> None:
 
 def test_collate_joins_videos_of_any_number_of_views() -> None:
     views = [torch.full((count, 3, 2, 4, 4), count, dtype=torch.uint8) for count in (1, 3)]
-    problem = Problem(Path("x.mp4"), "x.mp4: gone")
+    problem = VideoError(Path("x.mp4"), "no such file")
     batch = collate([Sample(views[0], 5, 10), Sample(None, 1, 11, problem), Sample(views[1], 6, 12)])
     assert torch.equal(batch.views_VCTSS, torch.cat(views))
     assert (batch.counts_B.tolist(), batch.labels_B.tolist(), batch.rows_B.tolist()) == ([1, 3], [5, 6], [10, 12])
@@ -91,7 +91,7 @@ def test_collate_joins_videos_of_any_number_of_views() -> None:
     assert (len(empty.views_VCTSS), len(empty.labels_B), empty.problems) == (0, 0, [problem])
 
 
-def test_a_bad_video_is_left_out_and_named_never_swapped(bars: Path, tmp_path: Path) -> None:
+def test_a_bad_video_is_skipped_and_named_never_swapped(bars: Path, tmp_path: Path) -> None:
     shutil.copytree(bars, tmp_path / "data")
     bad = tmp_path / "data" / "train" / "left" / "2.mp4"
     bad.unlink()
@@ -101,7 +101,9 @@ def test_a_bad_video_is_left_out_and_named_never_swapped(bars: Path, tmp_path: P
     problems = [problem for batch in batches for problem in batch.problems]
     assert all(problem.path == touched for problem in problems)
     loader = testing_loader(
-        TestingViews(read_manifest(tmp_path / "data", "train"), small_recipe().model, small_recipe().preprocessing),
+        TestingViews(
+            read_manifest(tmp_path / "data", "train"), small_recipe().model.clip_shape, small_recipe().preprocessing
+        ),
         3,
         Data(workers=0),
     )
@@ -109,15 +111,35 @@ def test_a_bad_video_is_left_out_and_named_never_swapped(bars: Path, tmp_path: P
     rows = torch.cat([batch.rows_B for batch in seen]).tolist()
     assert rows == [0, 1, 3, 4, 5, 6, 7]
     assert [problem.path for batch in seen for problem in batch.problems] == [touched]
-    assert str(touched) in seen[0].problems[0].reason
+    problem = seen[0].problems[0]
+    assert problem.reason == "cannot be opened as a video or an image: Invalid data found when processing input"
+    assert str(problem) == f"{touched}: {problem.reason}"
 
 
-def test_left_out_counts_each_video_once_and_has_a_limit(bars: Path) -> None:
+def test_skipped_videos_are_counted_once_and_have_a_limit(bars: Path) -> None:
     manifest = read_manifest(bars, "train")  # 8 videos
-    left_out = LeftOut(manifest, 0.25)
-    first, second, third = (Problem(Path(name), f"{name}: gone") for name in "abc")
-    assert left_out.add([first]) == [first]
-    assert left_out.add([first, second]) == [second]
-    assert left_out.add([first]) == []
-    with pytest.raises(DataError, match=r"3 of 8 videos cannot be read, more than the share of 0\.25 .* c: gone"):
-        left_out.add([third])
+    skipped = SkippedVideos(manifest, 0.25)
+    first, second, third = (VideoError(Path(name), "no such file") for name in "abc")
+    assert skipped.add([first]) == [first]
+    assert skipped.add([first, second]) == [second]
+    assert skipped.add([first]) == []
+    with pytest.raises(
+        DataError, match=r"3 of 8 videos cannot be read, more than the fraction 0\.25 .* c: no such file"
+    ):
+        skipped.add([third])
+
+
+def test_two_damaged_frames_of_a_folder_are_one_video(bars: Path, tmp_path: Path) -> None:
+    """A problem is the video's, whichever of its images cannot be read."""
+    folder = tmp_path / "train" / "x" / "frames"
+    folder.mkdir(parents=True)
+    for number in range(4):
+        (folder / f"{number}.png").write_bytes(b"no image")
+    recipe = small_recipe()
+    clips = TrainingClips(
+        read_manifest(tmp_path, "train"), recipe.model.clip_shape, recipe.preprocessing, recipe.augmentation, 0
+    )
+    problems = [clips[epoch, 0, 0].problem for epoch in range(20)]
+    assert {problem.path for problem in problems if problem} == {folder}
+    assert {problem.reason.split(":")[0] for problem in problems if problem} <= {f"{number}.png" for number in range(4)}
+    assert all(problem is not None and problem.__traceback__ is None for problem in problems)

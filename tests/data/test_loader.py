@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+import multiprocessing
 import os
 import random
-import shutil
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -14,11 +16,13 @@ from torch import Tensor
 
 from conftest import moving_bar, small_recipe
 from timesformer.config import Data
-from timesformer.data.dataset import Batch, LeftOut, Problem, TestingViews, TrainingClips
+from timesformer.data.dataset import Batch, TestingViews, TrainingClips, UnlabelledViews
 from timesformer.data.loader import EveryRow, Process, ShuffledEpochs, testing_loader, training_loader
-from timesformer.data.manifest import Manifest, read_manifest
-from timesformer.errors import DataError, SettingError
+from timesformer.data.manifest import read_manifest
+from timesformer.errors import SettingError
 from timesformer.video.encode import write_video
+from timesformer.video.source import open_video
+from timesformer.video.views import read_views
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 
@@ -26,12 +30,12 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
 def clips_of(data: Path, seed: int = 0) -> TrainingClips:
     recipe = small_recipe()
     manifest = read_manifest(data, "train")
-    return TrainingClips(manifest, recipe.model, recipe.preprocessing, recipe.augmentation, seed)
+    return TrainingClips(manifest, recipe.model.clip_shape, recipe.preprocessing, recipe.augmentation, seed)
 
 
 def views_of(data: Path, split: str) -> TestingViews:
     recipe = small_recipe()
-    return TestingViews(read_manifest(data, split), recipe.model, recipe.preprocessing)
+    return TestingViews(read_manifest(data, split), recipe.model.clip_shape, recipe.preprocessing)
 
 
 def view_of(clips: TrainingClips, epoch: int, row: int) -> Tensor:
@@ -87,13 +91,13 @@ def test_batches_are_the_clips_of_their_rows(bars: Path) -> None:
 def test_processes_share_the_steps_of_one(world: int, videos: int) -> None:
     """Process after process, the batches of a step are the batch of a single process that takes them all."""
     alone = ShuffledEpochs(20, 5, videos * world)
-    shares = [ShuffledEpochs(20, 5, videos, Process(rank, world)) for rank in range(world)]
+    parts = [ShuffledEpochs(20, 5, videos, Process(rank, world)) for rank in range(world)]
     for epoch in (0, 3):
-        for sampler in (alone, *shares):
+        for sampler in (alone, *parts):
             sampler.set_epoch(epoch)
-        steps = [list(share) for share in shares]
+        steps = [list(part) for part in parts]
         together = [
-            key for begin in range(0, len(steps[0]), videos) for share in steps for key in share[begin : begin + videos]
+            key for begin in range(0, len(steps[0]), videos) for part in steps for key in part[begin : begin + videos]
         ]
         assert together == list(alone)
         assert len(alone) == 20 // (videos * world) * videos * world
@@ -123,9 +127,9 @@ def test_weights_draw_rows_in_their_proportion_and_number_what_comes_again() -> 
     assert abs(drawn[True] - 4000) < 180
 
 
-def test_shares_of_a_test_are_equally_long_and_hold_every_row() -> None:
-    shares = [list(EveryRow(7, Process(rank, 3))) for rank in range(3)]
-    assert shares == [[0, 3, 6], [1, 4, 0], [2, 5, 1]]
+def test_parts_of_a_test_are_equally_long_and_hold_every_row() -> None:
+    parts = [list(EveryRow(7, Process(rank, 3))) for rank in range(3)]
+    assert parts == [[0, 3, 6], [1, 4, 0], [2, 5, 1]]
     assert list(EveryRow(7)) == list(range(7))
 
 
@@ -135,7 +139,7 @@ def test_more_processes_than_videos_is_an_error() -> None:
 
 
 @pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 8), (3, [3, 3]), (4, [4, 4]), (8, [8]), (9, [8])])
-def test_a_rest_is_left_out_unless_it_is_all(bars: Path, batch_size: int, sizes: list[int]) -> None:
+def test_a_rest_is_dropped_unless_it_is_all(bars: Path, batch_size: int, sizes: list[int]) -> None:
     loader = training_loader(clips_of(bars), batch_size, Data(workers=0))
     assert [len(batch.rows_B) for batch in loader] == sizes
     assert len(loader) == len(sizes)
@@ -164,55 +168,6 @@ def test_workers_by_default_are_one_a_core_and_at_most_eight(bars: Path, monkeyp
     assert testing_loader(views_of(bars, "test"), 1, Data()).num_workers == 5
 
 
-@pytest.fixture
-def damaged(bars: Path, tmp_path: Path) -> Path:
-    """`bars` with three of eight training videos that cannot be read: no file, text, an empty folder of frames."""
-    shutil.copytree(bars / "train", tmp_path / "train")
-    rows = []
-    for label in ("left", "right"):
-        rows += [f"train/{label}/{number}.mp4,{label}" for number in range(4)]
-    (tmp_path / "train.csv").write_text("path,label\n" + "\n".join(rows) + "\n")
-    (tmp_path / "train" / "left" / "1.mp4").unlink()
-    (tmp_path / "train" / "left" / "3.mp4").write_text("text")
-    (tmp_path / "train" / "right" / "0.mp4").unlink()
-    (tmp_path / "train" / "right" / "0.mp4").mkdir()
-    return tmp_path
-
-
-@pytest.mark.parametrize("workers", [0, 1, 2])
-def test_unreadable_videos_are_left_out_and_the_others_are_as_ever(bars: Path, damaged: Path, workers: int) -> None:
-    whole, clips = clips_of(bars), clips_of(damaged)
-    left_out = LeftOut(clips.manifest, 0.4)
-    new: list[Problem] = []
-    for epoch in range(3):
-        loader = training_loader(clips, 4, Data(workers=workers))
-        loader.sampler.set_epoch(epoch)  # type: ignore[attr-defined]
-        seen = set()
-        for batch in loader:
-            new += left_out.add(batch.problems)
-            assert len(batch.rows_B) + len(batch.problems) == 4
-            seen |= set(batch.rows_B.tolist())
-            for row, view in zip(batch.rows_B.tolist(), batch.views_VCTSS, strict=True):
-                assert torch.equal(view, view_of(whole, epoch, row)[0])
-        assert seen == {0, 2, 5, 6, 7}
-    reasons = {path.relative_to(damaged / "train").as_posix(): reason for path, reason in sorted(new)}
-    assert list(reasons) == ["left/1.mp4", "left/3.mp4", "right/0.mp4"]  # each once
-    whys = ("no such file", "cannot be opened", "no image frames")
-    for (name, reason), why in zip(reasons.items(), whys, strict=True):
-        assert reason.startswith(str(damaged / "train" / name))
-        assert why in reason
-
-
-def test_a_batch_of_unreadable_videos_alone_is_empty(damaged: Path) -> None:
-    for name in ("left/0.mp4", "left/2.mp4"):
-        (damaged / "train" / name).unlink()
-    first, second = testing_loader(views_of(damaged, "train"), 4, Data(workers=0))
-    assert first.views_VCTSS.shape[0] == len(first.counts_B) == len(first.labels_B) == len(first.rows_B) == 0
-    assert (first.views_VCTSS.dtype, first.rows_B.dtype, first.labels_B.dtype) == (torch.uint8, torch.long, torch.long)
-    assert [problem.path.name for problem in first.problems] == ["0.mp4", "1.mp4", "2.mp4", "3.mp4"]
-    assert second.rows_B.tolist() == [5, 6, 7]
-
-
 def test_videos_of_different_numbers_of_views_share_a_batch(tmp_path: Path) -> None:
     (tmp_path / "test" / "x").mkdir(parents=True)
     for name, frames in (("a", 4), ("b", 9), ("c", 16)):
@@ -220,44 +175,17 @@ def test_videos_of_different_numbers_of_views_share_a_batch(tmp_path: Path) -> N
     recipe = small_recipe(
         "preprocessing.sampling.method=cover", "preprocessing.sampling.rate=1", "preprocessing.test_crops=1"
     )
-    views = TestingViews(read_manifest(tmp_path, "test"), recipe.model, recipe.preprocessing)
+    views = TestingViews(read_manifest(tmp_path, "test"), recipe.model.clip_shape, recipe.preprocessing)
     (batch,) = testing_loader(views, 4, Data(workers=0))
     assert batch.counts_B.tolist() == [1, 3, 4]  # clips of 4 frames
     assert torch.equal(batch.views_VCTSS[1:4], views[1].views_VCTSS)  # type: ignore[arg-type]
 
 
-def problems(count: int) -> list[Problem]:
-    return [Problem(Path(f"{number}.mp4"), f"{number}.mp4: gone") for number in range(count)]
-
-
-def manifest_of(bars: Path, count: int) -> Manifest:
-    manifest = read_manifest(bars, "train")
-    return Manifest(manifest.folder, manifest.source, "train", manifest.labels, manifest.videos[:1] * count)
-
-
-@pytest.mark.parametrize(("total", "share"), [(100, 0.29), (25, 0.28), (20, 0.05), (3, 1 / 3), (50, 0.58), (7, 0.0)])
-def test_exactly_the_share_is_allowed(bars: Path, total: int, share: float) -> None:
-    """29 of 100 is not more than 0.29, though 0.29 * 100 is 28.999999999999996."""
-    allowed = round(total * share)
-    left_out = LeftOut(manifest_of(bars, total), share)
-    assert len(left_out.add(problems(allowed))) == allowed
-    with pytest.raises(DataError, match=rf"{allowed + 1} of {total} videos .* data\.max_bad_share .* gone") as raised:
-        left_out.add(problems(allowed + 1))
-    assert str(raised.value).startswith(str(bars / "train"))
-    assert "\n" not in str(raised.value)
-
-
-def test_nothing_left_is_too_much_whatever_the_share(bars: Path) -> None:
-    left_out = LeftOut(manifest_of(bars, 3), 1.0)
-    assert len(left_out.add(problems(2))) == 2
-    with pytest.raises(DataError, match="3 of 3 videos cannot be read") as raised:
-        left_out.add(problems(3))
-    assert "more than" not in str(raised.value)
-
-
 def test_repeats_fill_a_batch_with_clips_of_fewer_videos(bars: Path) -> None:
     recipe = small_recipe("augmentation.repeats=2")
-    clips = TrainingClips(read_manifest(bars, "train"), recipe.model, recipe.preprocessing, recipe.augmentation, 0)
+    clips = TrainingClips(
+        read_manifest(bars, "train"), recipe.model.clip_shape, recipe.preprocessing, recipe.augmentation, 0
+    )
     batches = list(training_loader(clips, 4, Data(workers=0)))
     assert [batch.counts_B.tolist() for batch in batches] == [[2, 2]] * 4
     assert [len(batch.views_VCTSS) for batch in batches] == [4] * 4
@@ -277,3 +205,55 @@ def test_processes_of_a_machine_share_its_cores(
     assert training_loader(clips_of(bars), 4, Data()).num_workers == workers
     assert testing_loader(views_of(bars, "val"), 4, Data()).num_workers == workers
     assert training_loader(clips_of(bars), 4, Data(workers=3)).num_workers == 3
+
+
+def test_a_single_video_is_read_in_this_process(bars: Path) -> None:
+    paths = [video.path for video in read_manifest(bars, "test").videos]
+    recipe = small_recipe()
+    for count, workers in ((1, 0), (2, 2)):
+        views = UnlabelledViews(paths[:count], recipe.model.clip_shape, recipe.preprocessing)
+        assert testing_loader(views, 1, Data(workers=2)).num_workers == workers
+
+
+def rows_of(data: Path, answers: Any) -> None:
+    """Send the rows of all batches; runs in a daemonic process, which may not start any."""
+    torch.set_num_threads(1)
+    loaders = [training_loader(clips_of(data), 4, Data(workers=2)), testing_loader(views_of(data, "val"), 2, Data())]
+    answers.put([[batch.rows_B.tolist() for batch in loader] for loader in loaders])
+
+
+def test_a_daemonic_process_reads_videos_itself(bars: Path) -> None:
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=rows_of, args=(bars, answers), daemon=True)
+    process.start()
+    training, validation = answers.get(timeout=120)
+    process.join()
+    assert sorted(row for rows in training for row in rows) == list(range(8))
+    assert validation == [[0, 1], [2, 3]]
+
+
+def test_views_of_sources_of_any_kind_come_from_workers(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Standard input and file objects too, which are read before there are workers."""
+    path = read_manifest(bars, "test").videos[1].path
+    recipe = small_recipe()
+    shape, preprocessing = recipe.model.clip_shape, recipe.preprocessing
+    expected = read_views(path, shape, preprocessing)
+    with open_video(path) as video:
+        frames = video.read(range(video.num_frames)).permute(1, 2, 3, 0).numpy()
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(path.read_bytes())))
+    with path.open("rb") as opened:
+        sources = [path, str(path), path.as_uri(), path.read_bytes(), opened, "-", b"no video"]
+        batches: list[Batch] = list(testing_loader(UnlabelledViews(sources, shape, preprocessing), 1, Data(workers=2)))
+    for batch in batches[:-1]:
+        assert torch.equal(batch.views_VCTSS, expected)
+    assert [str(error) for error in batches[-1].problems] == [
+        "<bytes>: cannot be opened as a video or an image: Invalid data found when processing input"
+    ]
+    arrays = UnlabelledViews([frames, list(frames)], shape, preprocessing, fps=10)
+    for batch in testing_loader(arrays, 1, Data(workers=2)):
+        assert torch.equal(batch.views_VCTSS, read_views(frames, shape, preprocessing, fps=10))
+    with pytest.raises(SettingError, match="fps is 10; only arrays and lists"):
+        UnlabelledViews([frames, path], shape, preprocessing, fps=10)
+    with pytest.raises(SettingError, match="video: int; expected a path, a URL"):
+        UnlabelledViews([path, 3], shape, preprocessing)  # type: ignore[list-item]

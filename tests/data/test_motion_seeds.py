@@ -54,7 +54,7 @@ def test_other_sizes_are_drawn_to_scale() -> None:
     assert large.shape == (3, FRAMES, 96, 112)
 
     def middles(clip: torch.Tensor) -> torch.Tensor:
-        """Column of the shape's middle, of all frames, as a share of the width."""
+        """Column of the shape's middle, of all frames, as a fraction of the width."""
         bright = (clip.amax(0) > 200).float()
         columns = torch.arange(clip.shape[3]) + 0.5
         return (bright * columns).sum((1, 2)) / bright.sum((1, 2)) / clip.shape[3]

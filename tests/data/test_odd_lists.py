@@ -173,7 +173,10 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "columns in capitals": (csv("Path,Label\na,b\n"), r"train\.csv: the first line is 'Path,Label'; expected a header"),
     "semicolons": (csv("path;label\na;b\n"), r"train\.csv: the first line is 'path;label'; expected a header"),
     "empty line among names": (numbered("a.mp4 1\n", "x\n\ny\n"), r"labels\.txt, line 2: empty; expected a class"),
-    "label name twice": (numbered("a.mp4 1\n", "x\ny\nx\n"), r"labels\.txt, line 3: class x is there already"),
+    "label name twice": (
+        numbered("a.mp4 1\n", "x\ny\nx\n"),
+        r"labels\.txt, line 3: class x is already in line 1; expected each class once",
+    ),
     "negative label": (numbered("a.mp4 -1\n", "x\ny\n"), r"train\.txt, line 1: 'a\.mp4 -1'; expected 'path label"),
     "label names that are not text": (
         lambda d: ((d / "train.txt").write_text("a.mp4 0\n"), (d / "labels.txt").write_bytes(b"\xff\xfe")),

@@ -1,4 +1,4 @@
-"""The list of videos to leave out: written whole, read strictly, counted."""
+"""The list of videos to skip: written whole, read strictly, counted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from timesformer.errors import DataError
 LIST = "path,label\na.mp4,run\nclips/../b.mp4,jump\n/data/c.mp4,run\nd.mp4,swim\n"
 
 
-def test_listed_videos_are_left_out_and_counted(tmp_path: Path) -> None:
+def test_listed_videos_are_skipped_and_counted(tmp_path: Path) -> None:
     (tmp_path / "train.csv").write_text(LIST)
     (tmp_path / "quarantine.csv").write_text('path,reason,who\nb.mp4,cut,me\n/data/c.mp4,"holds no, frames"\nz.mp4,x\n')
     train = read_manifest(tmp_path, "train")
@@ -69,5 +69,5 @@ def test_a_list_elsewhere(tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("path,reason\na.mp4,cut\n")
     assert read_manifest(data, "train", quarantine=file).quarantined == (data / "a.mp4",)
-    with pytest.raises(DataError, match=r"none\.csv: no such file, a list of videos to leave out"):
+    with pytest.raises(DataError, match=r"none\.csv: no such file; expected a list of videos to skip"):
         read_manifest(data, "train", quarantine=tmp_path / "none.csv")

@@ -1,4 +1,4 @@
-"""A share of a split: so much of each class, no class lost, smaller in larger, the same every time."""
+"""A part of a split: a fraction of each class, no class lost, smaller in larger, the same every time."""
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def test_the_seed_decides() -> None:
     drawn = [SINGLE.subset(0.2, seed=seed).videos for seed in range(20)]
     assert len(set(drawn)) == 20
     times = Counter(video for videos in drawn for video in videos if video.label == 0)
-    assert (
-        len(times) == 40
-    )  # every one of the large class, sooner or later: each is left out of 20 with odds of 1 in 87
+    assert len(times) == 40  # every one of the large class, sooner or later: each is in none of 20 with odds of 1 in 87
     assert max(times.values()) < 11
 
 
@@ -74,6 +72,6 @@ def test_no_class_is_lost_that_is_never_the_rarest() -> None:
 
 
 @pytest.mark.parametrize("fraction", [0, -0.5, 1.01, float("nan")])
-def test_shares_that_are_none(fraction: float) -> None:
-    with pytest.raises(SettingError, match=r"fraction .*: expected a share above 0, at most 1"):
+def test_fractions_out_of_range(fraction: float) -> None:
+    with pytest.raises(SettingError, match=r"fraction .*: expected a fraction above 0, at most 1"):
         SINGLE.subset(fraction, seed=0)

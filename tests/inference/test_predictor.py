@@ -1,25 +1,41 @@
-"""Predictions agree with the model, by hand and with the test."""
+"""Predictions agree with the model, by hand and with the test, whatever the frames come from."""
 
 from __future__ import annotations
 
+import dataclasses
+import io
+import json
+import multiprocessing
+import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import timesformer
-from timesformer.config import Data
-from timesformer.data.manifest import read_manifest
-from timesformer.evaluation.test import test as run_test
-from timesformer.inference.predictor import CALIBRATING, gather_videos, some_views
+from timesformer.config import Sampling
+from timesformer.evaluation.evaluate import evaluate
+from timesformer.inference.predictor import Answer, Prediction, Predictor
 from timesformer.video.source import open_video
-from timesformer.video.views import testing_views
-from timesformer.weights import open_weights
+from timesformer.weights.classifier import load_model
+
+
+@pytest.fixture(scope="module")
+def predictor(run: Path) -> Predictor:
+    return timesformer.load(run, "cpu", precision="fp32")
+
+
+@pytest.fixture(scope="module")
+def videos(bars: Path) -> list[Path]:
+    return sorted((bars / "test").rglob("*.mp4"))
 
 
 def test_predict_is_the_mean_softmax_of_three_crops(run: Path, bars: Path) -> None:
     video = bars / "test" / "left" / "0.mp4"
-    classifier = open_weights(run)
+    classifier = load_model(run)
     with open_video(video) as opened:
         frames = opened.read([1, 3, 5, 8], 16)  # span of 8 frames in the middle of 10: 1 + 0, 7/3, 14/3, 7
     crops = torch.stack([frames[..., left : left + 16] for left in (0, 3, 5)])  # of 21 columns
@@ -30,31 +46,215 @@ def test_predict_is_the_mean_softmax_of_three_crops(run: Path, bars: Path) -> No
     assert predictions[0].score > predictions[1].score
 
 
-def test_predict_agrees_with_test(run: Path, bars: Path) -> None:
-    result = run_test(open_weights(run), read_manifest(bars, "test"), Data(workers=0))
-    predictor = timesformer.load(run, "cpu", precision="fp32")
+def test_predict_agrees_with_test(predictor: Predictor, run: Path, bars: Path) -> None:
+    result = evaluate(run, bars, device="cpu", workers=0)
     for path, scores in zip(result.paths, result.scores_BK, strict=True):
         torch.testing.assert_close(predictor.scores(path), scores)
 
 
-def test_top(run: Path, bars: Path) -> None:
-    predictor = timesformer.load(run, "cpu", precision="fp32")
+def test_top(predictor: Predictor, bars: Path) -> None:
     video = bars / "test" / "left" / "0.mp4"
     assert predictor.predict(video, top=1) == predictor.predict(video, top=9)[:1]
     with pytest.raises(timesformer.SettingError, match="top is 0"):
         predictor.predict(video, top=0)
 
 
-def test_many_videos(run: Path, bars: Path, tmp_path: Path) -> None:
-    predictor = timesformer.load(run, "cpu", precision="fp32")
+def test_many_videos(predictor: Predictor, bars: Path, tmp_path: Path) -> None:
     good = bars / "test" / "left" / "0.mp4"
     (tmp_path / "empty.mp4").touch()
     empty, none = tmp_path / "empty.mp4", tmp_path / "none.mp4"
     for workers in (0, 2):
         first, second, third = predictor.predict_all([empty, str(good), none], top=1, workers=workers)
         assert second == (good, predictor.predict(good, top=1), None)
-        assert first == (empty, [], (empty, f"{empty}: the file is empty"))
-        assert third == (none, [], (none, f"{none}: no such file"))
+        for answer, path, reason in ((first, empty, "the file is empty"), (third, none, "no such file")):
+            assert (answer.video, answer.predictions) == (path, [])
+            assert answer.problem is not None
+            assert (answer.problem.path, answer.problem.reason) == (path, reason)
+
+
+def same(found: list[Prediction], expected: list[Prediction]) -> bool:
+    """Videos that share a batch differ in the last bit from one alone."""
+    scores = [score for _, score in expected]
+    return [label for label, _ in found] == [label for label, _ in expected] and [
+        score for _, score in found
+    ] == pytest.approx(scores, abs=1e-5)
+
+
+def frames_of(path: Path) -> torch.Tensor:
+    """Every frame, uint8 (3, T, H, W)."""
+    with open_video(path) as video:
+        return video.read(range(video.num_frames))
+
+
+class Image:
+    """What is asked of a PIL image."""
+
+    def __init__(self, pixels: np.ndarray) -> None:
+        self.pixels = pixels
+
+    def convert(self, mode: str) -> np.ndarray:
+        assert mode == "RGB"
+        return self.pixels
+
+
+# Each gives a source from a path, and what answers call it.
+SOURCES: dict[str, Callable[[Path], tuple[Any, object]]] = {
+    "path": lambda path: (path, path),
+    "str": lambda path: (str(path), path),
+    "URL": lambda path: (path.as_uri(), path),
+    "bytes": lambda path: (path.read_bytes(), "<bytes>"),
+    "file object": lambda path: (path.open("rb"), str(path)),
+    "file object without a name": lambda path: (io.BytesIO(path.read_bytes()), "<file object>"),
+    "array": lambda path: (frames_of(path).permute(1, 2, 3, 0).numpy(), "<array 10 x 24 x 32 x 3>"),
+    "tensor": lambda path: (frames_of(path), "<tensor 3 x 10 x 24 x 32>"),
+    "list of arrays": lambda path: (list(frames_of(path).permute(1, 2, 3, 0).numpy()), "<list of 10 images>"),
+    "list of images": lambda path: (
+        [Image(frame) for frame in frames_of(path).permute(1, 2, 3, 0).numpy()],
+        "<list of 10 images>",
+    ),
+}
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
+@pytest.mark.parametrize("kind", SOURCES)
+def test_every_kind_of_source(predictor: Predictor, videos: list[Path], kind: str) -> None:
+    """What is decoded already has been scaled once less; frames of 24 x 32 scaled to 16 agree to a few grey levels."""
+    source, name = SOURCES[kind](videos[0])
+    expected = predictor.scores(videos[0])
+    exact = {"rtol": 0, "atol": 0 if isinstance(name, Path) or "file" in kind or kind == "bytes" else 0.02}
+    torch.testing.assert_close(predictor.scores(source), expected, **exact)
+    assert predictor.predict(source, 1) == predictor.predict(source)[:1]
+    for workers in (0, 1):
+        first, second = predictor.predict_all([source, videos[1]], workers=workers)
+        assert (first.video, first.problem, second.video) == (name, None, videos[1])
+        assert same(first.predictions, predictor.predict(source))
+        assert same(second.predictions, predictor.predict(videos[1]))
+    if hasattr(source, "close"):
+        source.close()
+
+
+def test_one_video_or_many(predictor: Predictor, videos: list[Path]) -> None:
+    """What is no list counts as one video; a list of arrays is a video to `predict`, videos to `predict_all`."""
+    frames = frames_of(videos[0])
+    array = frames.permute(1, 2, 3, 0).numpy()
+    for source in (
+        videos[0],
+        str(videos[0]),
+        videos[0].read_bytes(),
+        io.BytesIO(videos[0].read_bytes()),
+        frames,
+        array,
+    ):
+        (answer,) = predictor.predict_all(source, top=1)
+        assert answer.predictions == predictor.predict(source, top=1)
+    (answer,) = predictor.predict_all([list(array)])
+    assert answer.predictions == predictor.predict(list(array))
+    assert [answer.video for answer in predictor.predict_all(path for path in videos)] == videos
+    for answer in predictor.predict_all([array, array]):
+        assert same(answer.predictions, predictor.predict(array))
+    assert list(predictor.predict_all([])) == []
+
+
+def test_frames_with_a_rate(run: Path, videos: list[Path]) -> None:
+    """A clip whose span is stated in time takes other frames of a video that is twice as fast."""
+    classifier = load_model(run)
+    sampling = Sampling(rate=1, fps=10)
+    preprocessing = classifier.preprocessing.model_copy(update={"sampling": sampling})
+    timed = timesformer.load(dataclasses.replace(classifier, preprocessing=preprocessing), "cpu", precision="fp32")
+    frames = frames_of(videos[0])
+    for fps, numbers in ((10, [3, 4, 5, 6]), (20, [1, 3, 5, 8])):
+        found = timed.scores(frames, fps=fps)
+        assert torch.equal(found, timed.scores(frames[:, numbers], fps=10)), fps
+        (answer,) = timed.predict_all(frames, fps=fps)
+        assert same(answer.predictions, timed.predict(frames, fps=fps))
+        assert dict(answer.predictions) == pytest.approx(dict(zip(timed.labels, found.tolist(), strict=True)), abs=1e-6)
+    for call in (timed.scores, timed.predict, lambda video, fps: timed.predict_all([video], fps=fps)):
+        with pytest.raises(timesformer.SettingError, match="fps is 10; only arrays and lists take a frame rate"):
+            call(videos[0], fps=10)
+
+
+def test_what_is_no_source(predictor: Predictor, videos: list[Path]) -> None:
+    array = frames_of(videos[0]).permute(1, 2, 3, 0).numpy()
+    for source, message in (
+        (7, "video: int; expected a path, a URL"),
+        ([7], "video: a list of int; expected"),
+        ([], "video: an empty list; expected"),
+        ([array], "expected a uint8 array"),  # a list of videos is for predict_all
+        ([str(videos[0])], "video: a list of str; expected"),
+        (array.astype(np.float32), "expected a uint8 array"),
+        (array[0], "expected a uint8 array"),
+        (frames_of(videos[0])[None], "expected a uint8 array"),
+    ):
+        with pytest.raises(timesformer.SettingError, match=message) as found:
+            predictor.predict(source)
+        assert "\n" not in str(found.value)
+    with pytest.raises(timesformer.SettingError, match="videos: int; expected a list of videos, or one video"):
+        predictor.predict_all(7)  # type: ignore[arg-type]
+    # The frames of one video are no list of videos; known before anything is read.
+    with pytest.raises(timesformer.SettingError, match="expected a uint8 array"):
+        predictor.predict_all(list(array))
+
+
+def test_an_answer_is_a_row() -> None:
+    answer = Answer(Path("a.mp4"), [Prediction("left", 0.75), Prediction("right", 0.25)])
+    row = {"video": "a.mp4", "predictions": [{"label": "left", "score": 0.75}, {"label": "right", "score": 0.25}]}
+    assert answer.as_dict() == row
+    assert json.loads(json.dumps(answer.as_dict())) == row
+    problem = timesformer.VideoError("<bytes>", "the file is empty")
+    assert Answer("<bytes>", [], problem).as_dict() == {
+        "video": "<bytes>",
+        "predictions": [],
+        "problem": "the file is empty",
+    }
+
+
+def _predict_there(run: Path, videos: list[Path], answers: Any) -> None:
+    torch.set_num_threads(1)
+    predictor = timesformer.load(run, "cpu", precision="fp32")
+    answers.put([answer.as_dict() for answer in predictor.predict_all(videos, workers=2)])
+
+
+def test_in_a_daemonic_process(predictor: Predictor, run: Path, videos: list[Path]) -> None:
+    """Such as a worker of a server: it may not start processes of its own."""
+    context = multiprocessing.get_context("spawn")
+    answers = context.Queue()
+    process = context.Process(target=_predict_there, args=(run, videos, answers), daemon=True)
+    process.start()
+    found = answers.get(timeout=120)
+    process.join()
+    expected = [answer.as_dict() for answer in predictor.predict_all(videos, workers=0)]
+    assert [row["video"] for row in found] == [row["video"] for row in expected]
+    for row, wanted in zip(found, expected, strict=True):
+        assert [one["label"] for one in row["predictions"]] == [one["label"] for one in wanted["predictions"]]
+        assert [one["score"] for one in row["predictions"]] == pytest.approx(
+            [one["score"] for one in wanted["predictions"]], abs=1e-5
+        )
+
+
+def test_threads_share_a_predictor(predictor: Predictor, videos: list[Path]) -> None:
+    expected = {video: predictor.predict(video) for video in videos}
+    wrong: list[object] = []
+
+    def work(number: int) -> None:
+        for step in range(10):
+            video = videos[(number + step) % len(videos)]
+            if (found := predictor.predict(video)) != expected[video]:
+                wrong.append((video, found))
+        wrong.extend(answer for answer in predictor.predict_all(videos, workers=0) if answer.problem)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert wrong == []
+
+
+def test_a_classifier_in_place_of_a_folder(predictor: Predictor, run: Path, videos: list[Path]) -> None:
+    classifier = load_model(run)
+    found = timesformer.load(classifier, "cpu", precision="fp32")
+    assert torch.equal(found.scores(videos[0]), predictor.scores(videos[0]))
+    assert found.labels == predictor.labels == ("left", "right")
 
 
 def test_eight_bits_are_calibrated_on_videos(run: Path, bars: Path, tmp_path: Path) -> None:
@@ -68,28 +268,8 @@ def test_eight_bits_are_calibrated_on_videos(run: Path, bars: Path, tmp_path: Pa
         torch.testing.assert_close(predictor.scores(video), plain.scores(video), rtol=0, atol=0.02)
     with pytest.raises(timesformer.SettingError, match="int8 is calibrated"):
         timesformer.load(run, "cpu", precision="int8")
-    with pytest.raises(timesformer.VideoError, match=r"none of the 1 videos to calibrate on .*empty.mp4: the file is"):
+    with pytest.raises(timesformer.DataError, match=r"none of the 1 videos to calibrate on .*empty.mp4: the file is"):
         timesformer.load(run, "cpu", precision="int8", calibration=[tmp_path / "empty.mp4"])
-
-
-def test_calibration_is_spread_over_the_videos(run: Path, bars: Path) -> None:
-    classifier, videos = open_weights(run), sorted((bars / "train").rglob("*.mp4"))
-    assert len(videos) == 8
-    views = some_views(videos * 4, classifier)
-    assert views is not None
-    assert len(views) == CALIBRATING
-    with open_video(videos[2]) as opened:
-        middle = testing_views(opened, classifier.model.settings, classifier.preprocessing)[1]
-    assert torch.equal(views[1], middle)
-    assert some_views([], classifier) is None
-
-
-def test_places_stand_for_their_videos(bars: Path, tmp_path: Path) -> None:
-    left = bars / "test" / "left"
-    found = gather_videos([tmp_path / "none.mp4", left, str(left / "1.mp4")])
-    assert found == [tmp_path / "none.mp4", left / "0.mp4", left / "1.mp4", left / "1.mp4"]
-    with pytest.raises(timesformer.VideoError, match="holds no videos or image frames"):
-        gather_videos([left, tmp_path])
 
 
 def test_a_device_that_is_not_there(run: Path) -> None:

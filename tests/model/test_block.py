@@ -9,9 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timesformer.config import ModelSettings
-from timesformer.model.attention import Attention
-from timesformer.model.block import Block, DropPath, Step
+from timesformer.config import TimeSformerSettings
+from timesformer.model.attention import Attention, DropPath
+from timesformer.model.block import Block, Step
 from timesformer.model.timesformer import TimeSformer
 
 WIDTH, HEADS, FRAMES, GRID = 12, 3, 3, (2, 4)
@@ -21,7 +21,7 @@ PLACES = GRID[0] * GRID[1]
 def make_block(share: float = 0.0, **settings: object) -> Block:
     """A block of random parameters, in float64."""
     settings = {"width": WIDTH, "depth": 1, "heads": HEADS, "image_size": 32, "patch_size": 8, **settings}
-    block = Block(ModelSettings.model_validate(settings), share).double().eval()
+    block = Block(TimeSformerSettings.model_validate(settings), share).double().eval()
     for parameter in block.parameters():
         nn.init.normal_(parameter, std=0.4)
     return block
@@ -116,8 +116,8 @@ def test_an_added_time_step_starts_as_the_identity(order: str) -> None:
     """A fresh divided block computes what a space-only block with the same weights does, frame by frame."""
     torch.manual_seed(0)
     settings = {"width": WIDTH, "depth": 1, "heads": HEADS, "image_size": 32, "patch_size": 8}
-    divided = TimeSformer(**settings, order=order).double().eval().blocks[0]
-    space = TimeSformer(**settings, scheme="space_only").double().eval().blocks[0]
+    divided = TimeSformer(**settings, order=order).double().eval().blocks()[0]
+    space = TimeSformer(**settings, scheme="space_only").double().eval().blocks()[0]
     space.load_state_dict({k: v for k, v in divided.state_dict().items() if not k.startswith("steps.time.")})
     x, cls = make_tokens()
     torch.testing.assert_close(divided(x, cls, GRID), space(x, cls, GRID), rtol=0, atol=1e-13)
@@ -136,7 +136,7 @@ def test_an_added_time_step_starts_as_the_identity(order: str) -> None:
 def test_added_steps_start_at_zero_and_can_leave_it(scheme: str, added: list[str], last: str) -> None:
     torch.manual_seed(0)
     model = TimeSformer(scheme=scheme, width=WIDTH, depth=2, heads=HEADS, image_size=32, patch_size=8).double()
-    for block in model.blocks:
+    for block in model.blocks():
         x, cls = make_tokens()
         assert list(block.steps) == [*added, last]
         for name in added:
@@ -226,7 +226,7 @@ def test_the_mlp_is_dropped_for_whole_clips() -> None:
     torch.manual_seed(0)
     block, (x, cls) = make_block(0.5, scheme="divided_space_time"), make_tokens(batch=32)
     for step in block.steps.values():
-        step.drop_path.share = 0.0
+        step.attention.drop_path.drop_prob = 0.0
     before_x, before_cls = time_then_space(block, x, cls)
     after_x, after_cls = with_mlp(block, before_x, before_cls)
     out_x, out_cls = block.train()(x, cls, GRID)
@@ -243,7 +243,7 @@ def test_the_mlp_is_dropped_for_whole_clips() -> None:
 
 def test_drop_path_grows_linearly_over_depth() -> None:
     model = TimeSformer(width=WIDTH, depth=5, heads=HEADS, image_size=32, patch_size=8, drop_path=0.2)
-    for block, share in zip(model.blocks, [0, 0.05, 0.1, 0.15, 0.2], strict=True):
+    for block, expected in zip(model.blocks(), [0, 0.05, 0.1, 0.15, 0.2], strict=True):
         drops = [module for module in block.modules() if isinstance(module, DropPath)]
         assert len(drops) == 3  # time, space, MLP
-        assert all(abs(drop.share - share) < 1e-7 for drop in drops)
+        assert all(abs(drop.drop_prob - expected) < 1e-7 for drop in drops)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 import torch
 
-from timesformer.config import ModelSettings
+from timesformer.config import TimeSformerSettings
 from timesformer.model.cost import Cost, count_cost
 from timesformer.model.timesformer import TimeSformer
 
 
 def cost(scheme: str = "divided_space_time", **settings: object) -> Cost:
-    return count_cost(ModelSettings.model_validate({"scheme": scheme, **settings}))
+    return count_cost(TimeSformerSettings.model_validate({"scheme": scheme, **settings}))
 
 
 @pytest.mark.parametrize(
@@ -152,8 +152,8 @@ def test_local_global_at_many_frames() -> None:
 
 
 def test_parameters_are_those_of_the_real_model() -> None:
-    settings = ModelSettings(width=48, depth=2, heads=3, image_size=32, patch_size=8)
-    model = TimeSformer(**settings.model_dump())
+    settings = TimeSformerSettings(width=48, depth=2, heads=3, image_size=32, patch_size=8)
+    model = TimeSformer(settings)
     assert count_cost(settings).parameters == sum(parameter.numel() for parameter in model.parameters())
 
 

@@ -22,7 +22,7 @@ TINY = {"image_size": 32, "patch_size": 8, "num_frames": 4, "num_classes": 7, "w
 def test_initial_values(scheme: str) -> None:
     torch.manual_seed(0)
     model = TimeSformer(image_size=224, patch_size=16, num_classes=174, width=192, depth=2, heads=3, scheme=scheme)
-    added = [step.fc for block in model.blocks for step in block.steps.values() if step.fc is not None]
+    added = [step.fc for block in model.blocks() for step in block.steps.values() if step.fc is not None]
     assert len(added) == 2 * {"axial": 2, "divided_space_time": 1, "sparse_local_global": 1}.get(scheme, 0)
     for module in model.modules():
         if isinstance(module, nn.LayerNorm):
@@ -110,7 +110,7 @@ def test_a_training_step_of_the_same_seed_gives_the_same_bits() -> None:
 def test_named_sizes(size: str, width: int, depth: int, heads: int) -> None:
     with torch.device("meta"):
         model = TimeSformer(size=size)
-    assert len(model.blocks) == depth
+    assert len(model.blocks()) == depth
     assert model.head.weight.shape == (400, width)
-    assert model.blocks[0].mlp[0].weight.shape == (4 * width, width)
-    assert model.blocks[-1].steps["space"].attention.heads == heads
+    assert model.blocks()[0].mlp[0].weight.shape == (4 * width, width)
+    assert model.blocks()[-1].steps["space"].attention.heads == heads

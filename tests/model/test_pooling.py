@@ -44,7 +44,7 @@ def test_all_tokens_reach_the_head(scheme: str) -> None:
         position="none",
     ).eval()
     clip = torch.randn(1, 3, 3, 16, 16)
-    tokens = model.forward_tokens(clip)
+    tokens = model.forward_layer(clip, tokens=True)
     assert tokens.shape == (1, 1 + 3 * 4, 16)
     torch.testing.assert_close(model.forward_features(clip), model.pooling(tokens))
     for token in range(13):

@@ -15,14 +15,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timesformer.config import ModelSettings
+from timesformer.config import SCHEMES, TimeSformerSettings
+from timesformer.errors import SettingError
 from timesformer.model.attention import Attention
 from timesformer.model.block import Block
-from timesformer.model.schemes import SCHEMES, STEPS, After, time_with_class, unchanged, window, window_tiles
+from timesformer.model.schemes import STEPS, TIME_WITH_CLASS, attention_step, register_step
 
 WIDTH, HEADS = 12, 3
 SHAPES = [(3, 5, 7), (1, 4, 6), (2, 1, 5), (5, 6, 1), (4, 3, 2), (1, 1, 1), (2, 8, 5)]  # frames, rows, columns
-FUNCTIONS = {**STEPS, "time_with_class": time_with_class}
+KNOWN = {**STEPS, "time_with_class": TIME_WITH_CLASS}
 Place = tuple[int, int, int]
 
 
@@ -45,7 +46,7 @@ def make_tokens(shape: Place, batch: int = 2) -> tuple[Tensor, Tensor]:
 
 
 def run(name: str, attention: Attention, x: Tensor, cls: Tensor, shape: Place) -> tuple[Tensor, Tensor | None]:
-    return FUNCTIONS[name](attention, x, cls, shape[1:], After(unchanged, unchanged))
+    return KNOWN[name].function(attention, x, cls, shape[1:])
 
 
 # --- the literal reference -------------------------------------------------------------------------------------------
@@ -157,7 +158,7 @@ def literal_block(block: Block, names: list[str], x: Tensor, cls: Tensor, shape:
 
 @torch.no_grad()
 @pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
-@pytest.mark.parametrize("name", FUNCTIONS)
+@pytest.mark.parametrize("name", KNOWN)
 def test_step_equals_the_literal_one(name: str, shape: Place) -> None:
     torch.manual_seed(0)
     attention, (x, cls) = make_attention(), make_tokens(shape, batch=2 if shape[0] < 5 else 1)
@@ -168,6 +169,37 @@ def test_step_equals_the_literal_one(name: str, shape: Place) -> None:
         assert dcls is None
     else:
         torch.testing.assert_close(dcls, expected_dcls, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=lambda shape: "x".join(map(str, shape)))
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_step_states_the_keys_it_has(name: str, shape: Place) -> None:
+    def number(place: Place) -> int:
+        t, h, w = place
+        return 1 + (t * shape[1] + h) * shape[2] + w
+
+    def numbers(places: list[Place], with_class: bool = True) -> list[int]:
+        return sorted([0] * with_class + [number(place) for place in places])
+
+    keys = KNOWN[name].indices(shape[0], shape[1:])
+    expected = [numbers(*keys_of(name, query, shape)) for query in everything(shape)]
+    assert keys.patches_QM.sort(1).values.tolist() == expected
+    if name.startswith("time"):
+        assert keys.cls_LM is None
+    else:
+        assert keys.cls_LM is not None
+        assert sorted(keys.cls_LM.sort(1).values.tolist()) == sorted(map(numbers, class_keys_of(name, shape)))
+
+
+def test_steps_that_cannot_be_registered() -> None:
+    step = STEPS["time"]
+    register_step("time", *step)  # again is nothing new
+    with pytest.raises(SettingError, match="step 'space' is taken"):
+        register_step("space", *step)
+    with pytest.raises(SettingError, match="step 'a b': expected a name of letters, digits and _"):
+        register_step("a b", *step)
+    assert attention_step("time") is STEPS["time"]
+    assert attention_step("time", class_token_in_time=True) is TIME_WITH_CLASS
 
 
 BLOCKS = {
@@ -181,7 +213,7 @@ BLOCKS = {
 
 def make_block(**settings: object) -> Block:
     settings = {"width": WIDTH, "depth": 1, "heads": HEADS, "image_size": 32, "patch_size": 8, **settings}
-    block = Block(ModelSettings.model_validate(settings), 0.0).double().eval()
+    block = Block(TimeSformerSettings.model_validate(settings), 0.0).double().eval()
     perturb(block)
     return block
 
@@ -281,32 +313,3 @@ def test_every_place_of_local_attention_has_the_same_number_of_keys() -> None:
     mask = local_mask((3, 9, 6))
     assert mask[1:].sum(1).unique().tolist() == [3 * (9 // 2) * (6 // 2) + 1]
     assert mask[0].all()
-
-
-# --- window tiles ----------------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("length", range(1, 41))
-def test_tiles_cover_the_axis_with_the_windows_of_the_definition(length: int) -> None:
-    size = max(1, length // 2)
-    for place in range(length):
-        start = min(max(place - size // 2, 0), length - size)
-        assert window(place, length) == range(start, start + size)
-        assert place in window(place, length)
-    tiles = window_tiles(length)
-    # In order: the tiles are joined again by concatenation.
-    assert [place for tile in tiles for place in tile.places] == list(range(length))
-    for tile in tiles:
-        windows = [window(place, length) for place in tile.places]
-        assert set(tile.keys) == {key for keys in windows for key in keys}
-        assert len(tile.keys) <= size + max(0, size // 3 - 1)
-
-
-def test_tiles_of_the_docstring() -> None:
-    assert [(list(tile.places), tile.keys) for tile in window_tiles(14)] == [
-        ([0, 1, 2, 3], range(7)),
-        ([4, 5], range(1, 9)),
-        ([6, 7], range(3, 11)),
-        ([8, 9], range(5, 13)),
-        ([10, 11, 12, 13], range(7, 14)),
-    ]

@@ -1,4 +1,4 @@
-"""Videos that only some processes cannot read: told, counted together, and no process waits for another."""
+"""Videos that only some processes cannot read: reported, counted together, and no process waits for another."""
 
 from __future__ import annotations
 
@@ -17,22 +17,22 @@ import torch
 from rich.console import Console
 
 from conftest import SMALL, small_recipe
-from timesformer.data.dataset import LeftOut, Problem
+from timesformer.data.dataset import SkippedVideos
 from timesformer.data.loader import Process, ShuffledEpochs
 from timesformer.data.manifest import read_manifest
-from timesformer.errors import DataError
-from timesformer.training.callbacks import CountLeftOut, Figures, SaveClassifier
+from timesformer.errors import DataError, VideoError
+from timesformer.training.callbacks import ReportMetrics, ReportSkipped, SaveClassifier
 from timesformer.training.curves import read_metrics
 from timesformer.training.fit import fit
 from timesformer.training.log import Log
 from timesformer.training.task import ClassificationTask
-from timesformer.weights import open_weights
+from timesformer.weights.classifier import load_model
 
 COMMON = (
     "optimizer.name=sgd",
     "optimizer.learning_rate=0.1",
     "training.epochs=2",
-    "data.max_bad_share=0.3",
+    "data.max_bad_fraction=0.3",
     "model.depth=2",
 )
 
@@ -41,36 +41,36 @@ def test_problems_of_all_processes_are_counted_once(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     manifest = read_manifest(bars, "train")
-    here, there, both = (Problem(Path(name), f"{name}: gone") for name in ("here", "there", "both"))
+    here, there, both = (VideoError(Path(name), "no such file") for name in ("here", "there", "both"))
 
     def gather(found: list[Any], own: dict[Path, str]) -> None:
-        found[0], found[1] = dict(own), dict([there, both])
+        found[0], found[1] = dict(own), {error.path: error.reason for error in (there, both)}
 
     monkeypatch.setattr(torch.distributed, "all_gather_object", gather)
     several = SimpleNamespace(world_size=2)
-    for share in (3 / 8, 0.3):
+    for fraction in (3 / 8, 0.3):
         console = Console(file=io.StringIO())
-        left_out = LeftOut(manifest, share)
-        count = CountLeftOut(left_out, None, Log(tmp_path, console))
+        skipped = SkippedVideos(manifest, fraction)
+        count = ReportSkipped(skipped, None, Log(tmp_path, console))
         batch: Any = SimpleNamespace(problems=[here, both])
         count.on_train_batch_start(several, None, batch, 0)  # type: ignore[arg-type]
-        if share == 3 / 8:
+        if fraction == 3 / 8:
             for _ in range(2):
                 count.on_train_epoch_end(several, None)  # type: ignore[arg-type]
             assert isinstance(console.file, io.StringIO)
             assert console.file.getvalue().splitlines() == [
-                "left out: here: gone",
-                "left out: both: gone",
-                "left out: there: gone",
+                "skipped here: no such file",
+                "skipped both: no such file",
+                "skipped there: no such file",
             ]
-            assert left_out.reasons == dict([here, both, there])
+            assert skipped.reasons == {error.path: error.reason for error in (here, both, there)}
         else:
-            with pytest.raises(DataError, match=r"3 of 8 videos cannot be read.*data\.max_bad_share"):
+            with pytest.raises(DataError, match=r"3 of 8 videos cannot be read.*data\.max_bad_fraction"):
                 count.on_train_epoch_end(several, None)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("figures", "best"),
+    ("epochs", "best"),
     [
         ([(0.3, 1.0), (0.5, 0.9), (0.4, 0.5)], 2),
         ([(0.5, 1.0), (0.5, 0.8), (0.5, 0.9)], 2),
@@ -80,26 +80,26 @@ def test_problems_of_all_processes_are_counted_once(
     ],
 )
 def test_equal_scores_go_to_the_lower_loss_then_the_later_epoch(
-    bars: Path, run: Path, tmp_path: Path, figures: list[tuple[float, float] | None], best: int
+    bars: Path, run: Path, tmp_path: Path, epochs: list[tuple[float, float] | None], best: int
 ) -> None:
-    classifier = open_weights(run)
+    classifier = load_model(run)
     task = ClassificationTask(classifier, small_recipe(), read_manifest(bars, "train"), 4, {})
     before: dict[str, Any] | None = None
-    for epoch, found in enumerate(figures):
+    for epoch, found in enumerate(epochs):
         kept = SaveClassifier(classifier, tmp_path / "model", {}, best=True)
         if before is not None:
             kept.load_state_dict(before)  # as a run that is resumed after every epoch
-        task.figures = {} if found is None else {"val_top1": found[0], "val_loss": found[1]}
-        trainer: Any = SimpleNamespace(current_epoch=epoch, max_epochs=len(figures), is_global_zero=True)
+        task.metrics = {} if found is None else {"val_top1": found[0], "val_loss": found[1]}
+        trainer: Any = SimpleNamespace(current_epoch=epoch, max_epochs=len(epochs), is_global_zero=True)
         kept.on_train_epoch_end(trainer, task)
         before = kept.state_dict()
     assert kept.epoch == best
-    assert open_weights(tmp_path / "model").facts["epoch"] == f"{best} of {len(figures)}"
+    assert load_model(tmp_path / "model").facts["epoch"] == f"{best} of {len(epochs)}"
 
 
 def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_path: Path) -> None:
     """Two processes that share every block of the network, a video each at a time; the second cannot read one to train
-    on and one to watch. The weights are those of one process that takes both, within 1e-6."""
+    on and one to validate on. The weights are those of one process that takes both, within 1e-6."""
     shutil.copytree(bars, tmp_path / "data")
     manifest = read_manifest(tmp_path / "data", "train")
     second = ShuffledEpochs(len(manifest.videos), 0, 1, Process(1, 2))
@@ -112,7 +112,7 @@ def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_pat
         port = free.getsockname()[1]
     started = []
     for rank in range(2):
-        places = {
+        environment = {
             "RANK": rank,
             "LOCAL_RANK": rank,
             "GROUP_RANK": 0,
@@ -143,7 +143,7 @@ def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_pat
                 [str(word) for word in words],
                 stdout=subprocess.PIPE,
                 stderr=subprocess.PIPE,
-                env=os.environ | {name: str(value) for name, value in places.items()},
+                env=os.environ | {name: str(value) for name, value in environment.items()},
                 text=True,
             )
         )
@@ -153,10 +153,10 @@ def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_pat
         for process in started:
             process.kill()
     assert [process.returncode for process in started] == [0, 0], said
-    assert "2 videos could not be read and were left out" in said[0][0]
+    assert "2 videos could not be read and were skipped" in said[0][0]
     assert said[1][0] == ""
     log = (tmp_path / "run" / "log.txt").read_text()
-    assert [log.count(f"left out: {path}") for path in bad] == [1, 1]
+    assert [log.count(f"skipped {path}") for path in bad] == [1, 1]
     one, two = (torch.load(tmp_path / run / "checkpoints" / "last.ckpt")["state_dict"] for run in ("alone", "run"))
     for name, tensor in one.items():
         torch.testing.assert_close(two[name], tensor, rtol=0, atol=1e-6)
@@ -172,14 +172,14 @@ def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_pat
 
 def test_a_bar_ends_with_a_run_that_fails(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Else its thread goes on drawing, over the message too."""
-    bar: list[Figures] = []
+    bar: list[ReportMetrics] = []
 
-    def fail(self: Figures, *given: object) -> None:
+    def fail(self: ReportMetrics, *given: object) -> None:
         bar.append(self)
         assert self.progress.live.is_started
         raise ValueError("a mistake of ours")
 
-    monkeypatch.setattr(Figures, "on_train_batch_end", fail)
+    monkeypatch.setattr(ReportMetrics, "on_train_batch_end", fail)
     with pytest.raises(ValueError, match="a mistake of ours"):
         fit(small_recipe(), bars, tmp_path / "run", console=Console(file=io.StringIO(), force_terminal=True))
     assert not bar[0].progress.live.is_started
@@ -189,14 +189,14 @@ def test_an_epoch_that_was_resumed_takes_the_time_it_took(bars: Path, tmp_path: 
     settings = ("training.batch_size=2", "training.checkpoint_steps=1", "training.epochs=1")
     seen = 0
 
-    def stop(self: Figures, *given: object) -> None:
+    def stop(self: ReportMetrics, *given: object) -> None:
         nonlocal seen
         seen += 1
         if seen == 3:
             raise ValueError("pulled the plug")
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Figures, "on_train_batch_end", stop)
+        patch.setattr(ReportMetrics, "on_train_batch_end", stop)
         with pytest.raises(ValueError, match="plug"):
             fit(small_recipe(*settings), bars, tmp_path / "run")
     fit(small_recipe(*settings), bars, tmp_path / "run", resume=True)

@@ -1,4 +1,4 @@
-"""A checkpoint that cannot be written leaves the one before, and nothing else."""
+"""A checkpoint that cannot be written leaves the previous one, and nothing else."""
 
 from __future__ import annotations
 
@@ -36,11 +36,11 @@ def content(value: float) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("size", [0, 1000, 200_000, 399_999])
-def test_a_torn_write_keeps_the_checkpoint_before(tmp_path: Path, size: int) -> None:
+def test_a_torn_write_keeps_the_previous_checkpoint(tmp_path: Path, size: int) -> None:
     file = tmp_path / "checkpoints" / "last.ckpt"
     AtomicFiles().save_checkpoint(content(1.0), file)
     before = file.read_bytes()
-    words = r"last\.ckpt: this checkpoint cannot be written \(.+\); the one before is unharmed"
+    words = r"last\.ckpt: the checkpoint cannot be written: .+; the previous one is unharmed"
     with files_end_at(size), pytest.raises(TrainingError, match=words):
         AtomicFiles().save_checkpoint(content(2.0), file)
     assert file.read_bytes() == before
@@ -76,8 +76,8 @@ def test_flushed_before_it_is_renamed(tmp_path: Path, monkeypatch: pytest.Monkey
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_the_first_checkpoint_that_fails_says_there_is_none(tmp_path: Path) -> None:
-    with files_end_at(1000), pytest.raises(TrainingError, match="; there is none before it"):
+def test_the_first_checkpoint_that_fails_says_there_is_no_previous_one(tmp_path: Path) -> None:
+    with files_end_at(1000), pytest.raises(TrainingError, match="; there is no previous one"):
         AtomicFiles().save_checkpoint(content(1.0), tmp_path / "run" / "last.ckpt")
     assert list((tmp_path / "run").iterdir()) == []
 
@@ -89,7 +89,7 @@ def test_a_leftover_of_a_killed_write_is_written_over(bars: Path, tmp_path: Path
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]
 
 
-def test_a_disk_that_is_full_for_figures_stops_the_run_in_one_line(
+def test_a_disk_that_is_full_for_metrics_stops_the_run_in_one_line(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     log = MetricsFile.log_metrics

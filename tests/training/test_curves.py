@@ -1,4 +1,4 @@
-"""metrics.csv cut and mended where a run goes on, and the picture drawn of it."""
+"""metrics.csv cut and mended where a run resumes, and the picture drawn of it."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_a_torn_last_row_is_dropped(tmp_path: Path, lost: int) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"step,epo"])
-def test_a_file_torn_in_its_head_begins_anew(tmp_path: Path, content: bytes) -> None:
+def test_a_file_torn_in_its_head_starts_anew(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "metrics.csv"
     file.write_bytes(content)
     MetricsFile(file, 5)
@@ -94,18 +94,18 @@ def test_a_run_of_one_epoch_shows_its_points(tmp_path: Path) -> None:
 
 def test_points_on_the_upper_edge_are_whole(tmp_path: Path) -> None:
     found = []
-    for place in (0.5, 1.0):
-        (tmp_path / str(place)).mkdir()
-        found.append(colours(drawn(tmp_path / str(place), {"epoch": 1.0, "val_top5": place}), GREEN))
+    for score in (0.5, 1.0):
+        (tmp_path / str(score)).mkdir()
+        found.append(colours(drawn(tmp_path / str(score), {"epoch": 1.0, "val_top5": score}), GREEN))
     assert found[0] == pytest.approx(found[1], abs=3)
 
 
-def test_what_is_watched_is_orange(tmp_path: Path) -> None:
+def test_validation_is_orange(tmp_path: Path) -> None:
     picture = drawn(tmp_path, {"epoch": 1.0, "val_map": 0.5}, {"epoch": 2.0, "val_map": 0.6})
     assert colours(picture, BLUE) == 0 < colours(picture, ORANGE)
 
 
-def test_a_run_without_figures_has_a_picture_too(tmp_path: Path) -> None:
+def test_a_run_without_metrics_has_a_picture_too(tmp_path: Path) -> None:
     MetricsFile(tmp_path / "metrics.csv")
     draw_curves(tmp_path / "metrics.csv", tmp_path / "curves.png")
     assert imread(tmp_path / "curves.png").ndim == 3

@@ -23,13 +23,13 @@ from timesformer.training.log import Log, describe_session, read_sessions, write
 def test_lines_are_printed_and_kept_with_their_time(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=20)
     log = Log(tmp_path, console)
-    log.say("left out: [bold]odd[/bold] \u00e9 name of more than twenty letters", style="yellow")
+    log.say("skipped: [bold]odd[/bold] \u00e9 name of more than twenty letters", style="yellow")
     log.say("second")
     assert isinstance(console.file, io.StringIO)
-    assert console.file.getvalue() == "left out: [bold]odd[/bold] \u00e9 name of more than twenty letters\nsecond\n"
+    assert console.file.getvalue() == "skipped: [bold]odd[/bold] \u00e9 name of more than twenty letters\nsecond\n"
     kept = (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()
     assert [re.sub(r"^\d{4}-\d\d-\d\d \d\d:\d\d:\d\dZ  ", "", line) for line in kept] == [
-        "left out: [bold]odd[/bold] \u00e9 name of more than twenty letters",
+        "skipped: [bold]odd[/bold] \u00e9 name of more than twenty letters",
         "second",
     ]
     assert all(line[0] == "2" for line in kept)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import Tensor, nn
 
 from timesformer import TimeSformer
-from timesformer.config import Optimizer
+from timesformer.config import ModelSettings, Optimizer
+from timesformer.model.protocol import VideoModel
 from timesformer.recipes import load_recipe
 from timesformer.training.optim import make_optimizer, make_schedule
 
@@ -85,16 +87,16 @@ def test_sgd_step_is_nesterovs() -> None:
 
 
 @pytest.mark.parametrize(
-    ("law", "batch", "rate"), [("linear", 16, 0.025), ("linear", 128, 0.2), ("sqrt", 16, 0.05), ("none", 16, 0.1)]
+    ("scaling", "batch", "rate"), [("linear", 16, 0.025), ("linear", 128, 0.2), ("sqrt", 16, 0.05), ("none", 16, 0.1)]
 )
-def test_the_rate_follows_the_batch(law: str, batch: int, rate: float) -> None:
-    settings = Optimizer(learning_rate=0.1, reference_batch=64, scale_learning_rate=law)
+def test_the_rate_follows_the_batch(scaling: str, batch: int, rate: float) -> None:
+    settings = Optimizer(learning_rate=0.1, reference_batch=64, scale_learning_rate=scaling)
     assert settings.rate_for(batch) == pytest.approx(rate)
     groups = make_optimizer(small_model(), settings, batch).param_groups
     assert [group["lr"] for group in groups] == pytest.approx([rate])
 
 
-def test_earlier_layers_learn_at_a_share_of_the_rate() -> None:
+def test_earlier_layers_learn_at_a_fraction_of_the_rate() -> None:
     model = small_model()
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     settings = Optimizer(learning_rate=0.1, layer_decay=0.5, decay_all=False, weight_decay=0.3)
@@ -110,3 +112,81 @@ def test_earlier_layers_learn_at_a_share_of_the_rate() -> None:
     assert found["blocks.0.steps.time.fc.weight"] == pytest.approx((0.025, 0.3))
     assert found["embedding.projection.weight"] == pytest.approx((0.0125, 0.3))
     assert found["embedding.time_table"] == pytest.approx((0.0125, 0))
+
+
+class Toy(VideoModel):
+    """A model whose tensors have other names than TimeSformer's: two layers, a table and a head."""
+
+    def __init__(self) -> None:
+        super().__init__(ModelSettings(architecture="toy", num_classes=3))
+        self.stem, self.first, self.second, self.head = (nn.Linear(4, 4) for _ in range(4))
+        self.table = nn.Parameter(torch.zeros(2, 4))
+
+    def forward_features(self, clips_BCTHW: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def forward_head(self, features_BD: Tensor) -> Tensor:
+        raise NotImplementedError
+
+    def blocks(self) -> tuple[nn.Module, ...]:
+        return self.first, self.second
+
+    def layer_of(self, name: str) -> int:
+        return {"stem": 0, "table": 0, "first": 1, "second": 2}.get(name.split(".")[0], 3)
+
+    def no_weight_decay(self) -> frozenset[str]:
+        return frozenset({"table"})
+
+
+def test_a_model_of_ones_own_answers_for_its_parameters() -> None:
+    model = Toy()
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    settings = Optimizer(learning_rate=0.1, layer_decay=0.5, decay_all=False, weight_decay=0.3)
+    groups = make_optimizer(model, settings, 64).param_groups
+    # In the order of the parameters, since a checkpoint numbers them.
+    assert [[names[id(parameter)] for parameter in group["params"]] for group in groups] == [
+        ["table", "stem.bias"],
+        ["stem.weight"],
+        ["first.weight"],
+        ["first.bias"],
+        ["second.weight"],
+        ["second.bias"],
+        ["head.weight"],
+        ["head.bias"],
+    ]
+    assert [group["lr"] for group in groups] == pytest.approx([0.0125] * 2 + [0.025] * 2 + [0.05] * 2 + [0.1] * 2)
+    assert [group["weight_decay"] for group in groups] == [0, 0.3, 0.3, 0, 0.3, 0, 0.3, 0]
+    whole = make_optimizer(model, Optimizer(decay_all=True), 64).param_groups
+    assert [len(group["params"]) for group in whole] == [9]
+
+
+def test_the_order_of_timesformers_groups_is_that_of_version_0_1_0() -> None:
+    """A checkpoint numbers the parameters of each group."""
+    model = TimeSformer(width=8, depth=1, heads=1, image_size=16, patch_size=8, num_frames=2, pooling="attentive")
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    settings = Optimizer(decay_all=False, layer_decay=0.5)
+    groups = [
+        [names[id(weight)] for weight in group["params"]] for group in make_optimizer(model, settings, 64).param_groups
+    ]
+    assert [group[0] for group in groups] == [
+        "embedding.class_token",
+        "embedding.projection.weight",
+        "blocks.0.steps.time.norm.weight",
+        "blocks.0.steps.time.attention.qkv.weight",
+        "norm.weight",
+        "pooling.attention.qkv.weight",
+    ]
+    assert groups[0] == [
+        "embedding.class_token",
+        "embedding.space_table",
+        "embedding.time_table",
+        "embedding.projection.bias",
+    ]
+    assert groups[4] == [
+        "norm.weight",
+        "norm.bias",
+        "pooling.query",
+        "pooling.attention.qkv.bias",
+        "pooling.attention.proj.bias",
+        "head.bias",
+    ]

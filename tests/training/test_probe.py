@@ -11,27 +11,22 @@ import torch
 from rich.console import Console
 from safetensors.torch import load_file
 
-from conftest import SMALL, small_recipe
-from timesformer.config import Data, Recipe
-from timesformer.data.manifest import read_manifest
+from conftest import SMALL_PROBE, small_recipe
+from timesformer.config import ProbeRecipe
 from timesformer.errors import DataError, SettingError
-from timesformer.evaluation.test import test as run_test
+from timesformer.evaluation.evaluate import evaluate
 from timesformer.recipes import load_recipe
 from timesformer.training.fit import fit
 from timesformer.training.log import Log
 from timesformer.training.probe import Features, train_probe
-from timesformer.weights import Classifier, open_weights
+from timesformer.weights.classifier import Classifier, load_model
 
 
-def probe_recipe(*overrides: str) -> Recipe:
-    common = (
-        "model.patch_size=8",
-        "probe.learning_rates=[0.0001,0.05]",
-        "training.epochs=20",
-        "training.batch_size=8",
-        "training.precision=32-true",
-    )
-    return load_recipe("probe", (*SMALL, *common, *overrides))
+def probe_recipe(*overrides: str) -> ProbeRecipe:
+    common = ("probe.learning_rates=[0.0001,0.05]", "probe.epochs=20", "probe.batch_size=8")
+    recipe = load_recipe("probe", (*SMALL_PROBE, *common, *overrides))
+    assert isinstance(recipe, ProbeRecipe)
+    return recipe
 
 
 def silent(folder: Path) -> Log:
@@ -50,7 +45,7 @@ def separable(classifier: Classifier, clips: int, seed: int) -> Features:
 
 
 def test_the_scaling_is_folded_into_the_head(run: Path, tmp_path: Path) -> None:
-    classifier = open_weights(run)
+    classifier = load_model(run)
     training, validation = separable(classifier, 200, 0), separable(classifier, 100, 1)
     result, chosen = train_probe(classifier, probe_recipe(), training, validation, silent(tmp_path))
     with torch.no_grad():
@@ -64,7 +59,7 @@ def test_the_scaling_is_folded_into_the_head(run: Path, tmp_path: Path) -> None:
 
 
 def test_without_val_all_videos_train_and_none_that_chose_was_trained_on(run: Path, tmp_path: Path) -> None:
-    classifier = open_weights(run)
+    classifier = load_model(run)
     training = separable(classifier, 200, 0)
     result, chosen = train_probe(classifier, probe_recipe(), training, None, silent(tmp_path))
     whole = separable(classifier, 400, 2)
@@ -81,13 +76,13 @@ def test_without_val_all_videos_train_and_none_that_chose_was_trained_on(run: Pa
 def test_a_whole_probe(bars: Path, run: Path, tmp_path: Path, pooling: str) -> None:
     recipe = probe_recipe(f"model.pooling={pooling}", "preprocessing.test_crops=1")
     result = fit(recipe, bars, tmp_path / "probe", init=run)
-    assert result.watched == "val"
-    probed = open_weights(tmp_path / "probe")
+    assert result.validation_split == "val"
+    probed = load_model(tmp_path / "probe")
     assert probed.model.settings.pooling == pooling
     # What the run found on val is what a test of the saved classifier finds there.
-    found = run_test(probed, read_manifest(bars, "val"), Data(workers=0))
+    found = evaluate(probed, bars, split="val", device="cpu", workers=0)
     assert found.metrics.top1 == pytest.approx(result.score)
-    before = open_weights(run).model.state_dict()
+    before = load_model(run).model.state_dict()
     for name, tensor in probed.model.state_dict().items():
         if not name.startswith(("head.", "pooling.")):
             assert torch.equal(before[name], tensor), name
@@ -98,11 +93,15 @@ def test_a_whole_probe(bars: Path, run: Path, tmp_path: Path, pooling: str) -> N
 
 def test_features_are_computed_once(bars: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fit(probe_recipe(), bars, tmp_path / "probe", init=run)
-    first = open_weights(tmp_path / "probe").model.state_dict()
+    first = load_model(tmp_path / "probe").model.state_dict()
     shutil.rmtree(tmp_path / "probe" / "model")
-    monkeypatch.setattr("timesformer.training.features.normalise", None)  # computing features would call it
+
+    def unwanted(*given: object, **named: object) -> None:
+        raise AssertionError("features were computed again")
+
+    monkeypatch.setattr("timesformer.training.probe.load_engine", unwanted)
     fit(probe_recipe(), bars, tmp_path / "probe", init=run, resume=True)
-    second = open_weights(tmp_path / "probe").model.state_dict()
+    second = load_model(tmp_path / "probe").model.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
 
 
@@ -110,7 +109,7 @@ def test_the_run_says_which_rate_was_best(bars: Path, run: Path, tmp_path: Path)
     console = Console(file=io.StringIO(), width=200)
     fit(probe_recipe(), bars, tmp_path / "probe", init=run, console=console)
     assert isinstance(console.file, io.StringIO)
-    assert "probe   of the learning rates 0.0001, 0.05 the best on the val split is" in console.file.getvalue()
+    assert "probe   of the learning rates 0.0001, 0.05, " in console.file.getvalue()
 
 
 def test_features_of_other_weights_or_settings_are_not_used(bars: Path, run: Path, tmp_path: Path) -> None:
@@ -121,7 +120,7 @@ def test_features_of_other_weights_or_settings_are_not_used(bars: Path, run: Pat
         (probe_recipe(), tmp_path / "other", "init was "),
         (probe_recipe("model.num_frames=6"), run, "model.num_frames was 4, is 6"),
     ):
-        with pytest.raises(SettingError, match=f"changed since the run began: .*{change}"):
+        with pytest.raises(SettingError, match=f"changed since the run started: .*{change}"):
             fit(recipe, bars, tmp_path / "probe", init=init, resume=True)
         fit(recipe, bars, tmp_path / "probe", init=init, resume=True, accept_changes=True)
         fit(recipe, bars, tmp_path / "expected", init=init)
@@ -141,7 +140,10 @@ def test_weights_that_changed_under_their_name_are_seen(bars: Path, run: Path, t
     fit(small_recipe("seed=5"), bars, tmp_path / "other")
     shutil.copyfile(tmp_path / "other/model/model.safetensors", tmp_path / "weights/model.safetensors")
     fit(probe_recipe(), bars, tmp_path / "probe", init=tmp_path / "weights", resume=True)
-    assert "features of val that were kept are of another backbone: anew" in (tmp_path / "probe/log.txt").read_text()
+    assert (
+        "val.safetensors has a different backbone; its features are computed anew"
+        in (tmp_path / "probe/log.txt").read_text()
+    )
     assert not torch.equal(load_file(tmp_path / "probe" / "features" / "val.safetensors")["features"], before)
 
 
@@ -153,16 +155,16 @@ def test_other_videos_are_seen_even_where_they_are_as_many(bars: Path, run: Path
         fit(probe_recipe(), tmp_path / "data", tmp_path / "probe", init=run, resume=True)
 
 
-def test_videos_left_out_of_kept_features_are_still_counted(bars: Path, run: Path, tmp_path: Path) -> None:
+def test_videos_skipped_in_kept_features_are_still_counted(bars: Path, run: Path, tmp_path: Path) -> None:
     shutil.copytree(bars, tmp_path / "data")
     bad = tmp_path / "data" / "train" / "left" / "0.mp4"
     bad.write_bytes(b"")
-    recipe = probe_recipe("data.max_bad_share=0.2")
+    recipe = probe_recipe("data.max_bad_fraction=0.2")
     first = fit(recipe, tmp_path / "data", tmp_path / "probe", init=run)
     again = fit(recipe, tmp_path / "data", tmp_path / "probe", init=run, resume=True)
-    assert [problem.path for problem in first.left_out] == [bad]
-    assert again.left_out == first.left_out
-    assert (tmp_path / "probe" / "log.txt").read_text().count(f"left out: {bad}") == 1
+    assert [problem.path for problem in first.skipped] == [bad]
+    assert [str(problem) for problem in again.skipped] == [str(problem) for problem in first.skipped]
+    assert (tmp_path / "probe" / "log.txt").read_text().count(f"skipped {bad}") == 1
 
 
 def test_few_videos_choose_with_one_a_class(bars: Path, run: Path, tmp_path: Path) -> None:
@@ -170,31 +172,33 @@ def test_few_videos_choose_with_one_a_class(bars: Path, run: Path, tmp_path: Pat
     for split in ("train", "test"):
         shutil.copytree(bars / split, tmp_path / "data" / split)
     result = fit(probe_recipe(), tmp_path / "data", tmp_path / "probe", init=run)
-    assert "8 videos to train on, none to watch" in (tmp_path / "probe" / "log.txt").read_text()
+    assert "8 training videos, no validation, 2 classes" in (tmp_path / "probe" / "log.txt").read_text()
     assert result.epoch >= 1
     assert result.score in (0.0, 0.5, 1.0)
     for label in ("left", "right"):
         for number in (1, 2, 3):
             (tmp_path / "data" / "train" / label / f"{number}.mp4").unlink()
-    with pytest.raises(DataError, match="a probe without a val split needs a class of two videos"):
+    with pytest.raises(DataError, match="a probe without a val split needs a class of at least two videos"):
         fit(probe_recipe(), tmp_path / "data", tmp_path / "other", init=run)
 
 
-def test_a_probe_of_nothing_is_refused(bars: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(SettingError, match=r"name its weights with --init"):
+def test_a_probe_without_weights_is_refused(
+    bars: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(SettingError, match="a probe needs the weights of a frozen network: name them with --init"):
         fit(probe_recipe(), bars, tmp_path / "probe")
     for name, value in {"RANK": 1, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "TORCHELASTIC_RUN_ID": 1}.items():
         monkeypatch.setenv(name, str(value))
-    with pytest.raises(SettingError, match="a probe runs in one process; this one is of 2"):
+    with pytest.raises(SettingError, match="a probe runs in one process, but 2 were started"):
         fit(probe_recipe(), bars, tmp_path / "probe", init=run)
     assert not (tmp_path / "probe").exists()
 
 
 def test_features_outlive_a_stop(bars: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def interrupt(*_: object) -> None:
+    def interrupt(*given: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    for stopped, kept in (("features.normalise", False), ("probe.train_probe", True)):
+    for stopped, kept in (("probe.load_engine", False), ("probe.train_probe", True)):
         with monkeypatch.context() as patch:
             patch.setattr(f"timesformer.training.{stopped}", interrupt)
             with pytest.raises(KeyboardInterrupt):
@@ -213,16 +217,28 @@ def test_features_outlive_a_stop(bars: Path, run: Path, tmp_path: Path, monkeypa
         "optimizer.clip_gradient=1",
         "optimizer.learning_rate=0.1",
         "augmentation.mixup=0.2",
-        "training.precision=16-mixed",
     ],
 )
-def test_what_a_probe_does_not_do_is_refused(setting: str) -> None:
+def test_what_a_probe_does_not_do_is_not_among_its_settings(setting: str) -> None:
     name = setting.partition("=")[0]
-    with pytest.raises(SettingError, match=rf"{name} is .*probe"):
+    with pytest.raises(SettingError, match=f"no setting named '{name}'"):
         probe_recipe(setting)
+
+
+def test_a_probe_knows_no_loss_scaling() -> None:
+    with pytest.raises(SettingError, match=r"probe\.precision is '16-mixed', should be '32-true' or 'bf16-mixed'"):
+        probe_recipe("probe.precision=16-mixed")
 
 
 def test_a_probe_says_how_it_trains(bars: Path, run: Path, tmp_path: Path) -> None:
     fit(probe_recipe(), bars, tmp_path / "probe", init=run)
     said = (tmp_path / "probe" / "log.txt").read_text()
-    assert "steps   20 epochs, 8 clips a step, adamw, a head each at 0.0001, 0.05, seed 0\n" in said
+    assert "steps   20 epochs, 8 clips a step, adamw, learning rates 0.0001, 0.05, seed 0\n" in said
+
+
+def test_a_probe_and_a_trained_run_do_not_resume_each_other(bars: Path, run: Path, tmp_path: Path) -> None:
+    fit(probe_recipe(), bars, tmp_path / "probe", init=run)
+    with pytest.raises(SettingError, match="holds a run of task probe, not train; name another folder"):
+        fit(small_recipe(), bars, tmp_path / "probe", resume=True, accept_changes=True)
+    with pytest.raises(SettingError, match="holds a run of task train, not probe; name another folder"):
+        fit(probe_recipe(), bars, run, init=run, resume=True, accept_changes=True)

@@ -19,14 +19,14 @@ from timesformer.errors import SettingError
 from timesformer.training.curves import read_metrics
 from timesformer.training.launch import Launch, find_launch
 from timesformer.video.encode import write_video
-from timesformer.weights import open_weights
+from timesformer.weights.classifier import load_model
 
 COMMON = (
     *SMALL,
     "optimizer.name=sgd",
     "optimizer.learning_rate=0.1",
     "training.epochs=2",
-    "data.max_bad_share=0.3",
+    "data.max_bad_fraction=0.3",
     "model.depth=2",
     "training.label_smoothing=0.1",
 )
@@ -48,7 +48,7 @@ main()
 
 
 def train(data: Path, out: Path, processes: int, *settings: str, killed_after: int | None = None) -> None:
-    """One process, or as many as torchrun would start, each with a share of a batch of 4."""
+    """One process, or as many as torchrun would start, each with a part of a batch of 4."""
     program = ["-m", "timesformer"] if killed_after is None else ["-c", KILLED, killed_after]
     words = [
         sys.executable,
@@ -69,7 +69,7 @@ def train(data: Path, out: Path, processes: int, *settings: str, killed_after: i
         port = free.getsockname()[1]
     started = []
     for rank in range(processes):
-        places = {
+        variables = {
             "RANK": rank,
             "LOCAL_RANK": rank,
             "GROUP_RANK": 0,
@@ -79,7 +79,7 @@ def train(data: Path, out: Path, processes: int, *settings: str, killed_after: i
             "MASTER_PORT": port,
             "TORCHELASTIC_RUN_ID": "test",
         }
-        environment = os.environ | ({name: str(value) for name, value in places.items()} if processes > 1 else {})
+        environment = os.environ | ({name: str(value) for name, value in variables.items()} if processes > 1 else {})
         started.append(
             subprocess.Popen(
                 [str(word) for word in words],
@@ -96,7 +96,7 @@ def train(data: Path, out: Path, processes: int, *settings: str, killed_after: i
 
 @pytest.fixture(scope="module")
 def odd(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """`bars` with one training video that cannot be read, and five videos to watch."""
+    """`bars` with one training video that cannot be read, and five videos to validate on."""
     data = tmp_path_factory.mktemp("odd") / "data"
     shutil.copytree(bars, data)
     (data / "train" / "left" / "2.mp4").write_text("not a video")
@@ -114,7 +114,7 @@ def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
 def test_two_processes_are_one(odd: Path, alone: Path, tmp_path: Path, strategy: str) -> None:
     """The same weights within 1e-6, with an unreadable video on one side and activations computed again; five videos
-    are watched, each once."""
+    are validated, each once."""
     train(odd, tmp_path / "run", 2, f"training.strategy={strategy}", "training.checkpoint_activations=cheap")
     one, two = (
         torch.load(alone / "checkpoints" / "last.ckpt"),
@@ -123,23 +123,23 @@ def test_two_processes_are_one(odd: Path, alone: Path, tmp_path: Path, strategy:
     assert one["state_dict"].keys() == two["state_dict"].keys()
     for name, tensor in one["state_dict"].items():
         torch.testing.assert_close(two["state_dict"][name], tensor, rtol=0, atol=1e-6)
-    figures = [
+    metrics = [
         [row for row in read_metrics(run / "logs" / "metrics.csv") if row["val_top1"]]
         for run in (alone, tmp_path / "run")
     ]
-    assert len(figures[0]) == len(figures[1]) == 2
-    for first, second in zip(*figures, strict=True):
+    assert len(metrics[0]) == len(metrics[1]) == 2
+    for first, second in zip(*metrics, strict=True):
         assert float(first["val_top1"]) in (0.0, 0.2, 0.4, 0.6, 0.8, 1.0)
         for name in ("step", "epoch", "val_top1", "val_top5", "train_top1"):
             assert first[name] == second[name]
         for name in ("val_loss", "train_loss"):
             assert float(first[name]) == pytest.approx(float(second[name]), abs=1e-5)
-    assert open_weights(tmp_path / "run").labels == ("left", "right")
+    assert load_model(tmp_path / "run").labels == ("left", "right")
 
 
 @pytest.mark.parametrize("strategy", ["ddp", "fsdp"])
-def test_two_processes_go_on_inside_an_epoch(odd: Path, tmp_path: Path, strategy: str) -> None:
-    """Killed after three of their four batches, the figures of the second epoch are those of all its clips."""
+def test_two_processes_resume_inside_an_epoch(odd: Path, tmp_path: Path, strategy: str) -> None:
+    """Killed after three of their four batches, the metrics of the second epoch are those of all its clips."""
     settings = (f"training.strategy={strategy}", "training.checkpoint_steps=1", "data.workers=1")
     train(odd, tmp_path / "whole", 2, *settings)
     train(odd, tmp_path / "run", 2, *settings, killed_after=3)

@@ -1,4 +1,4 @@
-"""Runs that go on: where they were stopped, what they compare with, and that nothing of it is lost or doubled."""
+"""Runs that resume: where they were stopped, what they compare with, and that nothing of it is lost or doubled."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ main()
 
 
 def test_a_run_that_is_killed_twice_ends_as_if_never_stopped(bars: Path, whole: Path, tmp_path: Path) -> None:
-    """Inside epochs, its workers with it, after figures that only TensorBoard's memory held."""
+    """Inside epochs, its workers with it, after metrics that only TensorBoard's memory held."""
     run = tmp_path / "run"
     words = ["train", "--data", str(bars), "--recipe", "demo", "--out", str(run), *SMALL, *MIXED]
     # Seven batches are three steps and a half; five more, from the third step on, are two and a half.
@@ -129,7 +129,7 @@ def test_a_run_that_is_killed_twice_ends_as_if_never_stopped(bars: Path, whole: 
         )
         assert killed.returncode == -signal.SIGKILL, killed
         assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == reached
-        time.sleep(1.1)  # TensorBoard tells files by the second they were begun in, then by process
+        time.sleep(1.1)  # TensorBoard tells files by the second they were opened in, then by process
     fit(small_recipe(*MIXED), bars, run, resume=True)
     assert_same_runs(whole, run)
     assert len(read_sessions(run)) == 3
@@ -149,20 +149,22 @@ def test_a_finished_run_stays_as_it_is(bars: Path, whole: Path, tmp_path: Path) 
     shutil.copytree(whole, tmp_path / "run")
     result = fit(small_recipe(*MIXED), bars, tmp_path / "run", resume=True)
     assert_same_runs(whole, tmp_path / "run")
-    watched = [
+    validated = [
         (float(row["val_top1"]), -float(row["val_loss"]))
         for row in read_metrics(whole / "logs" / "metrics.csv")
         if row["val_top1"]
     ]
-    assert result.score == max(watched)[0]
-    assert result.epoch == watched.index(max(watched)) + 1
+    assert result.score == max(validated)[0]
+    assert result.epoch == validated.index(max(validated)) + 1
 
 
-def test_without_a_checkpoint_it_begins_anew_and_shows_nothing_twice(bars: Path, whole: Path, tmp_path: Path) -> None:
+def test_without_a_checkpoint_it_starts_anew_and_shows_nothing_twice(bars: Path, whole: Path, tmp_path: Path) -> None:
     shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     shutil.rmtree(tmp_path / "run" / "model")
-    with pytest.raises(SettingError, match=r"changed since the run began: seed was 0, is 3; --accept-changes goes on"):
+    with pytest.raises(
+        SettingError, match=r"changed since the run started: seed was 0, is 3; --accept-changes resumes"
+    ):
         fit(small_recipe(*MIXED, "seed=3"), bars, tmp_path / "run", resume=True)
     fit(small_recipe(*MIXED), bars, tmp_path / "run", resume=True)
     assert_same_runs(whole, tmp_path / "run")
@@ -204,7 +206,9 @@ def test_the_batches_of_an_epoch_that_has_begun_cannot_change(bars: Path, tmp_pa
     stopped(bars, tmp_path / "run", 7, *steps)
     other = small_recipe("training.checkpoint_steps=1", "training.batch_size=4", "seed=2")
     with pytest.raises(
-        SettingError, match=r"stopped inside an epoch.*seed was 0, is 2; training\.batch_size was 2, is 4"
+        SettingError,
+        match=r"stopped inside an epoch, where its batches cannot change: seed was 0, is 2; "
+        r"training\.batch_size was 2, is 4",
     ):
         fit(other, bars, tmp_path / "run", resume=True, accept_changes=True)
     stopped(bars, tmp_path / "run", 1, *steps, resume=True)  # to the end of the epoch
@@ -216,23 +220,26 @@ def test_the_batches_of_an_epoch_that_has_begun_cannot_change(bars: Path, tmp_pa
 
 @pytest.mark.parametrize(("batches", "epochs", "at"), [(8, 1, "past epoch 2"), (5, 1, "inside epoch 2")])
 def test_fewer_epochs_than_are_done_are_refused(bars: Path, tmp_path: Path, batches: int, epochs: int, at: str) -> None:
-    """Before anything is written; the run then goes on as it was."""
+    """Before anything is written; the run then resumes as it was."""
     steps = ("training.checkpoint_steps=1", "training.batch_size=2")
     stopped(bars, tmp_path / "run", batches, *steps)
     files = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
     fewer = small_recipe(*steps, f"training.epochs={epochs}")
-    with pytest.raises(SettingError, match=rf"the run is {at} already; training\.epochs is {epochs}"):
+    with pytest.raises(SettingError, match=rf"training\.epochs is {epochs}, but the run is already {at}"):
         fit(fewer, bars, tmp_path / "run", resume=True, accept_changes=True)
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == files
 
 
 def test_differences_are_all_named() -> None:
-    before = {"a": {"b": 1, "c": [1, 2]}, "d": None, "gone": 3}
+    before = {"a": {"b": 1, "c": [1, 2]}, "d": None, "lost": 3}
     now = {"a": {"b": 2, "c": [1, 2]}, "d": {"e": 1}, "new": "x" * 99}
-    assert differences(before, now) == [
+    changes = differences(before, now)
+    assert changes == [("a.b", 1, 2), ("d", None, {"e": 1}), ("lost", 3, None), ("new", None, "x" * 99)]
+    assert [change.name for change in changes] == ["a.b", "d", "lost", "new"]
+    assert [str(change) for change in changes] == [
         "a.b was 1, is 2",
         "d was None, is {'e': 1}",
-        "gone was 3, is None",
+        "lost was 3, is None",
         f"new was None, is {'x' * 77}...",
     ]
     assert differences(before, before) == []
@@ -254,8 +261,8 @@ def test_a_schedule_of_other_parts_can_be_accepted(bars: Path, tmp_path: Path, b
     assert rates(tmp_path / "run")[2:] == pytest.approx(rates(tmp_path / "whole")[2:])
 
 
-def test_changes_are_accepted_of_a_run_that_goes_on(bars: Path, tmp_path: Path) -> None:
-    with pytest.raises(SettingError, match="--accept-changes is of a run that goes on; give --resume too"):
+def test_changes_are_accepted_of_a_resumed_run_alone(bars: Path, tmp_path: Path) -> None:
+    with pytest.raises(SettingError, match=r"^--accept-changes requires --resume$"):
         fit(small_recipe(), bars, tmp_path / "run", accept_changes=True)
 
 
@@ -263,5 +270,5 @@ def test_other_videos_are_a_change_even_where_they_are_as_many(bars: Path, tmp_p
     shutil.copytree(bars, tmp_path / "data")
     stopped(tmp_path / "data", tmp_path / "run", 4)
     (tmp_path / "data/train/left/0.mp4").rename(tmp_path / "data/train/right/9.mp4")
-    with pytest.raises(SettingError, match=r"changed since the run began: videos was 8 \(\w+\), is 8 \(\w+\)"):
+    with pytest.raises(SettingError, match=r"changed since the run started: videos was 8 \(\w+\), is 8 \(\w+\)"):
         fit(small_recipe(), tmp_path / "data", tmp_path / "run", resume=True)

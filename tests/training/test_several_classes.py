@@ -1,4 +1,4 @@
-"""Several classes a video: loss, figures, scores and files, from a list to a prediction."""
+"""Several classes a video: loss, metrics, scores and files, from a list to a prediction."""
 
 from __future__ import annotations
 
@@ -12,19 +12,18 @@ import torch
 import torch.nn.functional as F
 
 from conftest import moving_bar, small_recipe
-from timesformer.config import Data
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import DataError, SettingError
+from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.metrics import measure_multilabel
-from timesformer.evaluation.test import test as run_test
-from timesformer.evaluation.test import write_scores
+from timesformer.evaluation.score_files import write_scores
 from timesformer.inference.predictor import load
 from timesformer.recipes import load_recipe
 from timesformer.training.balance import class_weights, video_weights
 from timesformer.training.curves import read_metrics
 from timesformer.training.fit import fit
 from timesformer.video.encode import write_video
-from timesformer.weights import open_weights
+from timesformer.weights.classifier import load_model
 from timesformer.weights.convert import convert
 
 
@@ -51,21 +50,21 @@ def test_from_a_list_to_a_prediction(tags: Path, tmp_path: Path) -> None:
         "optimizer.learning_rate=0.003",
         "augmentation.short_side=[16,16]",
         "training.label_smoothing=0",
-        "training.watch_every=10",
+        "training.validate_every=10",
     )
     result = fit(recipe, tags, tmp_path / "run")
     rows = [row for row in read_metrics(tmp_path / "run" / "logs" / "metrics.csv") if row["train_loss"]]
     assert float(rows[0]["train_loss"]) > 0.6
     assert float(rows[-1]["train_loss"]) < 0.3
-    assert (result.metric, result.watched) == ("mAP", "val")
+    assert (result.metric, result.validation_split) == ("mAP", "val")
     assert result.score is not None
     assert result.score > 0.8
 
-    classifier = open_weights(tmp_path / "run")
+    classifier = load_model(tmp_path / "run")
     assert classifier.model.settings.multilabel
     manifest = read_manifest(tags, "val")
-    found = run_test(classifier, manifest, Data(workers=0))
-    assert set(found.summary()) == {"mean_average_precision", "videos", "left_out"}
+    found = evaluate(classifier, tags, split="val", device="cpu", workers=0)
+    assert set(found.summary()) == {"mean_average_precision", "videos", "skipped"}
     assert found.labels_B.tolist() == [[float(name in video.labels) for name in range(2)] for video in manifest.videos]
     write_scores(found, tmp_path / "scores.pkl")
     written = pickle.loads((tmp_path / "scores.pkl").read_bytes())
@@ -120,13 +119,13 @@ def test_kinds_of_data_are_not_mixed(tags: Path, bars: Path, run: Path, tmp_path
     with pytest.raises(
         DataError, match=r"val.csv: has several classes a video.*the weights were trained for one class"
     ):
-        run_test(replace(open_weights(run), labels=("bright", "right")), read_manifest(tags, "val"), Data(workers=0))
+        evaluate(replace(load_model(run), labels=("bright", "right")), tags, split="val", device="cpu", workers=0)
     with pytest.raises(
-        SettingError, match=r"training.label_smoothing is 0.1; data with .* need training.label_smoothing=0"
+        SettingError, match=r"training.label_smoothing is 0.1; data with several classes a video need 0"
     ):
         fit(small_recipe("training.label_smoothing=0.1"), tags, tmp_path / "run")
-    with pytest.raises(SettingError, match="a probe needs data with one class a video"):
-        fit(load_recipe("probe", ["training.device=cpu"]), tags, tmp_path / "run", init=run)
+    with pytest.raises(SettingError, match=r"train\.csv: has several classes a video; a probe needs data with one"):
+        fit(load_recipe("probe", ["probe.device=cpu"]), tags, tmp_path / "run", init=run)
     for name, column in (("train", "labels"), ("val", "label")):
         (tmp_path / f"{name}.csv").write_text(f"path,{column}\n{bars}/train/left/0.mp4,left\nother.mp4,right\n")
     with pytest.raises(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -12,17 +13,19 @@ from torch import Tensor
 
 from conftest import small_recipe
 from timesformer import TimeSformer
-from timesformer.config import Recompute, Scheme
+from timesformer.config import ActivationCheckpointing, Scheme
 from timesformer.data.dataset import Batch
 from timesformer.data.manifest import Manifest, read_manifest
 from timesformer.errors import TrainingError
+from timesformer.training.averaging import AveragedModel
 from timesformer.training.balance import class_weights, video_weights
+from timesformer.training.epoch_metrics import TrainingSums
 from timesformer.training.fit import fit
 from timesformer.training.mixing import mix
-from timesformer.training.task import ClassificationTask, average
+from timesformer.training.task import ClassificationTask
 from timesformer.video.transforms import normalise
-from timesformer.weights import open_weights
-from timesformer.weights.start import start
+from timesformer.weights.classifier import load_model
+from timesformer.weights.initialise import initialise_classifier
 
 
 def unequal(bars: Path) -> Manifest:
@@ -35,10 +38,10 @@ def unequal(bars: Path) -> Manifest:
 def task_of(manifest: Manifest, *settings: str) -> ClassificationTask:
     recipe = small_recipe(*settings)
     torch.manual_seed(0)
-    begun = start(recipe.model, recipe.preprocessing, manifest.labels)
+    initialised = initialise_classifier(recipe.model, recipe.preprocessing, manifest.labels)
     with torch.no_grad():
-        begun.classifier.model.head.weight.normal_()  # a head of zeros would hide the targets
-    return ClassificationTask(begun.classifier, recipe, manifest, 4, {})
+        initialised.classifier.model.head.weight.normal_()  # a head of zeros would hide the targets
+    return ClassificationTask(initialised.classifier, recipe, manifest, 4, {})
 
 
 def clips(count: int) -> Batch:
@@ -66,32 +69,31 @@ def test_loss_of_smoothed_mixed_and_weighted_targets(bars: Path, mixing: str) ->
     task = task_of(unequal(bars), "training.label_smoothing=0.2", "training.balance=loss", mixing)
     batch = clips(4)
     torch.manual_seed(6)
-    found = task._loss(batch, batch.labels_B)
+    found = task._loss(batch)
     torch.manual_seed(6)
     targets = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 1.0]])
     mixed, targets = mix(normalise(batch.views_VCTSS, task.preprocessing), targets, task.recipe.augmentation)
     logs = task.model(mixed).log_softmax(1).detach()
     expected = []
     for clip in range(4):
-        share = [0.8 * float(targets[clip, label]) + 0.2 / 2 for label in (0, 1)]
+        target = [0.8 * float(targets[clip, label]) + 0.2 / 2 for label in (0, 1)]
         weight = float(targets[clip, 0]) * 8 / 12 + float(targets[clip, 1]) * 2
-        expected.append(-weight * (share[0] * float(logs[clip, 0]) + share[1] * float(logs[clip, 1])))
+        expected.append(-weight * (target[0] * float(logs[clip, 0]) + target[1] * float(logs[clip, 1])))
     assert float(found.detach()) == pytest.approx(sum(expected) / 4, rel=1e-5)
-    assert task.sums[0] == pytest.approx(sum(expected), rel=1e-5)
-    assert task.sums[1] == float((logs.argmax(1) == targets.argmax(1)).sum())
-    assert task.sums[2] == 4
+    right = float((logs.argmax(1) == targets.argmax(1)).sum())
+    assert task.sums.values() == pytest.approx([sum(expected), right, 4, 0], rel=1e-5)
 
 
 def test_averaged_weights_by_their_recursion() -> None:
-    """The first step's weights are taken whole; later shares are min(decay, (1 + n) / (10 + n))."""
+    """The first step's weights are taken whole; later ones weigh min(decay, (1 + n) / (10 + n))."""
     model = TimeSformer(size="tiny", depth=1, width=8, heads=2, image_size=16, patch_size=8, num_classes=3)
-    averaged = average(model, 0.3)
+    averaged = AveragedModel(model, 0.3)
     expected = 0.0
     for number, value in enumerate((5.0, 1.0, -2.0, 4.0, 4.0)):
         with torch.no_grad():
             for weight in model.parameters():
                 weight.fill_(value)
-        averaged.update_parameters(model)
+        averaged.update(model)
         decay = (0, 2 / 11, 3 / 12, 0.3, 0.3)[number]
         expected = decay * expected + (1 - decay) * value
         for weight in averaged.parameters():
@@ -126,10 +128,10 @@ def test_a_run_averages_after_optimiser_steps_and_keeps_the_average(
 
 @pytest.mark.parametrize("scheme", get_args(Scheme))
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_recomputing_changes_no_gradient(scheme: Scheme, precision: str) -> None:
+def test_activation_checkpointing_changes_no_gradient(scheme: Scheme, precision: str) -> None:
     """Bit for bit, dropout and dropped paths included."""
     gradients = []
-    for again in get_args(Recompute):
+    for what in get_args(ActivationCheckpointing):
         torch.manual_seed(3)
         model = TimeSformer(
             scheme=scheme,
@@ -145,7 +147,7 @@ def test_recomputing_changes_no_gradient(scheme: Scheme, precision: str) -> None
             drop_path=0.5,
             initialisation="scratch",
         )
-        model.checkpoint_activations = again
+        model.set_activation_checkpointing(what)
         clip = torch.randn(4, 3, 4, 16, 16)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bfloat16"):
             logits = model(clip)
@@ -172,19 +174,17 @@ def test_settings_reach_the_network(bars: Path, monkeypatch: pytest.MonkeyPatch)
     manifest = read_manifest(bars, "train")
     batch = clips(2)
     plain = task_of(manifest)
-    expected = plain._loss(batch, batch.labels_B).detach()
+    expected = plain._loss(batch).detach()
     assert not compiled
-    assert plain.model.checkpoint_activations == "none"
+    assert plain.model.checkpointing == "none"
     task = task_of(manifest, "training.compile=true", "training.checkpoint_activations=cheap")
-    assert torch.equal(task._loss(batch, batch.labels_B), expected)
+    assert torch.equal(task._loss(batch), expected)
     assert compiled == [task.model]
-    assert task.model.checkpoint_activations == "cheap"
+    assert task.model.checkpointing == "cheap"
     assert task.state_dict().keys() == plain.state_dict().keys()
 
 
-def test_weights_that_are_no_numbers_are_never_kept(
-    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_weights_that_are_nan_are_never_kept(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Broken by the last step of an epoch, before any loss shows it."""
     step = ClassificationTask.optimizer_step
 
@@ -197,11 +197,57 @@ def test_weights_that_are_no_numbers_are_never_kept(
     monkeypatch.setattr(ClassificationTask, "optimizer_step", broken)
     with pytest.raises(
         TrainingError,
-        match=r"the weights are no numbers any more after step 4 in epoch 2; the last "
+        match=r"weights are NaN or inf after step 4, in epoch 2; the last "
         r"good checkpoint is .*last\.ckpt",
     ):
         fit(small_recipe(), bars, tmp_path / "run")
     kept = torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt")
     assert kept["global_step"] == 2
-    for tensors in (kept["state_dict"], open_weights(tmp_path / "run").model.state_dict()):
+    for tensors in (kept["state_dict"], load_model(tmp_path / "run").model.state_dict()):
         assert all(bool(tensor.isfinite().all()) for tensor in tensors.values())
+
+
+def test_sums_are_those_of_python_numbers() -> None:
+    """To the last bit, as checkpoints of version 0.1.0 have them, stopped and resumed or not."""
+    generator = torch.Generator().manual_seed(0)
+    batches = [torch.rand(5, generator=generator) * 3 for _ in range(20)]
+    expected = [0.0, 0.0, 0.0, 0.0]
+    sums = TrainingSums()
+    for number, loss_B in enumerate(batches):
+        right_B = loss_B > 1
+        sums.batches += 1
+        sums.add(loss_B, right_B)
+        expected = [
+            expected[0] + float(loss_B.sum()),
+            expected[1] + float(right_B.sum()),
+            expected[2] + 5,
+            number + 1.0,
+        ]
+        if number == 7:
+            sums = TrainingSums(sums.values())
+    assert sums.values() == expected
+    assert all(type(value) is float for value in sums.values())
+
+
+def test_a_batch_waits_for_the_device_once(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the check of its loss: every other number stays where it is computed."""
+    task = task_of(read_manifest(bars, "train"), "training.balance=loss", "training.ema=0.9")
+    trainer = SimpleNamespace(world_size=1, num_training_batches=4)
+    monkeypatch.setattr(task, "_trainer", trainer)
+    monkeypatch.setattr(ClassificationTask, "trainer", property(lambda self: trainer))
+    waits: list[str] = []
+    for name in ("__float__", "__int__", "__bool__", "__index__", "item", "tolist", "cpu", "numpy"):
+        original = getattr(torch.Tensor, name)
+
+        def counted(self: Tensor, *given: Any, original: Any = original, name: str = name) -> Any:
+            waits.append(name)
+            return original(self, *given)
+
+        monkeypatch.setattr(torch.Tensor, name, counted)
+    task.training_step(clips(4), 0)
+    assert waits == ["__float__"]
+    assert task.averaged is not None
+    task.averaged.update(task.model)
+    waits.clear()
+    task.averaged.update(task.model)
+    assert waits == []

@@ -132,7 +132,7 @@ def test_one_seek_is_enough(
         numbers = (24, 5, 39, 21, 12, 0)
         for number in numbers:
             video.read([number])
-        keys = [key.number for key in video._keys]
+        keys = [key.number for key in video._index.keys]
     assert keys[0] == 0
     assert len(keys) >= 4
     assert starts == [max(key for key in keys if key <= number) for number in numbers]

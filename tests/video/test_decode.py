@@ -147,7 +147,7 @@ def test_mirrored_and_turned(
 
 def test_turned_by_half_a_right_angle(tmp_path: Path) -> None:
     path = write(tmp_path / "skew.mp4", 4, options={**X264, "bf": "0"}, rotation=45)
-    with open_video(path) as video, pytest.raises(VideoError, match=r"skew\.mp4: turned by -?45 degrees"):
+    with open_video(path) as video, pytest.raises(VideoError, match=r"skew\.mp4: rotated by -?45 degrees"):
         video.read([0])
 
 

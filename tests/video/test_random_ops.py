@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from timesformer.config import Architecture, Augmentation, Preprocessing
+from timesformer.config import Augmentation, ClipShape, Preprocessing
 from timesformer.video import random_ops, transforms
 from timesformer.video.random_ops import randomly_changed
 
@@ -46,7 +46,7 @@ def test_the_seed_alone_decides_and_no_other_random_numbers_move() -> None:
     assert all(np.array_equal(one, two) for one, two in zip(np.random.get_state(), states[2], strict=True))
 
 
-def test_a_box_is_erased_from_its_share_of_clips() -> None:
+def test_a_box_is_erased_from_a_fraction_of_clips() -> None:
     white = torch.full((3, 2, 32, 32), 255, dtype=torch.uint8)
     erased = 0
     for seed in range(300):
@@ -106,7 +106,7 @@ def test_a_small_magnitude_changes_little() -> None:
 
 
 class Black:
-    """In place of a video."""
+    """Instead of a video."""
 
     num_frames, fps = 9, None
 
@@ -125,7 +125,6 @@ def test_clips_are_changed_only_where_a_setting_asks(
         return clip
 
     monkeypatch.setattr(transforms, "randomly_changed", noted)
-    model = Architecture(image_size=16, patch_size=8, num_frames=2, width=8, heads=2)
     augmentation = Augmentation(short_side=(16, 16), repeats=3, **setting)  # type: ignore[arg-type]
-    transforms.training_views(Black(), model, Preprocessing(), augmentation, random.Random(0))  # type: ignore[arg-type]
+    transforms.training_views(Black(), ClipShape(2, 16), Preprocessing(), augmentation, random.Random(0))  # type: ignore[arg-type]
     assert len(set(seeds)) == (3 if setting else 0)  # every clip draws its own

@@ -68,7 +68,7 @@ def test_cover_reaches_the_last_frame_and_overlaps_nowhere() -> None:
 def test_clips_that_cannot_be() -> None:
     with pytest.raises(SettingError, match="clips is 0"):
         testing_clips(10, 4, Sampling(), None, clips=0)
-    with pytest.raises(SettingError, match="clips is 3: sampling cover"):
+    with pytest.raises(SettingError, match="clips is 3; sampling cover"):
         testing_clips(10, 4, Sampling(method="cover"), None, clips=3)
 
 
@@ -97,9 +97,9 @@ def test_cover_takes_every_part_once(frames: int, num_frames: int, rate: int) ->
     length = num_frames * rate
     clips = testing_clips(frames, num_frames, Sampling(method="cover", rate=rate), None)
     assert len(clips) == -(-frames // length)
-    for place, numbers in enumerate(clips):
-        assert numbers[0] == place * length
-        assert numbers[-1] == min(place * length + length, frames) - 1
+    for clip, numbers in enumerate(clips):
+        assert numbers[0] == clip * length
+        assert numbers[-1] == min(clip * length + length, frames) - 1
 
 
 def test_training_spans_start_anywhere() -> None:
@@ -109,17 +109,17 @@ def test_training_spans_start_anywhere() -> None:
 
 
 class Drawn(random.Random):
-    """Draws the same share of every interval, 0 or 1."""
+    """Draws the same end of every interval: 0 the lower, 1 the upper."""
 
-    def __init__(self, share: int) -> None:
+    def __init__(self, end: int) -> None:
         super().__init__()
-        self.share = share
+        self.end = end
 
     def uniform(self, a: float, b: float) -> float:
-        return (a, b)[self.share]
+        return (a, b)[self.end]
 
     def randint(self, a: int, b: int) -> int:
-        return (a, b)[self.share]
+        return (a, b)[self.end]
 
 
 def test_a_span_grows_and_shrinks_by_its_factor() -> None:
@@ -132,7 +132,7 @@ def test_a_span_grows_and_shrinks_by_its_factor() -> None:
     assert training_clip(100, 4, Sampling(rate=8, fps=20), 10, Drawn(0), (0.5, 0.5)) == [0, 2, 4, 7]
 
 
-def test_segments_divide_a_share_of_the_video() -> None:
+def test_segments_divide_a_fraction_of_the_video() -> None:
     """Half of 100 frames, from 0 or from 50: segments of 12.25."""
     segments = Sampling(method="segments")
     assert training_clip(100, 4, segments, None, Drawn(0), (0.5, 1.0)) == [0, 12, 24, 37]

@@ -1,4 +1,4 @@
-"""The laws that training draws from, and pixel normalisation, against numbers worked out by hand."""
+"""The distributions that training draws from, and pixel normalisation, against numbers worked out by hand."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from timesformer.config import Architecture, Augmentation, Preprocessing, Sampling
+from timesformer.config import Augmentation, ClipShape, Preprocessing, Sampling
 from timesformer.errors import SettingError
 from timesformer.video.transforms import draw_short_side, normalise, training_views
 from timesformer.video.views import spatial_crops
 
 
 class Canvas:
-    """In place of a video: every pixel tells its frame, row and column. 12 frames, twice as wide as high, or high."""
+    """Instead of a video: every pixel holds its frame, row and column. 12 frames, twice as wide as high, or high."""
 
     num_frames, fps = 12, None
 
@@ -31,7 +31,7 @@ class Canvas:
         return torch.stack([torch.stack([torch.full(size, number), rows, columns]) for number in numbers], 1).byte()
 
 
-MODEL = Architecture(image_size=16, patch_size=8, num_frames=4, width=8, heads=2)
+SHAPE = ClipShape(frames=4, side=16)
 
 
 def draws(canvas: Canvas, augmentation: Augmentation, count: int, sampling: Sampling) -> list[tuple[int, int, bool]]:
@@ -40,7 +40,7 @@ def draws(canvas: Canvas, augmentation: Augmentation, count: int, sampling: Samp
     found = []
     for _ in range(count):
         preprocessing = Preprocessing(sampling=sampling)
-        (view,) = training_views(canvas, MODEL, preprocessing, augmentation, generator)  # type: ignore[arg-type]
+        (view,) = training_views(canvas, SHAPE, preprocessing, augmentation, generator)  # type: ignore[arg-type]
         top, ends = int(view[1, 0, 0, 0]), (int(view[2, 0, 0, 0]), int(view[2, 0, 0, -1]))
         left, mirrored = min(ends), ends[0] > ends[1]
         numbers, side = canvas.read_as[-1]
@@ -87,21 +87,21 @@ def test_frames_are_those_that_sampling_draws() -> None:
     assert {numbers[0] for numbers, _ in canvas.read_as} == {0, 1, 2, 3}
 
 
-@pytest.mark.parametrize("share", [0.1, 0.25, 0.5, 0.75, 0.9])
-def test_inverse_uniform_short_sides_by_their_quantiles(share: float) -> None:
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, 0.75, 0.9])
+def test_inverse_uniform_short_sides_by_their_quantiles(fraction: float) -> None:
     """1/s is uniform, so s lies below m with probability (1/low - 1/m) / (1/low - 1/high)."""
     generator = random.Random(1)
-    law = Augmentation(short_side=(200, 400), short_side_law="inverse_uniform")
-    sides = [draw_short_side(law, generator) for _ in range(8000)]
+    settings = Augmentation(short_side=(200, 400), short_side_distribution="inverse_uniform")
+    sides = [draw_short_side(settings, generator) for _ in range(8000)]
     # the quantile by hand, and between two whole numbers so that rounding plays no part
-    quantile = int(1 / (1 / 200 - share * (1 / 200 - 1 / 400))) + 0.5
+    quantile = int(1 / (1 / 200 - fraction * (1 / 200 - 1 / 400))) + 0.5
     expected = (1 / 200 - 1 / quantile) / (1 / 200 - 1 / 400)
     assert sum(side < quantile for side in sides) / 8000 == pytest.approx(expected, abs=5 * 0.5 / 8000**0.5)
 
 
 def test_one_short_side_is_that_one() -> None:
-    for law in ("uniform", "inverse_uniform"):
-        settings = Augmentation(short_side=(333, 333), short_side_law=law)
+    for distribution in ("uniform", "inverse_uniform"):
+        settings = Augmentation(short_side=(333, 333), short_side_distribution=distribution)
         assert {draw_short_side(settings, random.Random(seed)) for seed in range(50)} == {333}
 
 
@@ -130,12 +130,11 @@ def test_frames_smaller_than_a_crop_are_refused(size: tuple[int, int], crops: in
 
 def test_repeats_share_one_decoding_and_the_short_side_alone() -> None:
     canvas, generator = Canvas(), random.Random(4)
-    model = MODEL.model_copy(update={"num_frames": 3})
     augmentation = Augmentation(short_side=(18, 30), repeats=4)
     preprocessing = Preprocessing(sampling=Sampling(rate=2))
     places = set()
     for _ in range(5):
-        views = training_views(canvas, model, preprocessing, augmentation, generator)  # type: ignore[arg-type]
+        views = training_views(canvas, ClipShape(3, 16), preprocessing, augmentation, generator)  # type: ignore[arg-type]
         ((numbers, _),) = canvas.read_as  # all frames of all clips, asked for once
         canvas.read_as.clear()
         assert views.shape == (4, 3, 3, 16, 16)

@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from conftest import moving_bar, small_recipe
-from timesformer.config import Architecture, Augmentation, Preprocessing, Sampling
+from timesformer.config import Augmentation, ClipShape, Preprocessing, Sampling
 from timesformer.errors import SettingError
 from timesformer.video.encode import write_video
 from timesformer.video.source import open_video
 from timesformer.video.transforms import draw_short_side, normalise, training_views
-from timesformer.video.views import spatial_crops, testing_views
+from timesformer.video.views import read_views, spatial_crops
 
 
 def numbered(height: int, width: int) -> Tensor:
@@ -39,17 +39,17 @@ def test_three_crops_by_the_released_rule(height: int, width: int) -> None:
 
 
 def test_crops_that_cannot_be() -> None:
-    with pytest.raises(SettingError, match="crops is 2: 1 or 3"):
+    with pytest.raises(SettingError, match="crops is 2; expected 1 or 3"):
         spatial_crops(numbered(20, 30), 16, 2)
 
 
-def test_short_sides_follow_their_law() -> None:
+def test_short_sides_follow_their_distribution() -> None:
     generator = random.Random(0)
     uniform = [draw_short_side(Augmentation(short_side=(256, 320)), generator) for _ in range(4000)]
     assert (min(uniform), max(uniform)) == (256, 320)
     assert sum(uniform) / 4000 == pytest.approx(288, abs=1)
-    law = Augmentation(short_side=(200, 400), short_side_law="inverse_uniform")
-    inverse = [draw_short_side(law, generator) for _ in range(4000)]
+    settings = Augmentation(short_side=(200, 400), short_side_distribution="inverse_uniform")
+    inverse = [draw_short_side(settings, generator) for _ in range(4000)]
     assert (min(inverse), max(inverse)) == (200, 400)
     # 1/s uniform on [1/400, 1/200]: the mean of s is 400 ln 2
     assert sum(inverse) / 4000 == pytest.approx(400 * math.log(2), abs=4)
@@ -57,15 +57,15 @@ def test_short_sides_follow_their_law() -> None:
 
 def test_training_views_are_crops_and_mirrors_of_frames(tmp_path: Path) -> None:
     write_video(tmp_path / "a.mp4", moving_bar(1, 0), 10)
-    model = Architecture(image_size=16, patch_size=8, num_frames=4, heads=2, width=8)
+    shape = ClipShape(frames=4, side=16)
     preprocessing = Preprocessing(sampling=Sampling(rate=2))
     seen = set()
     with open_video(tmp_path / "a.mp4") as video:
         frames = {side: video.read(range(10), side) for side in (16, 17, 18)}
         for seed in range(60):
             augmentation = Augmentation(short_side=(16, 18))
-            view = training_views(video, model, preprocessing, augmentation, random.Random(seed))[0]
-            again = training_views(video, model, preprocessing, augmentation, random.Random(seed))[0]
+            view = training_views(video, shape, preprocessing, augmentation, random.Random(seed))[0]
+            again = training_views(video, shape, preprocessing, augmentation, random.Random(seed))[0]
             assert torch.equal(view, again)
             seen |= set(places(view, frames))
     starts, sides, lefts, mirrored = (set(values) for values in zip(*seen, strict=True))
@@ -96,7 +96,7 @@ def test_views_come_clip_by_clip(tmp_path: Path) -> None:
     recipe = small_recipe()
     with open_video(tmp_path / "a.mp4") as video:
         cover = Preprocessing(sampling=Sampling(method="cover", rate=1), test_crops=1)
-        views = testing_views(video, recipe.model, cover)
+        views = read_views(video, recipe.model.clip_shape, cover)
         frames = video.read([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9], 16)[..., 3:19]  # 21 columns
     assert torch.equal(views, torch.stack(frames.split(4, dim=1)))
 

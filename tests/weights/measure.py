@@ -14,11 +14,11 @@ import torch
 import transformers
 from safetensors.torch import load_file
 
-from timesformer.config import Architecture, Preprocessing
-from timesformer.weights import open_weights
+from timesformer.config import Preprocessing, TimeSformerSettings
+from timesformer.weights.classifier import load_model
 from timesformer.weights.convert import save_as
+from timesformer.weights.initialise import initialise_classifier
 from timesformer.weights.resize import resize_classifier
-from timesformer.weights.start import start
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 SCHEMES = ("space_only", "joint_space_time", "divided_space_time")
@@ -45,7 +45,7 @@ def parity() -> float:
         ("mmaction2", "pth", ("native",)),
     ):
         for scheme in SCHEMES:
-            classifier = open_weights(PARITY / f"{source}_{scheme}.{suffix}")
+            classifier = load_model(PARITY / f"{source}_{scheme}.{suffix}")
             expected = load_file(PARITY / f"{source}_{scheme}.expected.safetensors")
             for case in cases:
                 clips = expected[f"{case}.video"]
@@ -66,7 +66,7 @@ def against_transformers(size: str, scheme: str, folder: Path) -> tuple[float, b
         if "temporal_dense" in name or "time_embeddings" in name or name.endswith("bias"):
             parameter.normal_(0, 0.05)
     theirs.save_pretrained(folder / "theirs")
-    ours = open_weights(folder / "theirs")
+    ours = load_model(folder / "theirs")
     clips = torch.randn(1, 3, config.num_frames, config.image_size, config.image_size)
     expected = theirs(clips.transpose(1, 2)).logits
     if scheme == "space_only":  # transformers gives its logits frame by frame
@@ -80,8 +80,10 @@ def against_transformers(size: str, scheme: str, folder: Path) -> tuple[float, b
 def against_dinov2(folder: str) -> float:
     theirs = transformers.Dinov2Model.from_pretrained(folder).eval()
     side = theirs.config.image_size
-    recipe = Architecture(scheme="space_only", num_frames=1, image_size=side, patch_size=theirs.config.patch_size)
-    ours = start(recipe, Preprocessing(), ("a", "b"), folder).classifier.model.eval()
+    recipe = TimeSformerSettings(
+        scheme="space_only", num_frames=1, image_size=side, patch_size=theirs.config.patch_size
+    )
+    ours = initialise_classifier(recipe, Preprocessing(), ("a", "b"), folder).classifier.model.eval()
     image = torch.randn(1, 3, side, side)
     expected = theirs(image).last_hidden_state[:, 0]
     return (ours.forward_features(image.unsqueeze(2)) - expected).abs().max().item()

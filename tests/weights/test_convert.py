@@ -12,9 +12,8 @@ from safetensors import SafetensorError
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing
 from timesformer.errors import SettingError, WeightsError
-from timesformer.weights import Classifier, open_weights
+from timesformer.weights.classifier import Classifier, load_model
 from timesformer.weights.convert import convert, save_as
-from timesformer.weights.native import save_native
 
 TINY = {"image_size": 16, "patch_size": 8, "num_frames": 2, "width": 12, "depth": 1, "heads": 3, "num_classes": 2}
 LAYOUTS = ("native", "official", "mmaction2", "huggingface")
@@ -25,11 +24,11 @@ def classifier(**settings: object) -> Classifier:
 
 
 def test_converted_weights_are_the_same(tmp_path: Path) -> None:
-    save_native(classifier(), tmp_path / "model")
+    classifier().save_pretrained(tmp_path / "model")
     (tmp_path / "names.txt").write_text("x\ny\n")
     for layout in LAYOUTS:
         given = convert(tmp_path / "model", tmp_path / "deep" / layout, layout, labels=tmp_path / "names.txt")
-        found = open_weights(tmp_path / "deep" / layout)
+        found = load_model(tmp_path / "deep" / layout)
         assert found.labels == given.labels == ("x", "y")
         assert torch.equal(found.model.head.weight, given.model.head.weight)
 
@@ -64,8 +63,8 @@ def test_a_full_disk_leaves_nothing_behind(
     def full(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("timesformer.weights.files.save_file", full)
-    monkeypatch.setattr("timesformer.weights.files.torch.save", full)
+    monkeypatch.setattr("timesformer.weights.storage.save_file", full)
+    monkeypatch.setattr("timesformer.weights.storage.torch.save", full)
     with pytest.raises(WeightsError, match=r"out: cannot be written: .*(No space|enforce fail)"):
         save_as(classifier(), tmp_path / "deep" / "deeper" / "out", layout)
     assert list(tmp_path.iterdir()) == []

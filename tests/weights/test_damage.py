@@ -13,11 +13,11 @@ import pytest
 import torch
 
 from timesformer import TimeSformer
-from timesformer.config import Architecture, Preprocessing
+from timesformer.config import Preprocessing, TimeSformerSettings
 from timesformer.errors import WeightsError
-from timesformer.weights import Classifier, open_weights
+from timesformer.weights.classifier import Classifier, load_model
 from timesformer.weights.convert import save_as
-from timesformer.weights.start import start
+from timesformer.weights.initialise import initialise_classifier
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
 TINY = {"image_size": 16, "patch_size": 8, "num_frames": 3, "width": 64, "depth": 2, "heads": 1, "num_classes": 2}
@@ -30,7 +30,7 @@ def classifier() -> Classifier:
 
 def refused(path: Path, message: str) -> None:
     with pytest.raises(WeightsError, match=message) as raised:
-        open_weights(path)
+        load_model(path)
     assert str(path) in str(raised.value)
     assert "\n" not in str(raised.value)
 
@@ -60,7 +60,7 @@ def test_damaged_bytes(tmp_path: Path, classifier: Classifier, kind: str) -> Non
     for _ in range(60):
         file.write_bytes(damaged(whole, generator))
         try:
-            open_weights(file, heads=3)
+            load_model(file, heads=3)
             outcomes["loaded"] += 1  # a changed number inside a tensor is not to be seen
         except WeightsError as error:
             outcomes["refused" if "\n" not in str(error) else "refused in several lines"] += 1
@@ -70,10 +70,10 @@ def test_damaged_bytes(tmp_path: Path, classifier: Classifier, kind: str) -> Non
 
 def test_the_content_tells_what_a_file_is_not_its_name(tmp_path: Path, classifier: Classifier) -> None:
     save_as(classifier, tmp_path / "weights.safetensors", "official")
-    assert open_weights(tmp_path / "weights.safetensors").labels == ("a", "b")
+    assert load_model(tmp_path / "weights.safetensors").labels == ("a", "b")
     save_as(classifier, tmp_path / "model.pth", "native")
     for file in ("model.safetensors", "config.json"):
-        assert open_weights(tmp_path / "model.pth" / file).labels == ("a", "b")
+        assert load_model(tmp_path / "model.pth" / file).labels == ("a", "b")
     shutil.copy(tmp_path / "model.pth" / "model.safetensors", tmp_path / "alone.pth")
     refused(tmp_path / "alone.pth", r"tensors alone")
     (tmp_path / "notes.pth").write_text('{"a": 1}')
@@ -86,7 +86,7 @@ def test_truncated_safetensors_as_init_too(tmp_path: Path, classifier: Classifie
     file.write_bytes((tmp_path / "model" / "model.safetensors").read_bytes()[:500])
     refused(file, "not a safetensors file that can be read")
     with pytest.raises(WeightsError, match="not a safetensors file that can be read"):
-        start(Architecture(), Preprocessing(), ("a",), file)
+        initialise_classifier(TimeSformerSettings(), Preprocessing(), ("a",), file)
 
 
 def rewritten(file: Path, whole: Path, **changes: Any) -> Path:
@@ -110,12 +110,12 @@ def test_configurations_of_the_official_code(tmp_path: Path, classifier: Classif
         refused(rewritten(file, whole, cfg=cfg), message)
     released = Preprocessing(sampling={"rate": 256 / 3, "fps": 30, "single_clip": "start"})
     for cfg in ("", "DATA:", "[1, 2]", "DATA: [1]"):
-        assert open_weights(rewritten(file, whole, cfg=cfg)).preprocessing == released
+        assert load_model(rewritten(file, whole, cfg=cfg)).preprocessing == released
     views = "DATA: {SAMPLING_RATE: 4}\nTEST: {NUM_ENSEMBLE_VIEWS: 5, NUM_SPATIAL_CROPS: 1}"
-    found = open_weights(rewritten(file, whole, cfg=views)).preprocessing
+    found = load_model(rewritten(file, whole, cfg=views)).preprocessing
     assert (found.sampling.rate, found.test_clips, found.test_crops) == (4, 5, 1)
     for dataset, channels, method in (("ssv2", "bgr", "segments"), ("Kinetics", "rgb", "span")):
-        found = open_weights(rewritten(file, whole, cfg=f"TRAIN: {{DATASET: {dataset}}}")).preprocessing
+        found = load_model(rewritten(file, whole, cfg=f"TRAIN: {{DATASET: {dataset}}}")).preprocessing
         assert (found.channels, found.sampling.method) == (channels, method)
 
 
@@ -137,9 +137,9 @@ def test_heads_are_guessed_in_a_log_line(tmp_path: Path, caplog: pytest.LogCaptu
         model = TimeSformer(**TINY | {"width": width, "heads": heads})
         whole = tmp_path / f"{width}.pyth"
         save_as(Classifier(model, Preprocessing(), ("a", "b")), whole, "official")
-        assert open_weights(rewritten(tmp_path / "a.pyth", whole)).model.settings.dimensions == (width, 2, heads)
-        assert ("does not tell its number of attention heads" in caplog.text) == (width % 64 > 0)
-    found = open_weights(tmp_path / "a.pyth", heads=12).model.settings.dimensions
+        assert load_model(rewritten(tmp_path / "a.pyth", whole)).model.settings.dimensions == (width, 2, heads)
+        assert ("does not say how many attention heads" in caplog.text) == (width % 64 > 0)
+    found = load_model(tmp_path / "a.pyth", heads=12).model.settings.dimensions
     assert found == (96, 2, 12)
 
 
@@ -161,5 +161,5 @@ def test_configurations_of_hugging_face(tmp_path: Path, classifier: Classifier) 
         values.pop("timesformer", None)
         (folder / name).write_text(json.dumps(values))
         with pytest.raises(WeightsError, match=message) as raised:
-            open_weights(folder)
+            load_model(folder)
         assert str(folder) in str(raised.value)

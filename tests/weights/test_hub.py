@@ -20,10 +20,9 @@ from safetensors.torch import load_file
 
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing
-from timesformer.weights import Classifier
+from timesformer.weights.classifier import Classifier
 from timesformer.weights.convert import save_as
 from timesformer.weights.hub import is_hub_id
-from timesformer.weights.native import save_native
 
 COMMIT = "a" * 40
 TINY = {"image_size": 16, "patch_size": 8, "num_frames": 2, "width": 12, "depth": 1, "heads": 3, "num_classes": 2}
@@ -124,7 +123,7 @@ class Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def hub(tmp_path: Path) -> Iterator[Hub]:
-    save_native(Classifier(TimeSformer(**TINY), Preprocessing(), ("a", "b")), tmp_path / "served")
+    Classifier(TimeSformer(**TINY), Preprocessing(), ("a", "b")).save_pretrained(tmp_path / "served")
     server = Hub(tmp_path / "served")
     thread = threading.Thread(target=server.serve_forever)
     thread.start()
@@ -134,8 +133,8 @@ def hub(tmp_path: Path) -> Iterator[Hub]:
     server.server_close()
 
 
-OPEN = """from timesformer.weights import open_weights
-print(' '.join(open_weights(sys.argv[1]).labels))"""
+OPEN = """from timesformer.weights.classifier import load_model
+print(' '.join(load_model(sys.argv[1]).labels))"""
 
 
 def load(hub_id: str, address: str, cache: Path, program: str = OPEN, **environment: str) -> str:
@@ -197,7 +196,7 @@ def test_what_the_hub_does_not_have(hub: Hub, tmp_path: Path) -> None:
     )
     for config, message in (
         ({"model_type": "resnet"}, "weights of another model (resnet); expected a TimeSformer's"),
-        ({"model_type": "vit"}, "an image model; a video model can begin from it (timesformer train --init)"),
+        ({"model_type": "vit"}, "an image model; a video model can be initialised from it (timesformer train --init)"),
     ):
         (hub.folder / "model.safetensors").write_bytes(b"large")
         (hub.folder / "config.json").write_text(json.dumps(config))
@@ -228,8 +227,8 @@ def test_old_tensors_only_where_there_are_no_others(hub: Hub, tmp_path: Path) ->
 
 
 def test_a_revision_by_keyword(hub: Hub, tmp_path: Path) -> None:
-    program = """from timesformer import TimeSformer
-print(TimeSformer.from_pretrained(sys.argv[1], revision='v1').labels)"""
+    program = """from timesformer import Classifier
+print(Classifier.from_pretrained(sys.argv[1], revision='v1').labels)"""
     assert load("me/tiny", hub.address, tmp_path / "cache", program) == "('a', 'b')"
     assert any("/revision/v1" in line for line in hub.asked)
     wrong = program.replace("'v1'", "'v8'")
@@ -245,10 +244,11 @@ def test_a_training_run_begins_from_an_image_model_of_the_hub(hub: Hub, tmp_path
     shape = {"hidden_size": 64, "num_hidden_layers": 1, "num_attention_heads": 1, "image_size": 16, "patch_size": 8}
     transformers.Dinov2Model(transformers.Dinov2Config(**shape)).save_pretrained(tmp_path / "vit")
     hub.folder = tmp_path / "vit"
-    program = """from timesformer.config import Architecture, Preprocessing
-from timesformer.weights.start import start
-begun = start(Architecture(image_size=32, num_frames=2), Preprocessing(), ('a', 'b'), sys.argv[1])
-print(begun.classifier.model.settings.dimensions.width, begun.notes[0])"""
+    program = """from timesformer.config import TimeSformerSettings, Preprocessing
+from timesformer.weights.initialise import initialise_classifier
+settings = TimeSformerSettings(image_size=32, num_frames=2)
+found = initialise_classifier(settings, Preprocessing(), ('a', 'b'), sys.argv[1])
+print(found.classifier.model.settings.dimensions.width, found.notes[0])"""
     for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
         found = load("me/tiny", hub.address, tmp_path / "cache", program, **environment)
         assert found.startswith("64 from the image model me/tiny (dinov2)")

@@ -15,7 +15,7 @@ from PIL import Image
 import videos
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing, Sampling
-from timesformer.weights import Classifier, open_weights
+from timesformer.weights.classifier import Classifier, load_model
 from timesformer.weights.convert import save_as
 
 TINY = {"image_size": 32, "patch_size": 8, "num_frames": 4, "width": 48, "depth": 2, "heads": 3, "num_classes": 3}
@@ -76,7 +76,7 @@ def test_a_model_that_expects_bgr_is_written_for_rgb(tmp_path: Path) -> None:
     ours = classifier.model(normalise(clips, classifier.preprocessing))
     rgb = normalise(clips, classifier.preprocessing.model_copy(update={"channels": "rgb"}))
     assert (theirs(rgb.transpose(1, 2)).logits - ours).abs().max() <= 1e-4
-    again = open_weights(tmp_path / "model")
+    again = load_model(tmp_path / "model")
     assert again.preprocessing.channels == "bgr"
     assert torch.equal(again.model.embedding.projection.weight, classifier.model.embedding.projection.weight)
 
@@ -93,7 +93,7 @@ def test_a_copy_fine_tuned_by_transformers_comes_back(tmp_path: Path) -> None:
     ).eval()
     theirs.timesformer.embeddings.patch_embeddings.projection.weight.add_(0.1)
     theirs.save_pretrained(tmp_path / "tuned")
-    after = open_weights(tmp_path / "tuned")
+    after = load_model(tmp_path / "tuned")
     assert after.labels == ("v", "w", "x", "y", "z")
     assert (after.preprocessing.sampling.rate, after.preprocessing.channels) == (7, "bgr")
     clips = torch.randn(2, 3, 4, 32, 32)
@@ -104,7 +104,7 @@ def test_a_copy_fine_tuned_by_transformers_comes_back(tmp_path: Path) -> None:
         timesformer=json.loads((tmp_path / "model/config.json").read_text())["timesformer"],
         id2label={"0": "r", "1": "s", "2": "t"},
     )
-    after = open_weights(renamed)
+    after = load_model(renamed)
     assert after.labels == ("r", "s", "t")
     assert after.model.settings == before.model.settings
 
@@ -112,7 +112,7 @@ def test_a_copy_fine_tuned_by_transformers_comes_back(tmp_path: Path) -> None:
 def test_the_norms_epsilon_goes_both_ways(tmp_path: Path) -> None:
     before = random_classifier(model={"norm_epsilon": 1e-12})
     save_as(before, tmp_path / "model", "huggingface")
-    assert open_weights(without_ours(tmp_path / "model")).model.settings.norm_epsilon == 1e-12
+    assert load_model(without_ours(tmp_path / "model")).model.settings.norm_epsilon == 1e-12
 
 
 def test_the_facts_of_the_training_go_along(tmp_path: Path) -> None:
@@ -123,7 +123,7 @@ def test_the_facts_of_the_training_go_along(tmp_path: Path) -> None:
     assert "| data | mine |" in card
     for layout in ("official", "mmaction2", "huggingface", "native"):
         save_as(before, tmp_path / f"to-{layout}", layout)
-        assert open_weights(tmp_path / f"to-{layout}").facts == {"data": "mine", "licence": "mit"}
+        assert load_model(tmp_path / f"to-{layout}").facts == {"data": "mine", "licence": "mit"}
 
 
 def test_processors_of_others(tmp_path: Path) -> None:
@@ -143,28 +143,56 @@ def test_processors_of_others(tmp_path: Path) -> None:
         ({"size": {"height": 32, "width": 32}}, (0.45,) * 3, (0.225,) * 3, None),
     ):
         file.write_text(json.dumps(whole | change))
-        found = open_weights(folder).preprocessing
+        found = load_model(folder).preprocessing
         assert found.mean == pytest.approx(mean)
         assert found.std == pytest.approx(std)
         assert found.short_side == side
     file.unlink()
-    assert open_weights(folder).preprocessing == Preprocessing(sampling=Sampling(rate=64))
+    assert load_model(folder).preprocessing == Preprocessing(sampling=Sampling(rate=64))
 
 
 def test_class_names_of_others(tmp_path: Path) -> None:
     folder = save_as(random_classifier(), tmp_path / "model", "huggingface")
     without_ours(folder)
-    assert open_weights(folder).labels == ("a", "b", "c")
+    assert load_model(folder).labels == ("a", "b", "c")
     config = json.loads((folder / "config.json").read_text())
     for names in (None, {"0": "LABEL_0", "1": "LABEL_1", "2": "LABEL_2"}):
         (folder / "config.json").write_text(json.dumps(config | {"id2label": names}))
-        assert open_weights(folder).labels == ("0", "1", "2")
+        assert load_model(folder).labels == ("0", "1", "2")
 
 
 def test_something_something_as_the_hub_has_it(tmp_path: Path) -> None:
     """The hub's folders hold the official tensors, which expect BGR and segments."""
     model = TimeSformer(**TINY | {"num_classes": 174})
     classifier = Classifier(model, Preprocessing(), tuple(str(number) for number in range(174)))
-    found = open_weights(without_ours(save_as(classifier, tmp_path / "model", "huggingface")))
+    found = load_model(without_ours(save_as(classifier, tmp_path / "model", "huggingface")))
     assert (found.preprocessing.channels, found.preprocessing.sampling.method) == ("bgr", "segments")
     assert torch.equal(found.model.embedding.projection.weight, model.embedding.projection.weight)
+
+
+@torch.no_grad()
+@pytest.mark.parametrize(("patch", "hidden"), [(4, 96), (12, 192), (24, 131)])
+def test_any_patch_and_hidden_size_that_transformers_takes(patch: int, hidden: int, tmp_path: Path) -> None:
+    """Also an MLP that is no multiple of the width: 1920 of 704 once became 1919."""
+    from transformers import TimesformerConfig, TimesformerForVideoClassification
+
+    theirs = TimesformerForVideoClassification(
+        TimesformerConfig(
+            image_size=24,
+            patch_size=patch,
+            num_frames=2,
+            hidden_size=48,
+            num_hidden_layers=1,
+            num_attention_heads=3,
+            intermediate_size=hidden,
+            num_labels=5,
+        )
+    ).eval()
+    theirs.save_pretrained(tmp_path / "theirs")
+    ours = load_model(tmp_path / "theirs").model
+    clips = torch.randn(2, 3, 2, 24, 24)
+    torch.testing.assert_close(ours(clips), theirs(clips.transpose(1, 2)).logits, rtol=0, atol=1e-5)
+
+
+def test_a_hidden_size_that_rounding_down_would_lose() -> None:
+    assert TimeSformer(width=704, depth=1, heads=11, mlp_ratio=1920 / 704, num_classes=2).settings.hidden == 1920

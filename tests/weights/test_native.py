@@ -18,8 +18,8 @@ from safetensors.torch import load_file, save_file
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing, Sampling
 from timesformer.errors import WeightsError
-from timesformer.weights import Classifier, open_weights
-from timesformer.weights.native import FILES, save_native
+from timesformer.weights.classifier import Classifier, load_model
+from timesformer.weights.native import FILES
 
 TINY = {"image_size": 16, "patch_size": 8, "num_frames": 2, "width": 12, "depth": 2, "heads": 3, "num_classes": 2}
 
@@ -31,15 +31,15 @@ def classifier() -> Classifier:
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    save_native(classifier(), tmp_path / "model")
+    classifier().save_pretrained(tmp_path / "model")
     return tmp_path / "model"
 
 
 @pytest.mark.parametrize("scheme", ["space_only", "joint_space_time", "divided_space_time", "sparse_local_global"])
 def test_round_trip_is_bit_equal(tmp_path: Path, scheme: str) -> None:
     before = Classifier(TimeSformer(**TINY, scheme=scheme), Preprocessing(), ("a", "b"))
-    save_native(before, tmp_path / "model")
-    after = open_weights(tmp_path / "model")
+    before.save_pretrained(tmp_path / "model")
+    after = load_model(tmp_path / "model")
     assert (after.model.settings, after.preprocessing, after.labels) == (
         before.model.settings,
         before.preprocessing,
@@ -51,14 +51,14 @@ def test_round_trip_is_bit_equal(tmp_path: Path, scheme: str) -> None:
 
 
 def test_weights_of_a_file_are_read_when_needed_and_can_be_let_go(folder: Path) -> None:
-    found = open_weights(folder)
+    found = load_model(folder)
     before = {name: tensor.clone() for name, tensor in found.model.state_dict().items()}
     found.forget()
     assert all(torch.equal(tensor, before[name]) for name, tensor in found.model.state_dict().items())
     with torch.no_grad():
         found.model.head.weight.add_(1)
     assert not torch.equal(found.model.head.weight, before["head.weight"])
-    assert torch.equal(open_weights(folder).model.head.weight, before["head.weight"])  # the file is as it was
+    assert torch.equal(load_model(folder).model.head.weight, before["head.weight"])  # the file is as it was
     found.forget()
     assert torch.equal(found.model.head.weight, before["head.weight"])
     assert found.model.head.weight.requires_grad
@@ -71,7 +71,7 @@ def test_weights_in_half_precision_become_float32(folder: Path) -> None:
     file = folder / "model.safetensors"
     halves = {name: tensor.bfloat16() for name, tensor in load_file(file).items()}
     save_file(halves, file)
-    tensors = open_weights(folder).model.state_dict()
+    tensors = load_model(folder).model.state_dict()
     for name, tensor in tensors.items():
         assert tensor.dtype == torch.float32
         assert torch.equal(tensor, halves[name].float())
@@ -79,10 +79,10 @@ def test_weights_in_half_precision_become_float32(folder: Path) -> None:
 
 def test_a_run_is_its_model_and_so_is_the_file_of_tensors(folder: Path) -> None:
     for weights in (folder.parent, folder, folder / "model.safetensors"):
-        assert open_weights(weights).labels == ("über", "b")
+        assert load_model(weights).labels == ("über", "b")
     (folder / "config.json").unlink()
     with pytest.raises(WeightsError, match="tensors alone"):
-        open_weights(folder / "model.safetensors")
+        load_model(folder / "model.safetensors")
 
 
 def test_saving_replaces_weights_and_keeps_what_others_put_there(folder: Path) -> None:
@@ -90,8 +90,8 @@ def test_saving_replaces_weights_and_keeps_what_others_put_there(folder: Path) -
     (folder / "notes").mkdir()
     (folder / "notes" / "today.txt").write_text("good weights")
     other = classifier()
-    save_native(other, folder)
-    assert torch.equal(open_weights(folder).model.head.weight, other.model.head.weight)
+    other.save_pretrained(folder)
+    assert torch.equal(load_model(folder).model.head.weight, other.model.head.weight)
     assert (folder / ".DS_Store").read_text() == "finder"
     assert (folder / "notes" / "today.txt").read_text() == "good weights"
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
@@ -102,26 +102,26 @@ def test_a_folder_of_something_else_is_refused(tmp_path: Path) -> None:
     (tmp_path / "mine" / "config.json").write_text("mine")
     (tmp_path / "mine" / "thesis.txt").touch()
     (tmp_path / "file").touch()
-    with pytest.raises(WeightsError, match=r"mine: holds other files \(thesis\.txt\)"):
-        save_native(classifier(), tmp_path / "mine")
+    with pytest.raises(WeightsError, match=r"mine: holds files that are not weights \(thesis\.txt\)"):
+        classifier().save_pretrained(tmp_path / "mine")
     with pytest.raises(WeightsError, match="file: is a file"):
-        save_native(classifier(), tmp_path / "file")
+        classifier().save_pretrained(tmp_path / "file")
     assert (tmp_path / "mine" / "config.json").read_text() == "mine"
 
 
 def test_a_link_to_a_folder_stays_a_link(folder: Path) -> None:
     (folder.parent / "link").symlink_to(folder)
     other = classifier()
-    save_native(other, folder.parent / "link")
+    other.save_pretrained(folder.parent / "link")
     assert (folder.parent / "link").is_symlink()
-    assert torch.equal(open_weights(folder).model.head.weight, other.model.head.weight)
+    assert torch.equal(load_model(folder).model.head.weight, other.model.head.weight)
 
 
 def test_old_weights_give_way_to_new_ones_as_a_whole(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def now() -> tuple[bytes, ...] | None:
         return tuple((folder / name).read_bytes() for name in FILES) if folder.exists() else None
 
-    def watched(move: Callable[..., None]) -> Callable[..., None]:
+    def recorded(move: Callable[..., None]) -> Callable[..., None]:
         def moved(*places: Path) -> None:
             move(*places)
             seen.append(now())
@@ -129,10 +129,10 @@ def test_old_weights_give_way_to_new_ones_as_a_whole(folder: Path, monkeypatch: 
         return moved
 
     seen = [before := now()]
-    monkeypatch.setattr(os, "rename", watched(os.rename))
-    monkeypatch.setattr(os, "replace", watched(os.replace))
+    monkeypatch.setattr(os, "rename", recorded(os.rename))
+    monkeypatch.setattr(os, "replace", recorded(os.replace))
     other = classifier()
-    save_native(dataclasses.replace(other, labels=("new", "names")), folder)
+    dataclasses.replace(other, labels=("new", "names")).save_pretrained(folder)
     after = now()
     assert before != after
     assert set(seen) == {before, None, after}
@@ -150,7 +150,7 @@ def test_where_the_new_cannot_be_put_the_old_comes_back(folder: Path, monkeypatc
 
     monkeypatch.setattr(os, "rename", failing)
     with pytest.raises(WeightsError, match="model: cannot be written: Input/output error"):
-        save_native(classifier(), folder)
+        classifier().save_pretrained(folder)
     assert (folder / "model.safetensors").read_bytes() == before
     assert sorted(path.name for path in folder.iterdir()) == sorted([*FILES, "notes.txt"])
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
@@ -159,7 +159,7 @@ def test_where_the_new_cannot_be_put_the_old_comes_back(folder: Path, monkeypatc
 def test_who_may_read_is_for_the_umask_to_say(tmp_path: Path) -> None:
     old = os.umask(0o027)
     try:
-        save_native(classifier(), tmp_path / "model")
+        classifier().save_pretrained(tmp_path / "model")
     finally:
         os.umask(old)
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "model").iterdir()}
@@ -174,12 +174,12 @@ def test_a_failed_save_leaves_the_old_weights(folder: Path, monkeypatch: pytest.
     def full(*_: object, **__: object) -> None:
         raise error
 
-    monkeypatch.setattr("timesformer.weights.files.save_file", full)
+    monkeypatch.setattr("timesformer.weights.storage.save_file", full)
     with pytest.raises(WeightsError, match=r"model: cannot be written: (No space|I/O error)"):
-        save_native(classifier(), folder)
+        classifier().save_pretrained(folder)
     assert (folder / "model.safetensors").read_bytes() == before
     with pytest.raises(WeightsError, match="cannot be written"):
-        save_native(classifier(), folder.parent / "a" / "b" / "model")
+        classifier().save_pretrained(folder.parent / "a" / "b" / "model")
     assert [path.name for path in folder.parent.iterdir()] == ["model"]
 
 
@@ -198,20 +198,20 @@ def test_tensors_must_fit_the_model(folder: Path) -> None:
     ):
         save_file({name: tensor for name, tensor in (whole | change).items() if tensor is not None}, file)
         with pytest.raises(WeightsError, match=message):
-            open_weights(folder)
+            load_model(folder)
 
 
 def test_damaged_folders(folder: Path) -> None:
     file = folder / "model.safetensors"
     file.write_bytes(file.read_bytes()[:-100])
     with pytest.raises(WeightsError, match=r"model\.safetensors: not a safetensors file"):
-        open_weights(folder)
+        load_model(folder)
     file.unlink()
     with pytest.raises(WeightsError, match=r"model\.safetensors: no such file"):
-        open_weights(folder)
+        load_model(folder)
     config = json.loads((folder / "config.json").read_text())
     for change, message in (
-        ({"version": 9}, "version 9; this package reads version 1"),
+        ({"version": 9}, "version 9; this package reads versions 1 and 2"),
         ({"format": "other"}, "weights of another model"),
         ({"labels": ["a"]}, r"config\.json: 1 class names for a model of 2 classes"),
         ({"model": {"scheme": "diagonal"}}, r"config\.json: model: scheme is 'diagonal'"),
@@ -219,10 +219,35 @@ def test_damaged_folders(folder: Path) -> None:
     ):
         (folder / "config.json").write_text(json.dumps(config | change))
         with pytest.raises(WeightsError, match=message) as raised:
-            open_weights(folder)
+            load_model(folder)
         assert "\n" not in str(raised.value)
     (folder / "config.json").write_text("{")
     with pytest.raises(WeightsError, match=r"config\.json: not a configuration that can be read"):
-        open_weights(folder)
+        load_model(folder)
     with pytest.raises(WeightsError, match="nowhere: no such file or folder"):
-        open_weights(folder / "nowhere")
+        load_model(folder / "nowhere")
+
+
+def test_weights_of_version_0_1_0_load_with_the_same_logits(tmp_path: Path) -> None:
+    """Written by the first version, whose config.json is of version 1; the logits are the first version's."""
+    old = load_model(Path(__file__).parent / "version_0_1_0")
+    assert (old.model.settings.architecture, old.labels) == ("timesformer", ("left", "right"))
+    assert old.preprocessing == Preprocessing(sampling=Sampling(rate=2))
+    assert old.facts["epoch"] == "4 of 4"
+    clip = torch.linspace(-1, 1, 3 * 4 * 16 * 16).view(1, 3, 4, 16, 16)
+    expected = torch.tensor([[-0.7333754897117615, 0.5181535482406616]])
+    with torch.inference_mode():
+        torch.testing.assert_close(old.model(clip), expected, rtol=0, atol=1e-6)
+    old.save_pretrained(tmp_path / "new")
+    assert json.loads((tmp_path / "new" / "config.json").read_text())["version"] == 2
+
+
+def test_an_architecture_that_is_not_registered(folder: Path) -> None:
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"model": {"architecture": "x3d", "depth": 3}}))
+    with pytest.raises(WeightsError) as raised:
+        load_model(folder)
+    assert str(raised.value) == (
+        f"{folder / 'config.json'}: model: architecture is 'x3d', should be timesformer; "
+        "timesformer.register_architecture adds one"
+    )

@@ -16,10 +16,9 @@ from torch import Tensor, nn
 import timesformer
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing, Sampling
-from timesformer.errors import SettingError, WeightsError
-from timesformer.weights import Classifier, open_weights
+from timesformer.errors import DataError, SettingError, WeightsError
+from timesformer.weights.classifier import Classifier, load_model
 from timesformer.weights.convert import save_as
-from timesformer.weights.native import save_native
 from timesformer.weights.resize import resize_classifier
 
 PARITY = Path(__file__).parents[1] / "data" / "parity"
@@ -52,7 +51,7 @@ def assert_same(one: Classifier, other: Classifier) -> None:
 @torch.no_grad()
 @pytest.mark.parametrize(("name", "scheme"), FILES)
 def test_parity(name: str, scheme: str) -> None:
-    classifier = open_weights(PARITY / name)
+    classifier = load_model(PARITY / name)
     assert classifier.model.settings.scheme == scheme
     expected = load_file(PARITY / f"{name.split('.')[0]}.expected.safetensors")
     for case in ("native", "larger", "longer") if name.startswith("official") else ("native",):
@@ -65,7 +64,7 @@ def test_parity(name: str, scheme: str) -> None:
 
 
 def test_what_comes_along_from_the_official_code() -> None:
-    classifier = open_weights(PARITY / "official_divided_space_time.pyth", heads=3)
+    classifier = load_model(PARITY / "official_divided_space_time.pyth", heads=3)
     settings = classifier.model.settings
     assert (settings.image_size, settings.patch_size, settings.num_frames, settings.num_classes) == (32, 8, 4, 7)
     assert (settings.dimensions, settings.mlp_ratio, settings.position_resize) == ((48, 2, 3), 4.0, "nearest")
@@ -76,7 +75,7 @@ def test_what_comes_along_from_the_official_code() -> None:
 
 
 def test_what_comes_along_from_mmaction2() -> None:
-    preprocessing = open_weights(PARITY / "mmaction2_divided_space_time.pth", heads=3).preprocessing
+    preprocessing = load_model(PARITY / "mmaction2_divided_space_time.pth", heads=3).preprocessing
     assert (preprocessing.mean, preprocessing.std) == ((0.5,) * 3, (0.5,) * 3)
     from timesformer.video.sampling import testing_clips
     from timesformer.weights.mmaction2 import published_preprocessing
@@ -99,7 +98,7 @@ def test_the_architecture_is_in_the_tensors(tmp_path: Path, scheme: str) -> None
     """No embedded configuration: only a model without a time table has to guess its frames."""
     model = random_model(scheme, width=128, heads=2, num_classes=400, num_frames=8)
     torch.save(official(model, None), tmp_path / "a.bin")
-    classifier = open_weights(tmp_path / "a.bin")
+    classifier = load_model(tmp_path / "a.bin")
     found = classifier.model.settings
     assert (found.scheme, found.dimensions, found.num_frames) == (scheme, (128, 2, 2), 8)
     assert classifier.labels[:2] == ("abseiling", "air drumming")
@@ -114,7 +113,7 @@ def test_something_something_has_segments_and_bgr(tmp_path: Path) -> None:
         official(random_model("divided_space_time", heads=1, num_classes=174), "DATA: {NUM_FRAMES: 3}"),
         tmp_path / "a.pyth",
     )
-    preprocessing = open_weights(tmp_path / "a.pyth").preprocessing
+    preprocessing = load_model(tmp_path / "a.pyth").preprocessing
     assert (preprocessing.channels, preprocessing.sampling.method) == ("bgr", "segments")
 
 
@@ -124,10 +123,10 @@ def test_there_and_back_again(tmp_path: Path, scheme: str, layout: str) -> None:
     preprocessing = Preprocessing(mean=(0.1, 0.2, 0.3), channels="bgr", sampling=Sampling(method="segments"))
     before = Classifier(random_model(scheme, drop_path=0.2), preprocessing, ("köder", "b"))
     save_as(before, tmp_path / "out", layout)
-    after = open_weights(tmp_path / "out")
+    after = load_model(tmp_path / "out")
     assert_same(before, after)
     save_as(after, tmp_path / "native", "native")
-    assert_same(before, open_weights(tmp_path / "native"))
+    assert_same(before, load_model(tmp_path / "native"))
 
 
 def test_what_a_layout_cannot_express(tmp_path: Path) -> None:
@@ -182,7 +181,7 @@ def test_live_transformers(tmp_path: Path, scheme: str, config: str) -> None:
         if "temporal_dense" in name or "time_embeddings" in name or name.endswith("bias"):
             parameter.normal_(0, 0.05)
     theirs.save_pretrained(tmp_path / "theirs")
-    ours = open_weights(tmp_path / "theirs")
+    ours = load_model(tmp_path / "theirs")
     settings = ours.model.settings
     assert (settings.scheme, settings.size) == (scheme, "base")
     clips = torch.randn(2, 3, settings.num_frames, settings.image_size, settings.image_size)
@@ -212,23 +211,23 @@ def test_hugging_face_processor_and_labels(tmp_path: Path) -> None:
     assert (processor["size"], processor["image_mean"]) == ({"shortest_edge": 20}, [0.1, 0.2, 0.3])
     del config["timesformer"]  # as others write it
     (tmp_path / "out" / "config.json").write_text(json.dumps(config))
-    after = open_weights(tmp_path / "out")
+    after = load_model(tmp_path / "out")
     assert after.labels == ("x", "y")
     assert (after.preprocessing.short_side, after.preprocessing.mean) == (20, (0.1, 0.2, 0.3))
 
 
 def test_labels_from_a_file(tmp_path: Path) -> None:
-    save_native(Classifier(random_model("axial"), Preprocessing(), ("a", "b")), tmp_path / "model")
-    (tmp_path / "names.txt").write_text("swim\n\nrun\n")
+    Classifier(random_model("axial"), Preprocessing(), ("a", "b")).save_pretrained(tmp_path / "model")
+    (tmp_path / "names.txt").write_text("swim\nrun\n\n")
     assert timesformer.load(tmp_path / "model", "cpu", labels=tmp_path / "names.txt").labels == ("swim", "run")
     (tmp_path / "names.txt").write_text("swim\n")
-    with pytest.raises(WeightsError, match=r"names\.txt: 1 class names; .* has 2 classes"):
-        open_weights(tmp_path / "model", labels=tmp_path / "names.txt")
-    with pytest.raises(WeightsError, match=r"no\.txt: not a list of class names"):
-        open_weights(tmp_path / "model", labels=tmp_path / "no.txt")
+    with pytest.raises(WeightsError, match=r"names\.txt: 1 class names for a model of 2 classes"):
+        load_model(tmp_path / "model", labels=tmp_path / "names.txt")
+    with pytest.raises(DataError, match=r"no\.txt: not a text file that can be read"):
+        load_model(tmp_path / "model", labels=tmp_path / "no.txt")
     (tmp_path / "names.txt").write_text("swim\nswim\n")
-    with pytest.raises(WeightsError, match=r"names\.txt: class swim is there twice; expected each once"):
-        open_weights(tmp_path / "model", labels=tmp_path / "names.txt")
+    with pytest.raises(DataError, match=r"names\.txt, line 2: class swim is already in line 1; expected each"):
+        load_model(tmp_path / "model", labels=tmp_path / "names.txt")
 
 
 class NotJustTensors:
@@ -240,7 +239,7 @@ class NotJustTensors:
 
 def refused(path: Path, message: str) -> None:
     with pytest.raises(WeightsError, match=message) as raised:
-        open_weights(path)
+        load_model(path)
     assert "\n" not in str(raised.value)
     assert str(path) in str(raised.value)
 
@@ -281,29 +280,3 @@ def test_tensors_that_do_not_fit(tmp_path: Path) -> None:
         changed = {name: tensor for name, tensor in (tensors | change).items() if tensor is not None}
         torch.save(content | {"model_state": changed}, tmp_path / "a.pyth")
         refused(tmp_path / "a.pyth", message)
-
-
-def test_a_model_alone_in_the_hubs_manner(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = random_model("axial")
-    model.save_pretrained(tmp_path / "model", labels=["a", "b"], facts={"data": "mine", "licence": "mit"})
-    again = TimeSformer.from_pretrained(tmp_path / "model")
-    assert torch.equal(again.head.weight, model.head.weight)
-    card = (tmp_path / "model" / "README.md").read_text()
-    assert 'license: "mit"' in card
-    assert "| data | mine |" in card
-    sent: dict[str, Any] = {}
-
-    class Api:
-        def __init__(self, token: str | None) -> None:
-            sent["token"] = token
-
-        def create_repo(self, name: str, **options: Any) -> str:
-            return f"https://hub/{name}"
-
-        def upload_folder(self, *, repo_id: str, folder_path: Path) -> None:
-            sent[repo_id] = open_weights(folder_path)
-
-    monkeypatch.setattr("huggingface_hub.HfApi", Api)
-    assert model.push_to_hub("me/model", labels=["a", "b"], token="t") == "https://hub/me/model"
-    assert sent["token"] == "t"
-    assert torch.equal(sent["me/model"].model.head.weight, model.head.weight)

@@ -9,7 +9,7 @@ from timesformer import TimeSformer
 from timesformer.config import Preprocessing
 from timesformer.errors import SettingError
 from timesformer.model.embed import resize_space, resize_time
-from timesformer.weights import Classifier
+from timesformer.weights.classifier import Classifier
 from timesformer.weights.resize import resize_classifier
 
 TINY = {"image_size": 32, "patch_size": 8, "num_frames": 4, "width": 12, "depth": 2, "heads": 3, "num_classes": 2}

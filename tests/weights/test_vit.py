@@ -1,4 +1,4 @@
-"""Video models begun from image models: with one frame and space attention alone they are the image model."""
+"""Video models initialised from image models: with one frame and space attention alone they are the image model."""
 
 from __future__ import annotations
 
@@ -11,16 +11,15 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
-from timesformer.config import Architecture, Preprocessing, Scheme
+from timesformer.config import SCHEMES, Preprocessing, Scheme, TimeSformerSettings
 from timesformer.errors import WeightsError
 from timesformer.model.embed import resize_space
-from timesformer.model.schemes import SCHEMES
-from timesformer.weights import open_weights
-from timesformer.weights.start import start
+from timesformer.weights.classifier import load_model
+from timesformer.weights.initialise import initialise_classifier
 from timesformer.weights.vit import HALF, IMAGENET
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
-ONE_FRAME = Architecture(scheme="space_only", num_frames=1, image_size=32, patch_size=8)
+ONE_FRAME = TimeSformerSettings(scheme="space_only", num_frames=1, image_size=32, patch_size=8)
 
 
 def randomise(model: Any) -> Any:
@@ -48,15 +47,15 @@ def write(kind: str, folder: Path) -> Any:
 @pytest.mark.parametrize("kind", ["ViTModel", "ViTForImageClassification", "Dinov2Model"])
 def test_one_frame_gives_the_image_models_class_token(tmp_path: Path, kind: str) -> None:
     theirs = write(kind, tmp_path / "vit")
-    begun = start(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit")
+    initialised = initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit")
     images = torch.randn(2, 3, 32, 32)
     body = theirs.vit if kind == "ViTForImageClassification" else theirs
     expected = body(images).last_hidden_state[:, 0]
     assert expected.std() > 0.3
-    found = begun.classifier.model.eval().forward_features(images.unsqueeze(2))
+    found = initialised.classifier.model.eval().forward_features(images.unsqueeze(2))
     assert (found - expected).abs().max() <= 1e-4
     if kind == "Dinov2Model":
-        assert (begun.classifier.preprocessing.mean, begun.classifier.preprocessing.std) == IMAGENET
+        assert (initialised.classifier.preprocessing.mean, initialised.classifier.preprocessing.std) == IMAGENET
 
 
 def timm_names(scaled: bool) -> dict[str, Tensor]:
@@ -102,7 +101,7 @@ def test_timm_state_dicts(tmp_path: Path, scaled: bool, suffix: str) -> None:
         save_file(tensors, file)
     else:
         torch.save({"model": tensors}, file)  # as DeiT's files are
-    found = start(ONE_FRAME, Preprocessing(), ("a", "b"), file).classifier.model.state_dict()
+    found = initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), file).classifier.model.state_dict()
     gamma = tensors["blocks.1.ls2.gamma"] if scaled else torch.ones(64)
     assert torch.equal(found["blocks.1.mlp.3.weight"], tensors["blocks.1.mlp.fc2.weight"] * gamma[:, None])
     assert torch.equal(found["blocks.1.mlp.3.bias"], tensors["blocks.1.mlp.fc2.bias"] * gamma)
@@ -122,22 +121,22 @@ def test_pixels_of_timm_files(tmp_path: Path) -> None:
         (tmp_path / name / "config.json").write_text(json.dumps(config))
     own = ((0.1, 0.2, 0.3), (0.4, 0.5, 0.6))
     for path, pixels in (("bare.safetensors", HALF), ("deit.pth", IMAGENET), ("vit", own), ("deit", own)):
-        begun = start(ONE_FRAME, Preprocessing(channels="bgr"), ("a", "b"), tmp_path / path)
-        found = begun.classifier.preprocessing
+        initialised = initialise_classifier(ONE_FRAME, Preprocessing(channels="bgr"), ("a", "b"), tmp_path / path)
+        found = initialised.classifier.preprocessing
         assert (found.mean, found.std, found.channels) == (*pixels, "rgb")
-        assert any(f"mean {list(pixels[0])} and std {list(pixels[1])}" in note for note in begun.notes)
-    with pytest.raises(WeightsError, match="an image model; a video model can begin from it"):
-        open_weights(tmp_path / "bare.safetensors")
-    with pytest.raises(WeightsError, match="an image model; a video model can begin from it"):
-        open_weights(tmp_path / "vit")
+        assert any(f"mean {list(pixels[0])} and std {list(pixels[1])}" in note for note in initialised.notes)
+    with pytest.raises(WeightsError, match="an image model; a video model can be initialised from it"):
+        load_model(tmp_path / "bare.safetensors")
+    with pytest.raises(WeightsError, match="an image model; a video model can be initialised from it"):
+        load_model(tmp_path / "vit")
 
 
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("scheme", get_args(Scheme))
 def test_every_scheme_begins_as_copies_of_the_image_models_attention(tmp_path: Path, scheme: str) -> None:
     write("Dinov2Model", tmp_path / "vit")
-    recipe = Architecture(scheme=scheme, num_frames=4, image_size=48, patch_size=16, initialisation="scratch")
-    model = start(recipe, Preprocessing(), ("a", "b", "c"), tmp_path / "vit").classifier.model
+    recipe = TimeSformerSettings(scheme=scheme, num_frames=4, image_size=48, patch_size=16, initialisation="scratch")
+    model = initialise_classifier(recipe, Preprocessing(), ("a", "b", "c"), tmp_path / "vit").classifier.model
     assert (model.settings.patch_size, model.settings.dimensions, model.settings.mlp_ratio) == (8, (64, 2, 4), 3)
     tensors = model.state_dict()
     steps = SCHEMES[model.settings.scheme]
@@ -148,7 +147,8 @@ def test_every_scheme_begins_as_copies_of_the_image_models_attention(tmp_path: P
             assert not tensors[f"blocks.1.steps.{step}.fc.weight"].any()
     if "embedding.time_table" in tensors:
         assert not tensors["embedding.time_table"].any()
-    same = start(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit").classifier.model.embedding.space_table
+    one = initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit").classifier.model
+    same = one.embedding.space_table
     resized = resize_space(same[:, 1:], 4, (6, 6), "bicubic")
     assert torch.equal(tensors["embedding.space_table"][:, 1:], resized)
 
@@ -164,7 +164,7 @@ def test_image_models_that_do_not_fit(tmp_path: Path) -> None:
         file = tmp_path / "vit.safetensors"
         save_file({name: tensor for name, tensor in (tensors | change).items() if tensor is not None}, file)
         with pytest.raises(WeightsError, match=message):
-            start(ONE_FRAME, Preprocessing(), ("a", "b"), file)
+            initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), file)
     (tmp_path / "vit").mkdir()
     for changes, message in (
         ({"hidden_act": "relu"}, "hidden_act is 'relu'; only 'gelu' can be loaded"),
@@ -172,4 +172,4 @@ def test_image_models_that_do_not_fit(tmp_path: Path) -> None:
     ):
         (tmp_path / "vit" / "config.json").write_text(json.dumps({"model_type": "dinov2", **changes}))
         with pytest.raises(WeightsError, match=rf"config\.json: {message}"):
-            start(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit")
+            initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit")

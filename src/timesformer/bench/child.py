@@ -20,7 +20,7 @@ NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "not enough memory
 
 
 class EndedError(TimesformerError):
-    """A measurement has ended without a figure; `status` tells how: "out of memory", "too slow" or "failed"."""
+    """A measurement has ended without a result; `status` says how: "out of memory", "too slow" or "failed"."""
 
     def __init__(self, status: str, reason: str) -> None:
         super().__init__(reason)

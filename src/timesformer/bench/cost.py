@@ -18,14 +18,14 @@ from timesformer.bench.model import random_classifier
 from timesformer.bench.sweep import Point, Row, Sweep, read_rows, write_rows
 from timesformer.bench.timing import Spread, forget_peak, peak_memory, timed
 from timesformer.bench.train import Step
-from timesformer.config import ModelSettings, Recompute
-from timesformer.inference.device import find_device
-from timesformer.inference.engine import EngineName, Precision, load_engine
+from timesformer.config import ActivationCheckpointing, TimeSformerSettings
+from timesformer.device import find_device
+from timesformer.engine.engine import EngineName, Precision, load_engine
 from timesformer.model.cost import count_cost
 
 TABLE, PICTURE = "cost.csv", "cost.png"
-FREE = 0.9  # share of the free memory that a point may take where no limit is given
-FEW = 0.1  # share of the time limit after which no further pass of a point begins
+FREE = 0.9  # fraction of the free memory that a point may take where no limit is given
+FEW = 0.1  # fraction of the time limit after which no further pass of a point begins
 OnPoint = Callable[[Point, int, int], object]
 
 
@@ -34,7 +34,7 @@ def measure_cost(sweep: Sweep, out: Path, on_point: OnPoint = lambda point, done
 
     The table is written after every point, the picture at the end and where the run is interrupted. A curve ends at its
     first point that is out of memory, too slow or failed. `on_point`: called before each point, with its number from 0.
-    Raises SettingError for what the machine or an engine lacks, DataError where cost.csv is another table.
+    Raises SettingError for what the machine or an engine lacks, DataError where cost.csv is a different table.
     """
     from timesformer.bench.figure import draw
 
@@ -43,7 +43,7 @@ def measure_cost(sweep: Sweep, out: Path, on_point: OnPoint = lambda point, done
     limit = memory_limit(sweep)
     rows = {row.point: row for row in kept if row.holds(sweep, limit)}
     points = sweep.points()
-    others = [row for row in kept if row.kind != sweep.kind or row.point not in points]
+    kept_beside = [row for row in kept if row.kind != sweep.kind or row.point not in points]
     out.mkdir(parents=True, exist_ok=True)
 
     def found() -> list[Row]:
@@ -54,7 +54,7 @@ def measure_cost(sweep: Sweep, out: Path, on_point: OnPoint = lambda point, done
             on_point(point, number, len(points))
             if point not in rows and not _has_ended(sweep, point, rows):
                 rows[point] = _measure(sweep, point, limit)
-                write_rows(table, [*others, *found()])
+                write_rows(table, [*kept_beside, *found()])
     finally:
         if rows:
             draw(found(), sweep, out / PICTURE)
@@ -62,7 +62,7 @@ def measure_cost(sweep: Sweep, out: Path, on_point: OnPoint = lambda point, done
 
 
 def _has_ended(sweep: Sweep, point: Point, rows: dict[Point, Row]) -> bool:
-    """Whether a smaller point of a curve that this one belongs to has no figure."""
+    """Whether a smaller point of a curve that this one belongs to could not be measured."""
     shape = (point.frames, point.image_size)
     return any(
         smaller[0] <= shape[0]
@@ -116,25 +116,25 @@ def measure_point(
     batch: int,
     rounds: int,
     train: bool,
-    checkpoint_activations: Recompute,
+    checkpoint_activations: ActivationCheckpointing,
     engine: EngineName,
     precision: Precision,
     device: str,
     seconds: float,
     memory_limit: float | None,
 ) -> dict[str, Any]:
-    """Passes of one point in this process: figures of a `Row`. `seconds`: after which no further pass begins."""
-    place = find_device(device)
-    if place.type == "cuda" and memory_limit is not None:
-        whole = torch.cuda.get_device_properties(place).total_memory
+    """Passes of one point in this process: values of a `Row`. `seconds`: after which no further pass begins."""
+    used = find_device(device)
+    if used.type == "cuda" and memory_limit is not None:
+        whole = torch.cuda.get_device_properties(used).total_memory
         torch.cuda.set_per_process_memory_fraction(min(1.0, memory_limit * 1e9 / whole))
     make = _training if train else _inference
-    run, ran = make(settings, batch, checkpoint_activations, engine, precision, place)
+    run, ran = make(settings, batch, checkpoint_activations, engine, precision, used)
     gc.collect()
-    forget_peak(place)
-    began, times = time.perf_counter(), [timed(run, place)]
+    forget_peak(used)
+    began, times = time.perf_counter(), [timed(run, used)]
     while len(times) <= rounds and time.perf_counter() - began + max(times) <= seconds:
-        times.append(timed(run, place))
+        times.append(timed(run, used))
     # The first pass warms up, and counts only where there was no time for another.
     median, low, high = Spread.of(times[1:] or times)
     return {
@@ -142,37 +142,38 @@ def measure_point(
         "seconds_low": low,
         "seconds_high": high,
         "passes": len(times[1:] or times),
-        "memory": peak_memory(place),
-        "ran": f"{ran}, {place.type}, {torch.get_num_threads()} threads",
+        "memory": peak_memory(used),
+        "ran": f"{ran}, {used.type}, {torch.get_num_threads()} threads",
     }
 
 
 def _inference(
     settings: dict[str, Any],
     batch: int,
-    recompute: Recompute,
+    checkpoint_activations: ActivationCheckpointing,
     engine: EngineName,
     precision: Precision,
-    place: torch.device,
+    device: torch.device,
 ) -> tuple[Callable[[], object], str]:
-    model = ModelSettings(**settings)
+    model = TimeSformerSettings(**settings)
     # Compared with the float32 model on a small clip: on a large one the model would take more memory than the engine.
     small = torch.randint(0, 256, (1, 3, 2, 2 * model.patch_size, 2 * model.patch_size), dtype=torch.uint8)
-    run = load_engine(random_classifier(model), engine, precision, device=str(place), clips=small)
+    run = load_engine(random_classifier(model), engine, precision, device=str(device), clips=small)
     shape = (batch, 3, model.num_frames, model.image_size, model.image_size)
-    clips = torch.randint(0, 256, shape, dtype=torch.uint8).to(place)
+    clips = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
     return lambda: run(clips), f"{run.engine} {run.precision}"
 
 
 def _training(
     settings: dict[str, Any],
     batch: int,
-    recompute: Recompute,
+    checkpoint_activations: ActivationCheckpointing,
     engine: EngineName,
     precision: Precision,
-    place: torch.device,
+    device: torch.device,
 ) -> tuple[Callable[[], object], str]:
-    step = Step(ModelSettings(**settings), batch, precision, str(place), checkpoint_activations=recompute)
+    model = TimeSformerSettings(**settings)
+    step = Step(model, batch, precision, str(device), checkpoint_activations=checkpoint_activations)
     return step, step.precision
 
 
@@ -182,7 +183,7 @@ def memory_limit(sweep: Sweep) -> float | None:
         return sweep.memory_limit
     device = find_device(sweep.device)
     if device.type == "cuda":
-        return FREE * torch.cuda.mem_get_info(device)[0] / 1e9
+        return FREE * float(torch.cuda.mem_get_info(device)[0]) / 1e9
     free = [int(line.split()[1]) * 1024 for line in _lines("/proc/meminfo") if line.startswith("MemAvailable:")]
     allowed, used = (_lines(f"/sys/fs/cgroup/memory.{name}") for name in ("max", "current"))
     if allowed and used and allowed[0].isdigit():

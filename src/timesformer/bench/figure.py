@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from timesformer.bench.sweep import Point, Row, Sweep
+from timesformer.files import replacing
 
 # Colours that people with any colour vision tell apart (Okabe and Ito), and a marker each for print without colour.
 LOOKS = {
@@ -40,7 +41,8 @@ PANELS = (
 
 def draw(rows: Sequence[Row], sweep: Sweep, path: Path) -> None:
     """Write the picture of a sweep's rows as PNG (or another of matplotlib's formats, by the path's suffix)."""
-    make_figure(rows, sweep).savefig(path, dpi=130)
+    with replacing(path) as temporary:
+        make_figure(rows, sweep).savefig(temporary, dpi=130, format=path.suffix.removeprefix("."))
 
 
 def make_figure(rows: Sequence[Row], sweep: Sweep) -> Figure:

@@ -15,11 +15,11 @@ from torch import Tensor, nn
 
 from timesformer.bench.products import Product
 from timesformer.bench.timing import Clock, Spread, forget_peak, peak_memory, timed
-from timesformer.inference.int8 import Bytes, Int8Linear
-from timesformer.inference.linear import PackedLinear, PlainLinear, has_onednn
+from timesformer.engine.int8 import Bytes, Int8Linear
+from timesformer.engine.linear import PackedLinear, PlainLinear, has_onednn
 
 QUERIES = 512  # of attention, at most, that are measured at once; more of them cost in proportion
-FEW_MACS = 1e-4  # products with a smaller share of all multiply-accumulates are not measured
+FEW_MACS = 1e-4  # products with a smaller fraction of all multiply-accumulates are not measured
 
 
 class Limit(NamedTuple):
@@ -73,20 +73,20 @@ class Limits:
             return lambda: F.scaled_dot_product_attention(q, k, v), times
         queries = min(rows, QUERIES)
         q, k, v = (self._random(sets, length, inner) for length in (queries, columns, columns))
-        shares = self._random(sets, queries, columns)
-        return lambda: (torch.bmm(q, k.transpose(1, 2)), torch.bmm(shares, v)), times * rows / queries
+        weights = self._random(sets, queries, columns)
+        return lambda: (torch.bmm(q, k.transpose(1, 2)), torch.bmm(weights, v)), times * rows / queries
 
     def _linear(self, product: Product) -> Callable[[], object]:
-        _, _, rows, inner, columns, ending, _ = product
+        _, _, rows, inner, columns, activation, _ = product
         if self.precision == "int8" and product.kind == "linear":
             weight_OI, bias_O = torch.randn(columns, inner), torch.randn(columns)
-            gives = Bytes(0.1, 10) if ending == "gelu" else None
-            layer: nn.Module = Int8Linear(weight_OI, bias_O, ending, Bytes(0.02, 128), gives, self.dtype)
+            gives = Bytes(0.1, 10) if activation == "gelu" else None
+            layer: nn.Module = Int8Linear(weight_OI, bias_O, activation, Bytes(0.02, 128), gives, self.dtype)
             x_RI = torch.randint(0, 256, (rows, inner), dtype=torch.uint8)
         else:
             packed = self.device.type == "cpu" and has_onednn()
             layer = (PackedLinear if packed else PlainLinear)(
-                self._random(columns, inner), self._random(columns), ending
+                self._random(columns, inner), self._random(columns), activation
             )
             x_RI = self._random(rows, inner)
         return lambda: layer(x_RI)
@@ -105,11 +105,11 @@ class Speed(NamedTuple):
     macs         multiply-accumulates that a batch needs
     macs_per_second
     limit        seconds that those products take alone
-    share        median over rounds of limit / seconds: 1 would be work that is nothing but its products
+    fraction     median over rounds of limit / seconds: 1 would be work that is nothing but its products
     peak         MACs a second of the best of those products; on CUDA, of the best product at all
-    share_of_peak  macs_per_second / peak
+    fraction_of_peak  macs_per_second / peak
     memory       bytes at the peak: of the process, or of the GPU's memory
-    memory_watched  whether `memory` is that of the work alone (elsewhere it is the process's from its start)
+    memory_alone  whether `memory` is that of the work alone (where not, it is the process's since it started)
     """
 
     clips: tuple[int, ...]
@@ -119,11 +119,11 @@ class Speed(NamedTuple):
     macs: int
     macs_per_second: float
     limit: Spread
-    share: float
+    fraction: float
     peak: float
-    share_of_peak: float
+    fraction_of_peak: float
     memory: int
-    memory_watched: bool
+    memory_alone: bool
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -146,7 +146,7 @@ def measure_speed(
     on_round: Callable[[], object] = lambda: None,
 ) -> Speed:
     """Run once to warm up and for the peak of memory; then run and its products in turn, `rounds` times."""
-    watched = forget_peak(device)
+    memory_alone = forget_peak(device)
     run()
     memory = peak_memory(device)
     limits = Limits(products, precision, device)
@@ -156,7 +156,7 @@ def measure_speed(
         alone.append(limits.measure())
         on_round()
     seconds = Spread.of(times)
-    share = Spread.of([limit.seconds / own for limit, own in zip(alone, times, strict=True)]).median
+    fraction = Spread.of([limit.seconds / own for limit, own in zip(alone, times, strict=True)]).median
     rate, peak = limits.macs / seconds.median, Spread.of([limit.peak for limit in alone]).median
     return Speed(
         clips,
@@ -166,9 +166,9 @@ def measure_speed(
         limits.macs,
         rate,
         Spread.of([limit.seconds for limit in alone]),
-        share,
+        fraction,
         peak,
         rate / peak,
         memory,
-        watched,
+        memory_alone,
     )

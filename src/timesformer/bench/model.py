@@ -11,12 +11,13 @@ import torch
 
 from timesformer.bench.limit import Speed, measure_speed
 from timesformer.bench.products import inference_products
-from timesformer.config import ModelSettings, Preprocessing
+from timesformer.config import Preprocessing, TimeSformerSettings
+from timesformer.engine.engine import EngineName, Precision, load_engine
 from timesformer.errors import SettingError
-from timesformer.inference.engine import EngineName, Precision, load_engine
+from timesformer.model.block import Step
 from timesformer.model.timesformer import TimeSformer
 from timesformer.settings import make
-from timesformer.weights import Classifier, open_weights
+from timesformer.weights.classifier import Classifier, load_model
 
 
 class ModelSpeed(NamedTuple):
@@ -65,6 +66,8 @@ def measure_model(
     check_counts(batch=batch, rounds=rounds)
     classifier = _classifier(weights, size, scheme, frames, image_size)
     settings = classifier.model.settings
+    if not isinstance(settings, TimeSformerSettings):
+        raise SettingError(f"bench model: weights of architecture {settings.architecture}; expected timesformer")
     shape = (
         batch,
         3,
@@ -81,17 +84,17 @@ def measure_model(
         lambda: run(clips), inference_products(settings, shape), shape, run.precision, run.device, rounds, on_round
     )
     return ModelSpeed(
-        settings.scheme, run.engine, run.precision, str(run.device), run.reason, str(run.agreement), speed
+        settings.scheme_name, run.engine, run.precision, str(run.device), run.reason, str(run.agreement), speed
     )
 
 
-def random_classifier(settings: ModelSettings) -> Classifier:
-    """New weights; `temporal_fc`, which starts at zero, drawn too, so that no step is without effect."""
+def random_classifier(settings: TimeSformerSettings) -> Classifier:
+    """New weights; `temporal_fc`, which is initialised to zero, drawn too, so that no step is without effect."""
     torch.manual_seed(0)
-    model = TimeSformer(**settings.model_dump()).eval().requires_grad_(False)
-    for name, parameter in model.named_parameters():
-        if ".fc." in name and parameter.ndim == 2:
-            parameter.normal_(0, 0.02)
+    model = TimeSformer(settings).eval().requires_grad_(False)
+    for module in model.modules():
+        if isinstance(module, Step) and module.fc is not None:
+            module.fc.weight.normal_(0, 0.02)
     return Classifier(model, Preprocessing(), tuple(str(number) for number in range(settings.num_classes)))
 
 
@@ -112,11 +115,11 @@ def _classifier(
     if weights is None:
         values = {"size": size, "scheme": scheme, "num_frames": frames, "image_size": image_size}
         given = {name: value for name, value in values.items() if value is not None}
-        return random_classifier(make(ModelSettings, given, "bench model"))
+        return random_classifier(make(TimeSformerSettings, given, "bench model"))
     for name, value in (("size", size), ("scheme", scheme)):
         if value is not None:
-            raise SettingError(f"{name} is {value}, but the weights tell their own: leave {name} or the weights out")
+            raise SettingError(f"{name} is {value}, but the weights have their own: give {name} or weights, not both")
     check_counts(
         **{name: value for name, value in (("frames", frames), ("image_size", image_size)) if value is not None}
     )
-    return weights if isinstance(weights, Classifier) else open_weights(weights)
+    return weights if isinstance(weights, Classifier) else load_model(weights)

@@ -15,9 +15,9 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from timesformer.config import ModelSettings, Preprocessing
-from timesformer.inference.fused import FusedTimeSformer
-from timesformer.inference.linear import Ending
+from timesformer.config import Preprocessing, TimeSformerSettings
+from timesformer.engine.linear import Activation
+from timesformer.engine.network import FusedTimeSformer
 from timesformer.model.timesformer import TimeSformer
 
 aten = torch.ops.aten
@@ -35,7 +35,7 @@ class Product(NamedTuple):
     rows: int
     inner: int
     columns: int
-    ending: Ending = "none"
+    activation: Activation = "none"
     times: int = 1
 
     @property
@@ -68,7 +68,7 @@ class _Recorder(TorchDispatchMode):
             patches = frames.shape[0] * frames[0, 0].numel() // weight[0, 0].numel()
             self.note("embedding", 1, patches, weight[0].numel(), weight.shape[0])
         elif packet is aten.gelu:
-            self.products[-1] = self.products[-1]._replace(ending="gelu")
+            self.products[-1] = self.products[-1]._replace(activation="gelu")
         return func(*args, **(kwargs or {}))
 
     def note(self, kind: str, sets: int, rows: int, inner: int, columns: int) -> None:
@@ -90,15 +90,15 @@ class _Attentions(TorchFunctionMode):
         return torch.empty_like(args[0])
 
 
-def inference_products(settings: ModelSettings, shape: Sequence[int]) -> list[Product]:
-    """The products of the network rewritten for inference (`timesformer.inference.fused`) on clips (B, 3, T, H, W)."""
+def inference_products(settings: TimeSformerSettings, shape: Sequence[int]) -> list[Product]:
+    """The products of the network rewritten for inference (`timesformer.engine.network`) on clips (B, 3, T, H, W)."""
     network = FusedTimeSformer(_without_weights(settings), Preprocessing()).eval()
     found = _recorded(network, torch.empty(*shape, dtype=torch.uint8, device="meta"))
     return _merged([found[0]._replace(kind="embedding"), *found[1:]])
 
 
-def training_products(settings: ModelSettings, shape: Sequence[int]) -> list[Product]:
-    """The products of a forward and a backward pass of the model, nothing recomputed, on clips (B, 3, T, H, W).
+def training_products(settings: TimeSformerSettings, shape: Sequence[int]) -> list[Product]:
+    """The products of a forward and a backward pass of the model on clips (B, 3, T, H, W), all activations kept.
 
     A linear layer has three: outputs, gradients of inputs and of weights (the embedding needs no gradient of pixels).
     Attention's two become six.
@@ -109,15 +109,15 @@ def training_products(settings: ModelSettings, shape: Sequence[int]) -> list[Pro
         if kind == "attention":
             products.append(product._replace(times=3))
             continue
-        products += [product._replace(ending="none"), Product(kind, sets, inner, rows, columns)]
+        products += [product._replace(activation="none"), Product(kind, sets, inner, rows, columns)]
         if kind != "embedding":
             products.append(Product(kind, sets, rows, columns, inner))
     return _merged(products)
 
 
-def _without_weights(settings: ModelSettings) -> TimeSformer:
+def _without_weights(settings: TimeSformerSettings) -> TimeSformer:
     with torch.device("meta"):
-        return TimeSformer(**settings.model_dump()).eval().requires_grad_(False)
+        return TimeSformer(settings).eval().requires_grad_(False)
 
 
 def _recorded(network: nn.Module, clips: Tensor) -> list[Product]:
@@ -128,7 +128,7 @@ def _recorded(network: nn.Module, clips: Tensor) -> list[Product]:
 
 
 def _merged(products: list[Product]) -> list[Product]:
-    """Equal products once, with their number; the largest share of the work first."""
+    """Equal products once, with their number; the most work first."""
     counts: Counter[Product] = Counter()
     for product in products:
         counts[product._replace(times=1)] += product.times

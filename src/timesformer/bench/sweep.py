@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from timesformer.config import ModelSettings, Positive, Recompute, Scheme, Size
+from timesformer.config import ActivationCheckpointing, Scheme, Size, TimeSformerSettings
+from timesformer.engine.engine import EngineName, Precision
 from timesformer.errors import DataError
-from timesformer.inference.engine import EngineName, Precision
+from timesformer.files import replacing
 from timesformer.settings import Settings, make
 
 Status = Literal["ok", "out of memory", "too slow", "failed"]
 Count = Annotated[int, Field(gt=0)]
+Positive = Annotated[float, Field(gt=0)]
 SLACK = 1.05  # memory that is free differs from run to run; a limit this much larger is no new one
 
 
@@ -37,8 +38,8 @@ class Sweep(Settings):
     sizes: tuple[Count, ...] = Field((224, 336, 448, 560), min_length=1, description="sides of a frame, pixels")
     frame_counts: tuple[Count, ...] = Field((8, 32, 64, 96), min_length=1, description="frames of a clip")
     batch: Count = Field(1, description="clips at once")
-    train: bool = Field(False, description="measure training steps in place of forward passes")
-    checkpoint_activations: Recompute = Field(
+    train: bool = Field(False, description="measure training steps, not forward passes")
+    checkpoint_activations: ActivationCheckpointing = Field(
         "none", description="what training steps compute again: none, cheap, blocks"
     )
     engine: EngineName = Field("auto", description="engine of forward passes")
@@ -82,21 +83,23 @@ class Sweep(Settings):
         ordered = sorted(shapes, key=lambda shape: (shape[0] * shape[1] ** 2, shape))
         return [Point(scheme, *shape) for shape in ordered for scheme in self.schemes]
 
-    def model(self, point: Point) -> ModelSettings:
+    def model(self, point: Point) -> TimeSformerSettings:
         """Settings of the network of a point. Raises SettingError where there is none of that shape."""
         values = {"size": self.size, "scheme": point.scheme, "num_frames": point.frames, "image_size": point.image_size}
-        return make(ModelSettings, values, f"{point.scheme}, {point.frames} x {point.image_size} x {point.image_size}")
+        return make(
+            TimeSformerSettings, values, f"{point.scheme}, {point.frames} x {point.image_size} x {point.image_size}"
+        )
 
     @property
     def kind(self) -> str:
-        """What, beside the point, a figure belongs to: figures of another kind are not comparable."""
+        """What, beside the point, a measurement belongs to; those of different kinds are not comparable."""
         again = {"none": "", "cheap": " checkpointed cheap", "blocks": " checkpointed"}[self.checkpoint_activations]
         work = f"training{again}" if self.train else "inference"
         return f"{work} {self.size} x{self.batch} {self.engine} {self.precision} {self.device}"
 
 
 class Row(BaseModel):
-    """One line of the CSV. Empty where there is no figure."""
+    """One line of the CSV. Empty where nothing was measured."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -114,11 +117,11 @@ class Row(BaseModel):
     memory: int | None = Field(None, description="bytes at the peak")
     memory_limit: float | None = Field(None, description="GB that were allowed")
     time_limit: float | None = Field(None, description="seconds that were allowed")
-    ran: str = Field("", description="engine, precision, device and threads picked, or why there is no figure")
+    ran: str = Field("", description="engine, precision, device and threads picked, or why nothing was measured")
 
     @property
     def point(self) -> Point:
-        """Its place in the sweep."""
+        """Which point of the sweep it is of."""
         return Point(self.scheme, self.frames, self.image_size)
 
     def holds(self, sweep: Sweep, memory_limit: float | None) -> bool:
@@ -149,9 +152,7 @@ def read_rows(path: Path) -> list[Row]:
 def write_rows(path: Path, rows: Iterable[Row]) -> None:
     """Write the CSV, whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.{os.getpid()}")
-    with draft.open("w", newline="", encoding="utf-8") as file:
+    with replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as file:
         writer = csv.DictWriter(file, list(Row.model_fields))
         writer.writeheader()
         writer.writerows(row.model_dump() for row in rows)
-    draft.replace(path)

@@ -45,7 +45,7 @@ def synchronise(device: torch.device) -> None:
 
 
 def forget_peak(device: torch.device) -> bool:
-    """Begin to watch for the peak of memory anew; whether that is possible here (it is on a GPU and on Linux)."""
+    """Reset the peak of memory; whether that is possible here (it is on a GPU and on Linux)."""
     if device.type == "cuda":
         torch.cuda.reset_peak_memory_stats(device)
         return True

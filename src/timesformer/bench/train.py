@@ -13,13 +13,12 @@ from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.limit import Speed, measure_speed
 from timesformer.bench.model import check_counts
 from timesformer.bench.products import training_products
-from timesformer.config import ModelSettings, Optimizer, Preprocessing, Recompute
+from timesformer.config import ActivationCheckpointing, Optimizer, Preprocessing, TimeSformerSettings
+from timesformer.device import find_device, native_bf16
 from timesformer.errors import SettingError, TrainingError
-from timesformer.inference.device import find_device
-from timesformer.inference.engine import native_bf16
 from timesformer.model.timesformer import TimeSformer
 from timesformer.settings import make
-from timesformer.training.heap import keep_freed_memory
+from timesformer.training.memory import keep_freed_memory
 from timesformer.training.optim import make_optimizer
 from timesformer.video.transforms import normalise
 
@@ -31,7 +30,7 @@ class TrainSpeed(NamedTuple):
 
     scheme       of the model
     precision, device   what was picked; bf16 is the recipes' bf16-mixed, with weights in float32
-    speed        of a step; of its multiply-accumulates none are those of recomputed blocks
+    speed        of a step; products computed again in the backward pass are not counted
     """
 
     scheme: str
@@ -56,12 +55,12 @@ class Step:
 
     def __init__(
         self,
-        settings: ModelSettings,
+        settings: TimeSformerSettings,
         batch: int,
         precision: str,
         device: str,
         *,
-        checkpoint_activations: Recompute = "none",
+        checkpoint_activations: ActivationCheckpointing = "none",
         compiled: bool = False,
     ) -> None:
         self.device = find_device(device)
@@ -69,8 +68,8 @@ class Step:
         if self.device.type == "cpu":
             keep_freed_memory()
         torch.manual_seed(0)
-        model = TimeSformer(**settings.model_dump()).to(self.device).train()
-        model.checkpoint_activations = checkpoint_activations
+        model = TimeSformer(settings).to(self.device).train()
+        model.set_activation_checkpointing(checkpoint_activations)
         self.network: Callable[[torch.Tensor], torch.Tensor] = torch.compile(model) if compiled else model
         self.optimizer = make_optimizer(model, Optimizer(name="adamw", learning_rate=1e-4), batch, fused=True)
         self.preprocessing = Preprocessing()
@@ -99,7 +98,7 @@ def measure_step(
     image_size: int = 224,
     batch: int = 4,
     precision: str = "auto",
-    checkpoint_activations: Recompute = "none",
+    checkpoint_activations: ActivationCheckpointing = "none",
     compiled: bool = False,
     rounds: int = 5,
     device: str = "auto",
@@ -110,12 +109,11 @@ def measure_step(
     Raises SettingError for values that are not allowed here.
     """
     check_counts(batch=batch, rounds=rounds)
-    if checkpoint_activations not in get_args(Recompute):
-        raise SettingError(
-            f"checkpoint_activations is {checkpoint_activations!r}: one of {', '.join(get_args(Recompute))}"
-        )
+    if checkpoint_activations not in get_args(ActivationCheckpointing):
+        known = ", ".join(get_args(ActivationCheckpointing))
+        raise SettingError(f"checkpoint_activations is {checkpoint_activations!r}: one of {known}")
     values = {"size": size, "scheme": scheme, "num_frames": frames, "image_size": image_size}
-    settings = make(ModelSettings, values, "bench train")
+    settings = make(TimeSformerSettings, values, "bench train")
     step = Step(settings, batch, precision, device, checkpoint_activations=checkpoint_activations, compiled=compiled)
     step()
     speed = measure_speed(
@@ -142,10 +140,7 @@ def pick_precision(precision: str, device: torch.device) -> str:
     """fp32 or bf16; "auto" takes bf16 where processor or GPU compute in it. Raises SettingError for another."""
     if precision not in PRECISIONS:
         raise SettingError(f"precision is {precision!r}: one of {', '.join(PRECISIONS)}")
-    if device.type == "cuda":
-        native = torch.cuda.is_bf16_supported(including_emulation=False)
-    else:
-        native = device.type == "cpu" and native_bf16()
+    native = native_bf16(device)
     if precision == "bf16" and not native:
         raise SettingError(f"precision bf16: {device.type} has no bf16 products of its own here: precision fp32")
     return ("bf16" if native else "fp32") if precision == "auto" else precision

@@ -12,16 +12,15 @@ from unittest.mock import patch
 
 from timesformer.bench.model import check_counts
 from timesformer.bench.timing import Spread
-from timesformer.config import Architecture, Data, Preprocessing
-from timesformer.data.dataset import Problem, TestingViews
+from timesformer.config import ClipShape, Data, Preprocessing
+from timesformer.data.dataset import UnlabelledViews
 from timesformer.data.loader import testing_loader
-from timesformer.data.manifest import LabelledVideo, Manifest
-from timesformer.errors import VideoError
-from timesformer.inference.predictor import gather_videos
+from timesformer.errors import DataError, VideoError
+from timesformer.inference.sources import find_sources
 from timesformer.settings import make
 from timesformer.video.convert import ClipWriter
-from timesformer.video.source import open_video
-from timesformer.video.views import testing_views
+from timesformer.video.source import Source, open_video
+from timesformer.video.views import read_views
 
 LONG_ENOUGH = 2.0  # seconds a pass of workers takes at least, by reading few videos repeatedly: each pass begins idle
 
@@ -66,7 +65,7 @@ class VideoSpeed(NamedTuple):
     cropping: float
     workers: int
     together: Rate | None
-    problems: tuple[Problem, ...]
+    problems: tuple[VideoError, ...]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -106,32 +105,34 @@ def measure_videos(
 
     places: video files, folders of videos, folders of image frames. frames, image_size, sampling, rate, clips and crops
     as in a recipe; workers: None is one a core, at most 8; 0 leaves the second half out.
-    Raises SettingError for values that are not allowed, VideoError where none of the videos can be read.
+    Raises SettingError for values that are not allowed, DataError where none of the videos can be read.
     """
     check_counts(rounds=rounds)
-    model = make(Architecture, {"num_frames": frames, "image_size": image_size, "patch_size": 8}, "bench video")
+    check_counts(frames=frames, image_size=image_size)
+    shape = ClipShape(frames, image_size)
     values = {"sampling": {"method": sampling, "rate": rate}, "test_clips": clips, "test_crops": crops}
     preprocessing = make(Preprocessing, values, "bench video")
     data = make(Data, {"workers": workers}, "bench video")
-    readable, problems, total = [], [], 0
-    for path in gather_videos(places):
+    readable: list[Source] = []
+    problems, total = [], 0
+    for path in find_sources(places):
         try:
-            total += read_parts(path, model, preprocessing).clips
+            total += read_parts(path, shape, preprocessing).clips
             readable.append(path)
         except VideoError as error:
-            problems.append(Problem(path, str(error)))
+            problems.append(error)
     if not readable:
-        raise VideoError(f"none of {len(problems)} videos can be read: {problems[0].reason}")
+        raise DataError(f"none of {len(problems)} videos can be read: {problems[0]}")
     seconds, parts = [], []
     for _ in range(rounds):
         began = time.perf_counter()
-        parts += [read_parts(path, model, preprocessing) for path in readable]
+        parts += [read_parts(path, shape, preprocessing) for path in readable]
         seconds.append(time.perf_counter() - began)
         on_pass()
     opening, decoding, resizing, cropping = (sum(part[place] for part in parts) for place in range(4))
     whole = opening + decoding + resizing + cropping
     repeats = max(1, math.ceil(LONG_ENOUGH / min(seconds)))
-    number, together = _in_workers(readable * repeats, model, preprocessing, data, rounds, on_pass)
+    number, together = _in_workers(readable * repeats, shape, preprocessing, data, rounds, on_pass)
     return VideoSpeed(
         videos=len(readable),
         clips=total,
@@ -150,7 +151,7 @@ def measure_videos(
     )
 
 
-def read_parts(path: Path, model: Architecture, preprocessing: Preprocessing) -> Parts:
+def read_parts(path: Source, shape: ClipShape, preprocessing: Preprocessing) -> Parts:
     """Read the test views of one video, with a stopwatch at each part. Raises VideoError."""
     began = time.perf_counter()
     with (
@@ -159,7 +160,7 @@ def read_parts(path: Path, model: Architecture, preprocessing: Preprocessing) ->
         _stopwatch(type(video), "read") as reading,
     ):
         opened = time.perf_counter()
-        views_VCTSS = testing_views(video, model, preprocessing)
+        views_VCTSS = read_views(video, shape, preprocessing)
         whole = time.perf_counter() - opened
     return Parts(
         opened - began,
@@ -175,20 +176,20 @@ def _stopwatch(cls: type, name: str) -> Iterator[list[float]]:
     """Seconds spent in a method, as the only number of a list."""
     spent, original = [0.0], getattr(cls, name)
 
-    def watched(*given: Any) -> Any:
+    def timed(*given: Any) -> Any:
         began = time.perf_counter()
         try:
             return original(*given)
         finally:
             spent[0] += time.perf_counter() - began
 
-    with patch.object(cls, name, watched):
+    with patch.object(cls, name, timed):
         yield spent
 
 
 def _in_workers(
-    paths: list[Path],
-    model: Architecture,
+    videos: list[Source],
+    shape: ClipShape,
     preprocessing: Preprocessing,
     data: Data,
     rounds: int,
@@ -198,15 +199,13 @@ def _in_workers(
     seconds without workers."""
     if data.workers == 0:
         return 0, []
-    videos = tuple(LabelledVideo(path, (0,)) for path in paths)
-    manifest = Manifest(paths[0].parent, paths[0].parent, "test", ("video",), videos)
-    loader = testing_loader(TestingViews(manifest, model, preprocessing), 1, data)
+    loader = testing_loader(UnlabelledViews(videos, shape, preprocessing), 1, data)
     seconds = []
     for _ in range(rounds + 1):
         began = time.perf_counter()
         for batch in loader:
             if batch.problems:
-                raise VideoError(batch.problems[0].reason)
+                raise batch.problems[0]
         seconds.append(time.perf_counter() - began)
         on_pass()
     return loader.num_workers, seconds[1:]

@@ -7,13 +7,15 @@ from typing import Annotated
 
 import typer
 
+from timesformer.cli.options import Labels
+
 
 def convert(
     weights: Annotated[str, typer.Argument(help="Weights of any layout, or a hub id.", metavar="WEIGHTS")],
     out: Annotated[Path, typer.Argument(help="New folder (native, huggingface) or file.", metavar="OUT")],
     to: Annotated[str, typer.Option(help="native, official, mmaction2 or huggingface.")],
-    labels: Annotated[Path | None, typer.Option(help="Class names, one a line.", metavar="FILE")] = None,
-    heads: Annotated[int | None, typer.Option(help="Attention heads, where the weights do not tell.")] = None,
+    labels: Labels = None,
+    heads: Annotated[int | None, typer.Option(help="Attention heads, where the weights do not say.")] = None,
 ) -> None:
     """Write weights in another layout, with their preprocessing and class names."""
     from timesformer.weights.convert import convert as convert_weights
@@ -21,6 +23,6 @@ def convert(
     classifier = convert_weights(weights, out, to, labels=labels, heads=heads)
     settings = classifier.model.settings
     print(
-        f"{out}: {settings.scheme}, {settings.num_frames} frames of {settings.image_size} x "
+        f"{out}: {settings.describe()}, {settings.num_frames} frames of {settings.image_size} x "
         f"{settings.image_size}, {len(classifier.labels)} classes, as {to}"
     )

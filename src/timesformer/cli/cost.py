@@ -6,23 +6,22 @@ from typing import Annotated
 
 import typer
 
+from timesformer.cli.options import SCHEMES, SIZES, Json
+
 
 def cost(
-    size: Annotated[str, typer.Option(help="tiny, small, base or large")] = "base",
-    scheme: Annotated[
-        str,
-        typer.Option(help="space_only, joint_space_time, divided_space_time, sparse_local_global or axial"),
-    ] = "divided_space_time",
+    size: Annotated[str, typer.Option(help=f"{SIZES}.")] = "base",
+    scheme: Annotated[str, typer.Option(help=f"{SCHEMES}.")] = "divided_space_time",
     frames: Annotated[int, typer.Option(min=1, help="Frames of a clip.")] = 8,
     image_size: Annotated[int, typer.Option(min=1, help="Side of a frame, pixels.")] = 224,
-    patch_size: Annotated[int, typer.Option(help="Side of a patch, pixels: 8, 14, 16 or 32.")] = 16,
-    classes: Annotated[int, typer.Option(min=1, help="Classes.")] = 400,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    patch_size: Annotated[int, typer.Option(help="Side of a patch, pixels; divides the image size.")] = 16,
+    classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 400,
+    as_json: Json = False,
 ) -> None:
     """Count the parameters and the multiply-accumulates (the paper's FLOPs) of one view."""
     import json
 
-    from timesformer.config import ModelSettings
+    from timesformer.config import TimeSformerSettings
     from timesformer.model.cost import count_cost
     from timesformer.settings import make
 
@@ -34,7 +33,7 @@ def cost(
         "patch_size": patch_size,
         "num_classes": classes,
     }
-    counted = count_cost(make(ModelSettings, values, "cost"))
+    counted = count_cost(make(TimeSformerSettings, values, "cost"))
     if as_json:
         print(json.dumps(counted._asdict()))
     else:

@@ -7,12 +7,14 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="Check data sets, make one.", no_args_is_help=True)
+from timesformer.cli.options import Json
+
+app = typer.Typer(help="Check data sets, and make one.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Check data sets, make one."""
+    """Check data sets, and make one."""
 
 
 @app.command()
@@ -22,9 +24,9 @@ def motion(
     val: Annotated[int, typer.Option(min=1, help="Validation clips of each class.")] = 20,
     test: Annotated[int, typer.Option(min=1, help="Test clips of each class.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all clips.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that write.")] = 2,
+    jobs: Annotated[int, typer.Option(min=1, help="Processes that encode.")] = 2,
 ) -> None:
-    """Write h264 clips of eight classes that differ in motion alone."""
+    """Write h264 clips of eight classes that differ only in motion."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -46,19 +48,20 @@ def check(
     out: Annotated[
         Path | None, typer.Option(help="Where unreadable files are listed, not DATA/quarantine.csv.", metavar="FILE")
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Json = False,
 ) -> None:
     """Decode every file once: what cannot be read, counts, duplicates, leaks between splits.
 
-    Exits with 1 where a list or a file cannot be read. Files that cannot be read are written to DATA/quarantine.csv;
-    training and testing leave them out.
+    Exits with 1 if a list or a file cannot be read.
+
+    Files that cannot be read are written to DATA/quarantine.csv; training and testing skip them.
     """
     import json
 
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from timesformer.data.doctor import check_data
+    from timesformer.data.check import check_data
 
     columns = (TextColumn("decoding"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     errors = Console(stderr=True)

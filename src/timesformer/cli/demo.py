@@ -1,4 +1,4 @@
-"""`timesformer demo`: the whole way, from video files to the name of what a new video shows."""
+"""`timesformer demo`: end to end, from video files to predictions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def demo(
         "runs/demo"
     ),
 ) -> None:
-    """Write videos that differ in motion alone, train a tiny TimeSformer, test it, predict, play one backwards."""
+    """Write videos whose classes differ only in motion, train a tiny TimeSformer, test it, and predict."""
     from rich.console import Console
 
     from timesformer.demo import run_demo

@@ -7,8 +7,8 @@ import sys
 import typer
 
 from timesformer.cli import bench, convert, cost, data, demo, predict, test, train
-from timesformer.disk import FULL
-from timesformer.errors import TimesformerError
+from timesformer.errors import TimesformerError, one_line
+from timesformer.files import FULL
 
 app = typer.Typer(
     name="timesformer",
@@ -32,7 +32,7 @@ def main() -> None:
     try:
         app()
     except TimesformerError as error:
-        _complain(" ".join(str(error).split()))
+        _complain(one_line(error))
         sys.exit(2)
     except OSError as error:
         if error.strerror is None or (error.filename is None and error.errno not in FULL):

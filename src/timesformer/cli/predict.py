@@ -1,11 +1,14 @@
-"""`timesformer predict`: name what happens in videos."""
+"""`timesformer predict`: classify videos."""
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+import json
+from typing import TYPE_CHECKING, Annotated, Any, Protocol
 
 import typer
+
+from timesformer.cli.options import Device, Engine, Labels, Precision, Weights
+from timesformer.cli.progress import video_progress
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -13,78 +16,99 @@ if TYPE_CHECKING:
     from timesformer.inference.predictor import Answer
 
 HEADER = ("video", "label", "score")
+Videos = Annotated[
+    list[str],
+    typer.Argument(
+        help="Video files, folders of videos, folders of image frames, URLs; - for standard input.",
+        metavar="VIDEO|FOLDER|URL...",
+    ),
+]
 
 
 def predict(
-    weights: Annotated[str, typer.Argument(help="Weights, or the folder of a run.", metavar="WEIGHTS")],
-    videos: Annotated[
-        list[Path],
-        typer.Argument(help="Video files, folders of videos, folders of image frames.", metavar="VIDEO|FOLDER..."),
-    ],
+    weights: Weights,
+    videos: Videos,
     top: Annotated[int, typer.Option(min=1, help="Classes to print a video.")] = 5,
-    labels: Annotated[Path | None, typer.Option(help="Class names, one a line.", metavar="FILE")] = None,
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or mps.")] = "auto",
-    engine: Annotated[str, typer.Option(help="auto, eager, compile, openvino or onnx.")] = "auto",
-    precision: Annotated[str, typer.Option(help="auto, fp32, bf16, or int8 (calibrated on the videos).")] = "auto",
+    labels: Labels = None,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
     workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode; one a core if not given.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array at the end.")] = False,
+    out: Annotated[
+        str | None, typer.Option(help="- prints JSON Lines, one video a line, as soon as it is known.", metavar="-")
+    ] = None,
 ) -> None:
-    """The best classes of every video, with scores between 0 and 1; where no terminal reads, fields parted by tabs."""
-    import time
+    """The best classes of every video, with scores between 0 and 1.
 
+    A table on a terminal; elsewhere fields separated by tabs. Exits with 2 if a video cannot be read.
+    """
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-    from timesformer.errors import VideoError
-    from timesformer.inference.predictor import gather_videos, load
+    from timesformer.errors import DataError, SettingError
+    from timesformer.evaluation.evaluate import Progress
+    from timesformer.inference.predictor import load
+    from timesformer.inference.sources import find_sources
 
-    paths = gather_videos(videos)
-    calibration = paths if precision == "int8" else []
+    if out not in (None, "-"):
+        raise SettingError(f"--out {out}: expected -, for JSON Lines on standard output")
+    if out and as_json:
+        raise SettingError("--json and --out - both print on standard output; expected one of them")
+    sources = find_sources(videos)
     predictor = load(
         weights,
         device,
         labels=labels,
-        engine=engine,
+        engine=engine,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]
-        calibration=calibration,
+        calibration=sources if precision == "int8" else (),
     )
-    errors = Console(stderr=True, highlight=False)
-    errors.print(str(predictor.engine), markup=False, soft_wrap=True)
     console = Console(highlight=False)
-    out = _Json() if as_json else _Rows(console) if console.is_terminal else _Tabs()
+    printed: Printed = JsonLines() if out else Array() if as_json else Table(console) if console.is_terminal else Tabs()
     bad = 0
-    # Where there is no terminal, a bar that goes away would leave an empty line.
-    columns = (TextColumn("videos"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[rate]}"))
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
-        task, began = progress.add_task("videos", total=len(paths), rate=""), time.perf_counter()
-        for done, answer in enumerate(predictor.predict_all(paths, top, workers=workers), 1):
-            progress.update(task, advance=1, rate=f"{done / (time.perf_counter() - began):.2f} videos/s")
-            out.add(answer)
-            if answer.problem is not None:
-                bad += 1
-                errors.print(f"cannot be read: {answer.problem.reason}", markup=False, soft_wrap=True)
-    out.end()
+    with video_progress(bar=not (out and console.is_terminal)) as show:  # rows would go through the bar
+        show(Progress(predictor.engine, 0, len(sources), []))
+        for done, answer in enumerate(predictor.predict_all(sources, top, workers=workers), 1):
+            printed.add(answer)
+            bad += answer.problem is not None
+            show(Progress(predictor.engine, done, len(sources), [answer.problem] if answer.problem else []))
+    printed.end()
     if bad:
-        raise VideoError(f"{bad} of {len(paths)} videos cannot be read")
+        raise DataError(f"{bad} of {len(sources)} videos cannot be read")
 
 
-class _Json:
+class Printed(Protocol):
+    """A way to print answers: as they come, or at the end."""
+
+    def add(self, answer: Answer) -> None: ...
+
+    def end(self) -> None: ...
+
+
+class JsonLines:
+    """One JSON object a line, as soon as it is known."""
+
+    def add(self, answer: Answer) -> None:
+        print(json.dumps(answer.as_dict(), ensure_ascii=False), flush=True)
+
+    def end(self) -> None:
+        pass
+
+
+class Array:
     """One JSON array, at the end."""
 
     def __init__(self) -> None:
         self.rows: list[dict[str, Any]] = []
 
     def add(self, answer: Answer) -> None:
-        row = {"video": str(answer.video), "predictions": [found._asdict() for found in answer.predictions]}
-        self.rows.append(row if answer.problem is None else row | {"problem": answer.problem.reason})
+        self.rows.append(answer.as_dict())
 
     def end(self) -> None:
-        import json
-
         print(json.dumps(self.rows, ensure_ascii=False))
 
 
-class _Tabs:
+class Tabs:
     """Lines of fields, as soon as they are known."""
 
     def __init__(self) -> None:
@@ -101,14 +125,15 @@ class _Tabs:
         pass
 
 
-class _Rows:
+class Table:
     """A table for people, at the end."""
 
     def __init__(self, console: Console) -> None:
-        from rich.table import Column, Table
+        from rich.table import Column
+        from rich.table import Table as Rich
 
         self.console = console
-        self.table = Table(*(Column(name, overflow="fold") for name in HEADER), box=None, pad_edge=False)
+        self.table = Rich(*(Column(name, overflow="fold") for name in HEADER), box=None, pad_edge=False)
 
     def add(self, answer: Answer) -> None:
         for rank, (label, score) in enumerate(answer.predictions):

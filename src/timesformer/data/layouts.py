@@ -50,10 +50,10 @@ def find_split(folder: Path, split: str) -> tuple[Path, Reader]:
         raise DataError(f"{folder}: more than one list for {split}: {names}; keep one")
     if sources:
         return sources[0]
-    there = find_splits(folder)
-    if there:
-        choose = "" if split == "train" else f"; --split {there[-1]} takes that one"
-        raise DataError(f"{folder}: has no {split} split; it has {', '.join(there)}{choose}")
+    present = find_splits(folder)
+    if present:
+        choose = "" if split == "train" else f"; --split {present[-1]} takes that one"
+        raise DataError(f"{folder}: has no {split} split; it has {', '.join(present)}{choose}")
     if any(folder.resolve().name in names for names in SPLITS.values()) and find_splits(folder.resolve().parent):
         raise DataError(f"{folder}: no data set found, but a split of one; did you mean {folder.parent}?")
     classes = [entry.name for entry in _folders(folder) if find_videos(entry)]
@@ -78,7 +78,7 @@ def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:
     layouts: list[tuple[list[Path], Reader]] = [
         ([folder / f"{name}.csv" for name in names], read_csv),
         (
-            sorted(p for place in (folder, folder / "labels") for name in names for p in place.glob(f"*{name}.json")),
+            sorted(p for root in (folder, folder / "labels") for name in names for p in root.glob(f"*{name}.json")),
             read_something,
         ),
         ([path for path in texts if is_text_list(path)], read_text_list),
@@ -108,7 +108,7 @@ def _folders(folder: Path) -> list[Path]:
 def find_videos(folder: Path) -> list[Path]:
     """All video files and folders of image frames below a folder, in order of their paths.
 
-    Pictures beside video files are not frames; what is hidden is left out.
+    Pictures beside video files are not frames; hidden files and folders are ignored.
     """
     videos, frames = set(), set()
     for path in folder.rglob("*"):

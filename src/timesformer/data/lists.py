@@ -6,13 +6,14 @@ names the file and the line.
 
 from __future__ import annotations
 
-import csv
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from timesformer.data.labels import read_labels
+from timesformer.data.text import csv_header, csv_rows, text_lines
 from timesformer.errors import DataError
 
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
@@ -86,34 +87,6 @@ def _several(source: Path, line: int, cell: str) -> list[str]:
     return names
 
 
-def csv_header(lines: list[str]) -> list[str]:
-    """Names of the columns, from the first line that holds anything."""
-    first = next(filter(None, lines), "")
-    return [name.strip() for name in next(csv.reader([first], skipinitialspace=True), [])]
-
-
-def csv_rows(source: Path, lines: list[str], columns: tuple[str, ...]) -> list[tuple[int, list[str]]]:
-    """Line numbers and the wanted fields of all rows below the header."""
-    header = csv_header(lines)
-    reader = csv.reader(lines, skipinitialspace=True, strict=True)
-    rows, end = [], 0
-    try:
-        for row in reader:
-            begin, end = end + 1, reader.line_num  # a quoted field may hold many lines
-            if not row:
-                continue
-            if any(row[len(header) :]):
-                raise DataError(
-                    f"{source}, line {begin}: {len(row)} fields, the header has {len(header)}; a field "
-                    "with a comma needs quotes"
-                )
-            fields = dict(zip(header, row, strict=False))
-            rows.append((begin, [fields.get(column, "").strip() for column in columns]))
-    except csv.Error as error:
-        raise DataError(f"{source}, line {end + 1}: not CSV that can be read: {error}") from None
-    return rows[1:]  # the first is the header
-
-
 def is_text_list(source: Path) -> bool:
     """Whether the first line that holds anything is of the form `path label-number`."""
     try:
@@ -132,31 +105,31 @@ def read_text_list(folder: Path, source: Path) -> Listing:
         if line and not (path and label.isdecimal()):
             raise DataError(f"{source}, line {number}: {line[:80]!r}; expected 'path label-number'")
         rows += [(path.strip(), int(label))] if line else []
-    place, counted = _place_of(folder, source, [path for path, _ in rows])
+    root, counted = _root_of(folder, source, [path for path, _ in rows])
     top = max((label for _, label in rows), default=-1)
     names = _label_names(folder) or tuple(str(number) for number in range(top + 1))
     if top >= len(names):
         raise DataError(
             f"{source}: label number {top}; there are {len(names)} label names, so at most {len(names) - 1}"
         )
-    found = [(place / (_uncounted(path) if counted else path), label) for path, label in rows]
+    found = [(root / (_uncounted(path) if counted else path), label) for path, label in rows]
     return Listing(names, [LabelledVideo(path, (label,)) for path, label in found])
 
 
-def _place_of(folder: Path, source: Path, paths: list[str]) -> tuple[Path, bool]:
-    """Where the paths of a list start from, and whether frame counts follow them; the first video there is tells.
+def _root_of(folder: Path, source: Path, paths: list[str]) -> tuple[Path, bool]:
+    """What the paths of a list are relative to, and whether frame counts follow them, by the first video that exists.
 
     mmaction2 keeps videos in folders of its own beside DATA's lists, and counts the frames of frame folders.
     """
     splits = [split for split, names in SPLITS.items() if words(source.stem) & set(names)]
     names = [f"{kind}_{split}" for kind in ("videos", "rawframes") for split in splits]
-    places = [folder, *(folder / name for name in (*names, "videos", "rawframes"))]
+    roots = [folder, *(folder / name for name in (*names, "videos", "rawframes"))]
     for path in paths:
-        for place in places:
-            if (place / path).exists():
-                return place, False
-            if _uncounted(path) != path and (place / _uncounted(path)).is_dir():
-                return place, True
+        for root in roots:
+            if (root / path).exists():
+                return root, False
+            if _uncounted(path) != path and (root / _uncounted(path)).is_dir():
+                return root, True
     return folder, False
 
 
@@ -171,15 +144,7 @@ def _label_names(folder: Path) -> tuple[str, ...] | None:
     file = next((file for file in files if file.is_file()), None)
     if file is None:
         return None
-    names = text_lines(file)
-    while names and not names[-1]:
-        names.pop()
-    for number, name in enumerate(names, 1):
-        if not name:
-            raise DataError(f"{file}, line {number}: empty; expected a class name in every line")
-        if names.index(name) < number - 1:
-            raise DataError(f"{file}, line {number}: class {name} is there already, in line {names.index(name) + 1}")
-    return tuple(names)
+    return read_labels(file)
 
 
 def read_something(folder: Path, source: Path) -> Listing:
@@ -197,9 +162,7 @@ def read_something(folder: Path, source: Path) -> Listing:
         raise DataError(f"{source}: expected a list of entries with id and template, got {type(entries).__name__}")
     labels = tuple(sorted(given, key=lambda name: int(given[name])))
     numbers = {name: number for number, name in enumerate(labels)}
-    place = next(
-        (path for path in (folder / "videos", folder / "20bn-something-something-v2") if path.is_dir()), folder
-    )
+    root = next((path for path in (folder / "videos", folder / "20bn-something-something-v2") if path.is_dir()), folder)
     videos = []
     for entry in entries:
         if not isinstance(entry, dict) or "id" not in entry or not isinstance(entry.get("template"), str):
@@ -209,7 +172,7 @@ def read_something(folder: Path, source: Path) -> Listing:
         label = entry["template"].replace("[", "").replace("]", "")
         if label not in numbers:
             raise DataError(f"{source}: template {label!r} is not in {label_files[0].name}")
-        path = place / f"{entry['id']}.webm"
+        path = root / f"{entry['id']}.webm"
         if not path.exists() and path.with_suffix(".mp4").exists():
             path = path.with_suffix(".mp4")
         videos.append(LabelledVideo(path, (numbers[label],)))
@@ -221,14 +184,6 @@ def _json(path: Path) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not JSON that can be read: {error}") from None
-
-
-def text_lines(path: Path) -> list[str]:
-    """All lines of a text file, empty ones too, without the spaces around them."""
-    try:
-        return [line.strip() for line in path.read_text(encoding="utf-8-sig").split("\n")]
-    except (OSError, UnicodeDecodeError) as error:
-        raise DataError(f"{path}: not a text file that can be read: {error}") from None
 
 
 def words(stem: str) -> set[str]:

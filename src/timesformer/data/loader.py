@@ -10,6 +10,7 @@ trains on the same clips in the same steps however many processes share them:
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 from collections import Counter
@@ -21,6 +22,7 @@ from torch.utils.data import DataLoader, Dataset, Sampler
 
 from timesformer.config import Data
 from timesformer.data.dataset import Sample, TestingViews, TrainingClips, UnlabelledViews, collate
+from timesformer.device import cores
 from timesformer.errors import SettingError
 
 
@@ -37,8 +39,8 @@ ALONE = Process()
 class ShuffledEpochs(Sampler[tuple[int, int, int]]):
     """This process's rows in an order that the seed and the epoch decide, as (epoch, row, times the row came before).
 
-    Every batch is full: the rows of an epoch's order that fill no step of all processes are left out. A data set
-    smaller than one step is a single, smaller batch.
+    Every batch is full: the rows at the end of an epoch's order that fill no step of all processes are
+    dropped. A data set smaller than one step is a single, smaller batch.
 
     Args:
         rows: rows of the data set.
@@ -62,7 +64,7 @@ class ShuffledEpochs(Sampler[tuple[int, int, int]]):
             self.go_to(epoch, 0)
 
     def go_to(self, epoch: int, batch: int) -> None:
-        """Begin with a batch inside an epoch, where a stopped run goes on; later epochs are whole."""
+        """Start with a batch inside an epoch, as a resumed run does; later epochs are whole."""
         self.epoch, self.first_batch = epoch, batch
 
     def __len__(self) -> int:
@@ -87,18 +89,18 @@ class ShuffledEpochs(Sampler[tuple[int, int, int]]):
 
 
 class EveryRow(Sampler[int]):
-    """This process's share of all rows in order; the shares are equally long, so a few rows come twice at the end."""
+    """This process's part of all rows, in order; the parts are equally long, so a few rows come twice at the end."""
 
     def __init__(self, rows: int, process: Process = ALONE) -> None:
-        self.shares = -(-rows // process.world)
+        self.length = -(-rows // process.world)
         self.rows, self.process = rows, process
 
     def __len__(self) -> int:
-        return self.shares
+        return self.length
 
     def __iter__(self) -> Iterator[int]:
         rank, world = self.process
-        return iter([(share * world + rank) % self.rows for share in range(self.shares)])
+        return iter([(index * world + rank) % self.rows for index in range(self.length)])
 
 
 def training_loader(
@@ -111,19 +113,21 @@ def training_loader(
     """Shuffled batches of `batch_size` clips for one process."""
     videos = batch_size // clips.augmentation.repeats
     sampler = ShuffledEpochs(len(clips), clips.seed, videos, process, weights)
-    return _loader(clips, sampler.videos, sampler, data)
+    return _loader(clips, sampler.videos, sampler, _workers(data))
 
 
 def testing_loader(
     views: TestingViews | UnlabelledViews, batch_size: int, data: Data, process: Process = ALONE
 ) -> DataLoader[Sample]:
-    """All videos in the manifest's order, `batch_size` videos at a time; or this process's share of them."""
-    return _loader(views, batch_size, EveryRow(len(views), process), data)
+    """All videos in their order, `batch_size` videos at a time; or this process's part of them.
+
+    A single video is read in this process.
+    """
+    workers = _workers(data) if len(views) > 1 else 0
+    return _loader(views, batch_size, EveryRow(len(views), process), workers)
 
 
-def _loader(dataset: Dataset[Sample], batch_size: int, sampler: Sampler[Any], data: Data) -> DataLoader[Sample]:
-    shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that torchrun started on this machine
-    workers = min(max(cores() // shared, 1), 8) if data.workers is None else data.workers
+def _loader(dataset: Dataset[Sample], batch_size: int, sampler: Sampler[Any], workers: int) -> DataLoader[Sample]:
     return DataLoader(
         dataset,
         batch_size,
@@ -136,10 +140,12 @@ def _loader(dataset: Dataset[Sample], batch_size: int, sampler: Sampler[Any], da
     )
 
 
-def cores() -> int:
-    """Cores that this process may use: fewer than there are in a job of a cluster."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
+def _workers(data: Data) -> int:
+    """Processes that decode videos; none in a daemonic process, which may not start any."""
+    if multiprocessing.current_process().daemon:
+        return 0
+    shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that torchrun started on this machine
+    return min(max(cores() // shared, 1), 8) if data.workers is None else data.workers
 
 
 def _start_worker(number: int) -> None:

@@ -1,4 +1,4 @@
-"""One split of a data set: its videos, its classes, and what is left out of it."""
+"""One split of a data set: its videos, its classes, and the videos it skips."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Manifest:
     source: the list or folder it was read from; folder: the data set; split: "train", "val" or "test";
     labels: names of the classes of this split, or of the whole data set where it lists them; videos: the labelled
     videos; multilabel: whether a video may have several classes or none; quarantined: videos of the split that
-    the quarantine list names, which are left out of `videos`.
+    the quarantine list names, which are not in `videos`.
     """
 
     folder: Path
@@ -35,8 +35,8 @@ class Manifest:
     quarantined: tuple[Path, ...] = ()
 
     def __repr__(self) -> str:
-        left_out = f", {len(self.quarantined)} quarantined" if self.quarantined else ""
-        return f"Manifest({self.source}: {len(self.videos)} videos{left_out}, {len(self.labels)} classes)"
+        skipped = f", {len(self.quarantined)} quarantined" if self.quarantined else ""
+        return f"Manifest({self.source}: {len(self.videos)} videos{skipped}, {len(self.labels)} classes)"
 
     def with_labels(self, labels: tuple[str, ...]) -> Manifest:
         """The same videos numbered by other labels, such as those of a trained model.
@@ -68,14 +68,14 @@ class Manifest:
         return hashlib.sha256("".join(lines).encode(errors="surrogateescape")).hexdigest()[:16]
 
     def subset(self, fraction: float, seed: int) -> Manifest:
-        """A share of the videos, in the same order: `fraction` of each class, rounded, and at least one video of it.
+        """A part of the videos, in the same order: `fraction` of each class, rounded, and at least one video of it.
 
         The seed decides which; a smaller subset of the same seed is part of a larger one. In multi-label data a video
         counts for the rarest of its classes, and videos of no class count together. Raises SettingError for a fraction
         that is not above 0 and at most 1.
         """
         if not 0 < fraction <= 1:
-            raise SettingError(f"fraction {fraction}: expected a share above 0, at most 1")
+            raise SettingError(f"fraction {fraction}: expected a fraction above 0, at most 1")
         if fraction == 1:
             return self
         counts = Counter(label for video in self.videos for label in video.labels)
@@ -98,7 +98,7 @@ class Manifest:
 def read_manifest(data: str | Path, split: str, *, quarantine: bool | Path = True) -> Manifest:
     """Read one split ("train", "val" or "test") of a data set folder.
 
-    Videos that DATA/quarantine.csv names, or the list `quarantine`, are left out and counted; with `quarantine=False`
+    Videos that DATA/quarantine.csv names, or the list `quarantine`, are skipped and counted; with `quarantine=False`
     they are kept. Raises DataError, in one line, for a folder without such a split, a list that cannot be read, an
     empty split. Whether the videos can be read is only known when they are.
     """
@@ -112,11 +112,11 @@ def read_manifest(data: str | Path, split: str, *, quarantine: bool | Path = Tru
         raise DataError(f"{source}: holds no videos; expected {allowed}")
     file = quarantine if isinstance(quarantine, Path) else quarantine_file(folder)
     if isinstance(quarantine, Path) and not file.is_file():
-        raise DataError(f"{file}: no such file, a list of videos to leave out")
+        raise DataError(f"{file}: no such file; expected a list of videos to skip, path,reason")
     listed = read_quarantine(folder, file) if quarantine else {}
-    left_out = [video for video in videos if absolute(video.path) in listed] if listed else []
-    if len(left_out) == len(videos):
+    skipped = [video for video in videos if absolute(video.path) in listed] if listed else []
+    if len(skipped) == len(videos):
         raise DataError(f"{source}: all of its {len(videos)} videos are in {file.name}")
-    gone = {video.path for video in left_out}
-    kept = tuple(video for video in videos if video.path not in gone)
-    return Manifest(folder, source, split, labels, kept, multilabel, tuple(video.path for video in left_out))
+    quarantined = {video.path for video in skipped}
+    kept = tuple(video for video in videos if video.path not in quarantined)
+    return Manifest(folder, source, split, labels, kept, multilabel, tuple(video.path for video in skipped))

@@ -27,7 +27,7 @@ CLASSES = ("clockwise", "counter_clockwise", "down", "growing", "left", "right",
 HEIGHT, WIDTH = 48, 56  # pixels
 FRAMES, FPS = 21, 10.0
 RADII = (7.0, 11.0)  # pixels, in the middle frame
-RING = (9.0, 14.0)  # pixels between the middle of the frame and the shape's place in the middle frame
+RING = (9.0, 14.0)  # pixels between the middle of the frame and the shape's position in the middle frame
 CORNERS = (3, 4, 5, 6)
 FORWARD = ("clockwise", "down", "growing", "right")  # the other classes are these, played backwards
 

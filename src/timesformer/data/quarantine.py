@@ -9,9 +9,9 @@ import csv
 import os
 from pathlib import Path
 
-from timesformer.data.lists import csv_header, csv_rows, text_lines
-from timesformer.disk import replacing
-from timesformer.errors import DataError
+from timesformer.data.text import csv_header, csv_rows, text_lines
+from timesformer.errors import DataError, one_line
+from timesformer.files import replacing
 
 COLUMNS = ("path", "reason")
 
@@ -22,9 +22,9 @@ def quarantine_file(folder: Path) -> Path:
 
 
 def read_quarantine(folder: Path, file: Path) -> dict[Path, str]:
-    """Absolute paths of a list, and their reasons; nothing where there is no such file.
+    """Absolute paths of a list, and their reasons; empty where the file does not exist.
 
-    Raises DataError, in one line, for a file that is no such list.
+    Raises DataError, in one line, for a file that is not such a list.
     """
     if not file.exists():
         return {}
@@ -53,7 +53,7 @@ def write_quarantine(folder: Path, file: Path, reasons: dict[Path, str]) -> None
         with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
             writer = csv.writer(stream, lineterminator="\n")
             writer.writerow(COLUMNS)
-            writer.writerows((inside(folder, path), " ".join(reason.split())) for path, reason in reasons.items())
+            writer.writerows((inside(folder, path), one_line(reason)) for path, reason in reasons.items())
     except OSError as error:
         raise DataError(f"{file}: cannot be written: {error.strerror}") from None
 

@@ -1,4 +1,4 @@
-"""What a data set's check-up found: as JSON, and as text to read."""
+"""What a data set's check found: as JSON, and as text to read."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from pathlib import Path
 from statistics import median
 from typing import Any, NamedTuple
 
-from timesformer.data.examine import Facts
+from timesformer.data.inspect import Facts
 from timesformer.data.manifest import Manifest
 from timesformer.data.quarantine import inside
 
 SHOWN = 10  # lines of a long list in the text; the JSON has all
 
 
-class _Place(NamedTuple):
-    """Where a file is listed: its split, its path as lists write it, the names of its classes."""
+class _Listed(NamedTuple):
+    """A file in a list: its split, its path as lists write it, the names of its classes."""
 
     split: str
     path: str
@@ -26,10 +26,10 @@ class _Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Report:
-    """A data set's check-up.
+    """A data set's check.
 
-    folder: the data set; splits: those that could be read, quarantined videos included; broken: why others could not;
-    facts: of the files that can be decoded; reasons: why others cannot; quarantine: where these are listed;
+    folder: the data set; splits: those that could be read, quarantined videos included; broken: why the rest could not;
+    facts: of the files that can be decoded; reasons: why the rest cannot; quarantine: where these are listed;
     seconds: what the check took.
     """
 
@@ -105,16 +105,16 @@ class Report:
 
     def _copies(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Groups of videos that show the same: within a split, and across splits."""
-        groups: dict[str, list[_Place]] = defaultdict(list)
+        groups: dict[str, list[_Listed]] = defaultdict(list)
         for split, manifest in self.splits.items():
             for video in manifest.videos:
                 if video.path in self.facts:
                     classes = tuple(manifest.labels[label] for label in video.labels)
-                    place = _Place(split, inside(self.folder, video.path), classes)
-                    groups[self.facts[video.path].content].append(place)
+                    entry = _Listed(split, inside(self.folder, video.path), classes)
+                    groups[self.facts[video.path].content].append(entry)
         duplicates, leaks = [], []
         for group in groups.values():
-            parts = {split: [place for place in group if place.split == split] for split in self.splits}
+            parts = {split: [entry for entry in group if entry.split == split] for split in self.splits}
             duplicates += [_group(part) for part in parts.values() if len(part) > 1]
             if sum(map(bool, parts.values())) > 1:
                 leaks.append(_group(group))
@@ -124,9 +124,9 @@ class Report:
         return "\n".join(_text(self.summary()))
 
 
-def _group(places: Sequence[_Place]) -> dict[str, Any]:
-    classes_differ = len({place.classes for place in places}) > 1
-    return {"classes_differ": classes_differ, "videos": [place._asdict() for place in places]}
+def _group(entries: Sequence[_Listed]) -> dict[str, Any]:
+    classes_differ = len({entry.classes for entry in entries}) > 1
+    return {"classes_differ": classes_differ, "videos": [entry._asdict() for entry in entries]}
 
 
 def _spread(values: Sequence[float]) -> dict[str, float] | None:
@@ -201,9 +201,9 @@ def _findings(found: dict[str, Any]) -> list[str]:
 
 
 def _copies(group: dict[str, Any]) -> str:
-    many = [f"{place['split']}: {place['path']}" for place in group["videos"]]
+    many = [f"{entry['split']}: {entry['path']}" for entry in group["videos"]]
     if group["classes_differ"]:
-        many = [f"{line} [{'; '.join(place['classes'])}]" for line, place in zip(many, group["videos"], strict=True)]
+        many = [f"{line} [{'; '.join(entry['classes'])}]" for line, entry in zip(many, group["videos"], strict=True)]
     more = f" = {len(many) - SHOWN} more" if len(many) > SHOWN else ""
     return f"{' = '.join(many[:SHOWN])}{more}{' (classes differ)' if group['classes_differ'] else ''}"
 

@@ -10,7 +10,7 @@ from torchmetrics.functional.classification import binary_average_precision, mul
 
 
 class Metrics(NamedTuple):
-    """Shares between 0 and 1, to six places. top5 counts the best 5 classes, or all where there are fewer."""
+    """Fractions between 0 and 1, to six decimal places. top5 counts the best 5 classes, or all if there are fewer."""
 
     top1: float
     top5: float
@@ -18,7 +18,7 @@ class Metrics(NamedTuple):
 
 
 class MultilabelMetrics(NamedTuple):
-    """mean_average_precision: the mean over the classes that occur of the average precision, to six places."""
+    """mean_average_precision: the mean over the classes that occur of the average precision, to six decimal places."""
 
     mean_average_precision: float
 

@@ -1,13 +1,24 @@
-"""Test a classifier otherwise than its weights say: other clips, crops and frames, another size."""
+"""The classifier that is evaluated or predicts, and how it sees videos: clips, crops, frames, size."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from timesformer.config import Preprocessing
 from timesformer.settings import make
-from timesformer.weights import Classifier
+from timesformer.weights.classifier import Classifier, load_model
 from timesformer.weights.resize import resize_classifier
+
+
+def as_classifier(
+    weights: str | Path | Classifier, labels: str | Path | None = None, heads: int | None = None
+) -> Classifier:
+    """Weights as `timesformer.load_model` takes them, or a classifier, with the class names of a file where given."""
+    if not isinstance(weights, Classifier):
+        return load_model(weights, labels=labels, heads=heads)
+    return weights if labels is None else weights.with_labels(labels)
 
 
 def change_protocol(
@@ -31,5 +42,4 @@ def change_protocol(
     protocol |= {name: value for name, value in (("test_clips", clips), ("test_crops", crops)) if value is not None}
     if sampling is not None:
         protocol["sampling"]["method"] = sampling
-    preprocessing = make(Preprocessing, protocol, "test protocol")
-    return Classifier(resized.model, preprocessing, resized.labels, resized.facts)
+    return replace(resized, preprocessing=make(Preprocessing, protocol, "test protocol"))

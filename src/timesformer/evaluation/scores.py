@@ -14,7 +14,8 @@ from torch import Tensor
 
 from timesformer.config import Preprocessing
 from timesformer.data.dataset import Batch
-from timesformer.model.timesformer import TimeSformer
+from timesformer.engine.engine import Engine
+from timesformer.model.protocol import VideoModel
 from timesformer.video.transforms import normalise
 
 VIEWS_AT_ONCE = 8
@@ -22,8 +23,8 @@ VIEWS_AT_ONCE = 8
 Network = Callable[[Tensor], Tensor]  # uint8 clips (B, 3, T, S, S) to logits (B, K): an engine, or `plain_network`
 
 
-def plain_network(model: TimeSformer, preprocessing: Preprocessing) -> Network:
-    """A model as it is, on the device it is on."""
+def plain_network(model: VideoModel, preprocessing: Preprocessing) -> Network:
+    """A model as it is, on the device it is on: for the validation of one that is being trained."""
 
     def network(clips_BCTSS: Tensor) -> Tensor:
         device = next(model.parameters()).device
@@ -33,55 +34,91 @@ def plain_network(model: TimeSformer, preprocessing: Preprocessing) -> Network:
     return network
 
 
+def score_views(engine: Engine, views_VCTSS: Tensor) -> Tensor:
+    """Scores of one video from its views: (K,), float32 on the CPU; they sum to 1, unless a video may have several
+    classes.
+
+    views_VCTSS: uint8 (V, 3, T, S, S), at least one, such as `timesformer.read_views` gives; the engine gets
+    `engine.views` of them at a time. Raises SettingError for views of another shape or type.
+    """
+    queue = ViewQueue(engine, engine.views)
+    queue.put(views_VCTSS)
+    queue.finish()
+    logits_VK = torch.stack(list(queue.logits))
+    return mean_scores(logits_VK, torch.tensor([len(logits_VK)]), multilabel=engine.multilabel)[0]
+
+
 def score_batches(
     network: Network, batches: Iterable[Batch], *, multilabel: bool = False, views: int = VIEWS_AT_ONCE
 ) -> Iterator[tuple[Batch, Tensor]]:
-    """Each batch with the scores (B, K) of its videos, in float32 on the CPU; rows sum to 1, but for multilabel.
+    """Each batch with the scores (B, K) of its videos, in float32 on the CPU; rows sum to 1, unless `multilabel`.
 
     The network gets `views` views at a time, of as many videos as they belong to, and fewer only at the end.
     """
+    queue = ViewQueue(network, views)
     waiting: deque[Batch] = deque()
-    unseen: deque[Tensor] = deque()
-    running: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
-    logits: deque[Tensor] = deque()
 
-    def look() -> None:
-        part_VCTSS = torch.stack([unseen.popleft() for _ in range(min(views, len(unseen)))])
-        with torch.inference_mode():
-            logits_VK = network(part_VCTSS).float()
-            # A GPU computes while the next views are gathered and sent to it; its result is waited for one call later.
-            running.append((logits_VK.to("cpu", non_blocking=logits_VK.is_cuda), _done(logits_VK.device)))
-        collect(1 if logits_VK.is_cuda else 0)
-
-    def collect(left: int) -> None:
-        while len(running) > left:
-            logits_VK, event = running.popleft()
-            if event is not None:
-                event.synchronize()
-            logits.extend(logits_VK)
-
-    def done() -> Iterator[tuple[Batch, Tensor]]:
-        while waiting and len(logits) >= len(waiting[0].views_VCTSS):
+    def finished() -> Iterator[tuple[Batch, Tensor]]:
+        while waiting and len(queue.logits) >= len(waiting[0].views_VCTSS):
             batch = waiting.popleft()
-            rows = [logits.popleft() for _ in range(len(batch.views_VCTSS))]
+            rows = [queue.logits.popleft() for _ in range(len(batch.views_VCTSS))]
             logits_VK = torch.stack(rows) if rows else torch.empty(0, 0)
             yield batch, mean_scores(logits_VK, batch.counts_B, multilabel=multilabel)
 
     for batch in batches:
         waiting.append(batch)
-        unseen.extend(batch.views_VCTSS)
-        while len(unseen) >= views:
-            look()
-            yield from done()
-        yield from done()
-    while unseen:
-        look()
-    collect(0)
-    yield from done()
+        queue.put(batch.views_VCTSS)
+        while queue.full:
+            queue.run()
+            yield from finished()
+        yield from finished()
+    queue.finish()
+    yield from finished()
 
 
-def _done(device: torch.device) -> torch.cuda.Event | None:
-    """What tells when a GPU has done all that it was given up to now; None elsewhere."""
+class ViewQueue:
+    """Views on their way through a network, `at_once` at a time; `logits` are those known so far, in order."""
+
+    def __init__(self, network: Network, at_once: int) -> None:
+        self.network, self.at_once = network, at_once
+        self.logits: deque[Tensor] = deque()
+        self._views: deque[Tensor] = deque()
+        self._running: deque[tuple[Tensor, torch.cuda.Event | None]] = deque()
+
+    @property
+    def full(self) -> bool:
+        """Whether enough views wait for a run."""
+        return len(self._views) >= self.at_once
+
+    def put(self, views_VCTSS: Tensor) -> None:
+        """Add views at the end of the queue."""
+        self._views.extend(views_VCTSS)
+
+    def run(self) -> None:
+        """Run the network on the next views. A GPU computes while the next ones are gathered and sent to it; its result
+        is waited for one call later."""
+        views_VCTSS = torch.stack([self._views.popleft() for _ in range(min(self.at_once, len(self._views)))])
+        with torch.inference_mode():
+            logits_VK = self.network(views_VCTSS).float()
+            self._running.append((logits_VK.to("cpu", non_blocking=logits_VK.is_cuda), _event(logits_VK.device)))
+        self._collect(1 if logits_VK.is_cuda else 0)
+
+    def finish(self) -> None:
+        """Run the network on all views that are left, and wait for their logits."""
+        while self._views:
+            self.run()
+        self._collect(0)
+
+    def _collect(self, running: int) -> None:
+        while len(self._running) > running:
+            logits_VK, event = self._running.popleft()
+            if event is not None:
+                event.synchronize()
+            self.logits.extend(logits_VK)
+
+
+def _event(device: torch.device) -> torch.cuda.Event | None:
+    """An event that a GPU reaches when it has done all it was given so far; None for other devices."""
     if device.type != "cuda":
         return None
     event = torch.cuda.Event()

@@ -5,11 +5,16 @@ Dimensions: B batch, H heads, N queries, M keys, D channels of a token, K = D / 
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Protocol
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 SHORT = 256
+
+Attend = Callable[..., Tensor]  # queries, keys, values and a mask or None, as `attend` takes them
 
 
 def attend(q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_NM: Tensor | None = None) -> Tensor:
@@ -27,14 +32,61 @@ def attend(q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_NM: Tensor | Non
     return attended
 
 
-class Attention(nn.Module):
-    """Queries, keys and values by one linear layer; softmax(q k / sqrt(K)) v; an output projection."""
+def split_heads(x_BND: Tensor, parts: int, heads: int) -> tuple[Tensor, ...]:
+    """Queries, keys or values that lie side by side in the channels, each (B, H, N, K)."""
+    split: tuple[Tensor, ...] = x_BND.unflatten(-1, (parts, heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
+    return split
 
-    def __init__(self, width: int, heads: int) -> None:
+
+def join_heads(x_BHNK: Tensor) -> Tensor:
+    """Heads back into tokens: (B, N, D)."""
+    return x_BHNK.transpose(1, 2).flatten(2)
+
+
+class StepAttention(Protocol):
+    """What an attention step (`timesformer.model.schemes`) may ask of its attention: the model's, or an engine's."""
+
+    def __call__(self, x_BND: Tensor, context_BMD: Tensor | None = None, /) -> Tensor:
+        """Every token of x attends to x, or to `context` where one is given: (B, N, D)."""
+
+    def project(self, x_BND: Tensor, /) -> tuple[Tensor, ...]:
+        """Queries, keys and values of all tokens, each (B, H, N, K)."""
+
+    def attend(self, q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_NM: Tensor | None = None, /) -> Tensor:
+        """softmax(q k / sqrt(K) + mask) v: (B, H, N, K)."""
+
+    def join(self, out_BHNK: Tensor, /) -> Tensor:
+        """Heads back into tokens, and the output projection: (B, N, D)."""
+
+
+class DropPath(nn.Module):
+    """Stochastic depth: in training, drops whole rows of the first dimension and rescales the others."""
+
+    def __init__(self, drop_prob: float) -> None:
         super().__init__()
-        self.heads = heads
+        self.drop_prob = drop_prob
+
+    def forward(self, x: Tensor) -> Tensor:
+        if not self.training or self.drop_prob == 0:
+            return x
+        keep = 1 - self.drop_prob
+        mask = torch.empty((x.shape[0], *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device).bernoulli_(keep)
+        return (x * mask).div_(keep)
+
+
+class Attention(nn.Module):
+    """Queries, keys and values by one linear layer; softmax(q k / sqrt(K)) v; an output projection; drop-path.
+
+    drop_prob: of drop-path, which drops whole sets of tokens that attend to each other: in time attention a place of
+    the frame, in space attention a frame. attend: how attention is computed, as `timesformer.model.attention.attend`.
+    """
+
+    def __init__(self, width: int, heads: int, drop_prob: float = 0.0, attend: Attend = attend) -> None:
+        super().__init__()
+        self.heads, self.attend = heads, attend
         self.qkv = nn.Linear(width, 3 * width)
         self.proj = nn.Linear(width, width)
+        self.drop_path = DropPath(drop_prob)
 
     def forward(self, x_BND: Tensor, context_BMD: Tensor | None = None) -> Tensor:
         """Every token of x attends to x, or to `context` where one is given: (B, N, D)."""
@@ -43,24 +95,15 @@ class Attention(nn.Module):
         else:
             width = x_BND.shape[-1]
             weight, bias = self.qkv.weight, self.qkv.bias
-            q_BHNK = self._split(F.linear(x_BND, weight[:width], bias[:width]), 1)[0]
-            k_BHNK, v_BHNK = self._split(F.linear(context_BMD, weight[width:], bias[width:]), 2)
+            q_BHNK = split_heads(F.linear(x_BND, weight[:width], bias[:width]), 1, self.heads)[0]
+            k_BHNK, v_BHNK = split_heads(F.linear(context_BMD, weight[width:], bias[width:]), 2, self.heads)
         return self.join(self.attend(q_BHNK, k_BHNK, v_BHNK))
 
-    def attend(self, q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_NM: Tensor | None = None) -> Tensor:
-        """As `timesformer.model.attention.attend`."""
-        return attend(q_BHNK, k_BHMK, v_BHMK, mask_NM)
-
-    def project(self, x_BND: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    def project(self, x_BND: Tensor) -> tuple[Tensor, ...]:
         """Queries, keys and values of all tokens, each (B, H, N, K)."""
-        q_BHNK, k_BHNK, v_BHNK = self._split(self.qkv(x_BND), 3)
-        return q_BHNK, k_BHNK, v_BHNK
+        return split_heads(self.qkv(x_BND), 3, self.heads)
 
     def join(self, out_BHNK: Tensor) -> Tensor:
-        """Heads back into tokens, and the output projection: (B, N, D)."""
-        joined: Tensor = self.proj(out_BHNK.transpose(1, 2).flatten(2))
+        """Heads back into tokens, the output projection, and drop-path: (B, N, D)."""
+        joined: Tensor = self.drop_path(self.proj(join_heads(out_BHNK)))
         return joined
-
-    def _split(self, x_BND: Tensor, parts: int) -> tuple[Tensor, ...]:
-        split: tuple[Tensor, ...] = x_BND.unflatten(-1, (parts, self.heads, -1)).permute(2, 0, 3, 1, 4).unbind(0)
-        return split

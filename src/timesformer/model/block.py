@@ -8,65 +8,55 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from timesformer.config import ModelSettings
-from timesformer.model.attention import Attention
-from timesformer.model.schemes import SCHEMES, STEPS, After, Grid, time_with_class, unchanged
-
-
-class DropPath(nn.Module):
-    """Stochastic depth: in training, drops whole rows of the first dimension and rescales the others."""
-
-    def __init__(self, share: float) -> None:
-        super().__init__()
-        self.share = share
-
-    def forward(self, x: Tensor) -> Tensor:
-        if not self.training or self.share == 0:
-            return x
-        keep = 1 - self.share
-        mask = torch.empty((x.shape[0], *[1] * (x.ndim - 1)), dtype=x.dtype, device=x.device).bernoulli_(keep)
-        return (x * mask).div_(keep)
+from timesformer.config import TimeSformerSettings
+from timesformer.model.attention import Attend, Attention, DropPath, attend
+from timesformer.model.schemes import attention_step
+from timesformer.model.tokens import Grid
 
 
 class Step(nn.Module):
     """One attention with its norm. All steps but a scheme's last, which is the image ViT's own attention, end in
-    a linear layer that starts at zero (`temporal_fc` of the released code)."""
+    a linear layer that is initialised to zero (`temporal_fc` of the released code)."""
 
-    def __init__(self, name: str, settings: ModelSettings, share: float, *, last: bool) -> None:
+    def __init__(
+        self, name: str, settings: TimeSformerSettings, drop_prob: float, attend: Attend, *, last: bool
+    ) -> None:
         super().__init__()
         width, _, heads = settings.dimensions
-        self.attend = time_with_class if name == "time" and settings.class_token_in_time else STEPS[name]
+        self.step = attention_step(name, class_token_in_time=settings.class_token_in_time)
         self.norm = nn.LayerNorm(width, settings.norm_epsilon)
-        self.attention = Attention(width, heads)
+        self.attention = Attention(width, heads, drop_prob, attend)
         self.fc = None if last else nn.Linear(width, width)
-        self.drop_path = DropPath(share)
 
     def forward(self, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid) -> tuple[Tensor, Tensor | None]:
         """What the patches and the class token gain; None where the class token takes no part."""
-        after = After(self.drop_path, unchanged if self.fc is None else self.fc)
-        return self.attend(self.attention, self.norm(x_BTND), self.norm(cls_B1D), grid, after)
+        dx, dcls = self.step.function(self.attention, self.norm(x_BTND), self.norm(cls_B1D), grid)
+        if self.fc is None:
+            return dx, dcls
+        return self.fc(dx), None if dcls is None else self.fc(dcls)
 
 
 class Block(nn.Module):
     """Attention steps in order (or side by side), then the MLP, each added to its input (Eq. 5 to 9)."""
 
-    def __init__(self, settings: ModelSettings, share: float) -> None:
+    def __init__(self, settings: TimeSformerSettings, drop_prob: float = 0.0, attend: Attend = attend) -> None:
         super().__init__()
         width = settings.dimensions.width
-        hidden = int(width * settings.mlp_ratio)
-        names = SCHEMES[settings.scheme]
+        names = settings.steps
         self.order = tuple(reversed(names)) if settings.order == "space_time" else names
         self.parallel = settings.order == "parallel"
-        self.steps = nn.ModuleDict({name: Step(name, settings, share, last=name == names[-1]) for name in names})
+        self.steps = nn.ModuleDict(
+            {name: Step(name, settings, drop_prob, attend, last=name == names[-1]) for name in names}
+        )
         self.norm = nn.LayerNorm(width, settings.norm_epsilon)
         self.mlp = nn.Sequential(
-            nn.Linear(width, hidden),
+            nn.Linear(width, settings.hidden),
             nn.GELU(),
             nn.Dropout(settings.dropout),
-            nn.Linear(hidden, width),
+            nn.Linear(settings.hidden, width),
             nn.Dropout(settings.dropout),
         )
-        self.drop_path = DropPath(share)
+        self.drop_path = DropPath(drop_prob)
 
     def forward(self, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
         seen_x, seen_cls = x_BTND, cls_B1D

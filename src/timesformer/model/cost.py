@@ -8,7 +8,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from timesformer.config import ModelSettings
-from timesformer.model.timesformer import TimeSformer
+from timesformer.model.architectures import build_model
 
 
 class Cost(NamedTuple):
@@ -23,7 +23,7 @@ def count_cost(settings: ModelSettings) -> Cost:
     with torch.device("meta"):
         # The counter's hooks refuse inputs that require a gradient but have no gradient function; under no_grad alone
         # the expanded class token of a model without tables is one.
-        model = TimeSformer(**settings.model_dump()).eval().requires_grad_(False)
+        model = build_model(settings).eval().requires_grad_(False)
         clip = torch.empty(1, 3, settings.num_frames, settings.image_size, settings.image_size)
         with FlopCounterMode(display=False) as counter, torch.inference_mode(False), torch.no_grad():
             model(clip)

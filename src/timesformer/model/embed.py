@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from timesformer.config import ModelSettings, PositionResize
+from timesformer.config import PositionResize, TimeSformerSettings
 
 
 class Embedding(nn.Module):
@@ -20,7 +20,7 @@ class Embedding(nn.Module):
     frame and is shared by all patches of it.
     """
 
-    def __init__(self, settings: ModelSettings) -> None:
+    def __init__(self, settings: TimeSformerSettings) -> None:
         super().__init__()
         width = settings.dimensions.width
         self.patch_size = settings.patch_size

@@ -1,9 +1,9 @@
-"""What a network starts from.
+"""The initial weights of a network.
 
 released  As the released code: linear weights at a standard deviation of 0.02, the space table too, the time table
           and the last linear layer of added steps at zero. Right where an image model's weights follow.
 scratch   Linear weights at 1 / sqrt(inputs), and position tables of smooth waves at the scale of the patch tokens,
-          so that place and time tell tokens apart from the first step. A small network learns motion far sooner:
+          so that position and time distinguish tokens from the first step. A small network learns motion far sooner:
           docs/results.md has the measurements.
 """
 

@@ -1,4 +1,4 @@
-"""What a run does beside training: figures, the count of unreadable videos, the finished classifier."""
+"""What a run does beside training: metrics, the count of unreadable videos, the finished classifier."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from timesformer.config import Recipe
-from timesformer.data.dataset import Batch, LeftOut, Problem
-from timesformer.model.timesformer import TimeSformer
+from timesformer.data.dataset import Batch, SkippedVideos
+from timesformer.errors import VideoError
+from timesformer.model.architectures import build_model
+from timesformer.model.protocol import VideoModel
 from timesformer.training.curves import draw_curves
 from timesformer.training.log import Log, write_session
 from timesformer.training.task import ClassificationTask
-from timesformer.weights import Classifier
-from timesformer.weights.native import save_native
+from timesformer.weights.classifier import Classifier
 
 LOG_EVERY = 10
 SHOWN = {"train_loss": "loss", "train_top1": "top-1", "val_top1": "top-1", "val_top5": "top-5", "val_map": "mAP"}
@@ -37,27 +38,31 @@ class RecordSession(Callback):
             write_session(self.folder, self.recipe, self.session)
 
 
-class Figures(Callback):
-    """One bar for the whole run with the time left, a line of figures an epoch, and all of them to the loggers."""
+class ReportMetrics(Callback):
+    """One bar for the whole run with the time left, a line of metrics an epoch, and all of them to the loggers."""
 
-    def __init__(self, log: Log, console: Console, watching: str) -> None:
-        """`watching`: what the validation figures are of."""
-        self.lines, self.watching = log, watching
+    def __init__(self, log: Log, console: Console, validation: str) -> None:
+        """`validation`: what the validation split is called in a line."""
+        self.lines, self.validation = log, validation
         self.progress = Progress(
             TextColumn("epoch {task.fields[epoch]}"),
             BarColumn(),
             MofNCompleteColumn(),
             TextColumn("batches, loss {task.fields[loss]}"),
             TimeElapsedColumn(),
-            TextColumn("gone,"),
+            TextColumn("elapsed,"),
             TimeRemainingColumn(),
             TextColumn("left"),
             console=console,
             transient=True,
-            disable=not console.is_terminal,  # elsewhere a bar that goes away would leave an empty line
+            disable=not console.is_terminal,  # elsewhere a bar that is erased would leave an empty line
         )
-        self.began = 0.0
+        self.epoch_start = 0.0
         self.stepped = 0
+
+    @property
+    def state_key(self) -> str:
+        return "Figures"  # the name that checkpoints of version 0.1.0 have
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert trainer.max_epochs is not None
@@ -66,10 +71,10 @@ class Figures(Callback):
         self.task = self.progress.add_task("", total=batches * trainer.max_epochs, epoch="", loss="-")
         self.progress.update(self.task, completed=done)
         self.progress.start()
-        self.on_train_epoch_start(trainer, pl_module)  # which Lightning leaves out where a run goes on inside an epoch
+        self.on_train_epoch_start(trainer, pl_module)  # which Lightning skips where a run resumes inside an epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
-        self.began = time.perf_counter()
+        self.epoch_start = time.perf_counter()
         self.progress.update(self.task, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def on_train_batch_end(
@@ -79,29 +84,29 @@ class Figures(Callback):
         self.progress.update(self.task, advance=1, loss=f"{pl_module.last_loss:.3f}")
         stepped, self.stepped = trainer.global_step > self.stepped, trainer.global_step
         if stepped and trainer.global_step % min(LOG_EVERY, int(trainer.num_training_batches)) == 0:
-            figures = {"batch_loss": pl_module.last_loss, "learning_rate": pl_module.last_rate}
-            self._keep(trainer, trainer.current_epoch + (batch_idx + 1) / int(trainer.num_training_batches), figures)
+            metrics = {"batch_loss": pl_module.last_loss, "learning_rate": pl_module.last_rate}
+            self._log(trainer, trainer.current_epoch + (batch_idx + 1) / int(trainer.num_training_batches), metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ClassificationTask)
         pl_module.end_epoch()
-        figures = pl_module.figures
-        self._keep(trainer, trainer.current_epoch + 1.0, figures)
+        metrics = pl_module.metrics
+        self._log(trainer, trainer.current_epoch + 1.0, metrics)
         line = [f"epoch {trainer.current_epoch + 1:3}/{trainer.max_epochs}"]
-        line += [f"{SHOWN[name]} {figures[name]:.3f}" for name in ("train_loss", "train_top1") if name in figures]
-        watched = [
-            f"{SHOWN[name]} {value:.3f}" for name, value in figures.items() if name.startswith("val_") and name in SHOWN
+        line += [f"{SHOWN[name]} {metrics[name]:.3f}" for name in ("train_loss", "train_top1") if name in metrics]
+        validated = [
+            f"{SHOWN[name]} {value:.3f}" for name, value in metrics.items() if name.startswith("val_") and name in SHOWN
         ]
-        if watched:
-            line.append(f"{self.watching} {' '.join(watched)}")
-        line.append(f"{time.perf_counter() - self.began:.1f} s")
+        if validated:
+            line.append(f"{self.validation} {' '.join(validated)}")
+        line.append(f"{time.perf_counter() - self.epoch_start:.1f} s")
         self.lines.say("   ".join(line))
         if trainer.is_global_zero:
             draw_curves(self.lines.folder / "logs" / "metrics.csv", self.lines.folder / "curves.png")
 
-    def _keep(self, trainer: Trainer, epoch: float, figures: dict[str, float]) -> None:
+    def _log(self, trainer: Trainer, epoch: float, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:
-            logger.log_metrics({"epoch": round(epoch, 4)} | figures, trainer.global_step)
+            logger.log_metrics({"epoch": round(epoch, 4)} | metrics, trainer.global_step)
 
     def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         self.progress.stop()
@@ -116,18 +121,18 @@ class Figures(Callback):
         self.stepped = state_dict["stepped"]
 
 
-class WatchLastEpoch(Callback):
-    """The last epoch is watched, whatever `watch_every`: it is the one a run ends with."""
+class ValidateLastEpoch(Callback):
+    """The last epoch is validated, whatever `validate_every`: it is the one a run ends with."""
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
         if trainer.current_epoch + 1 == trainer.max_epochs:
             trainer.check_val_every_n_epoch = 1
 
 
-class CountLeftOut(Callback):
+class ReportSkipped(Callback):
     """Reports every video that cannot be read, once, and stops the run where they are too many."""
 
-    def __init__(self, training: LeftOut, validation: LeftOut | None, log: Log) -> None:
+    def __init__(self, training: SkippedVideos, validation: SkippedVideos | None, log: Log) -> None:
         self.training, self.validation, self.lines = training, validation, log
 
     def on_train_batch_start(self, trainer: Trainer, pl_module: LightningModule, batch: Batch, batch_idx: int) -> None:
@@ -146,17 +151,17 @@ class CountLeftOut(Callback):
         assert self.validation is not None
         self._exchange(trainer, self.validation)
 
-    def _exchange(self, trainer: Trainer, left_out: LeftOut) -> None:
-        """Count what other processes could not read: the first one speaks for all."""
+    def _exchange(self, trainer: Trainer, skipped: SkippedVideos) -> None:
+        """Count what other processes could not read: the first one reports for all."""
         if trainer.world_size > 1:
             found: list[Any] = [None] * trainer.world_size
-            torch.distributed.all_gather_object(found, left_out.reasons)
+            torch.distributed.all_gather_object(found, skipped.reasons)
             reasons = {path: reason for part in found for path, reason in part.items()}
-            self._report(left_out, [Problem(*item) for item in reasons.items()])
+            self._report(skipped, [VideoError(*item) for item in reasons.items()])
 
-    def _report(self, left_out: LeftOut, problems: list[Problem]) -> None:
-        for problem in left_out.add(problems):
-            self.lines.say(f"left out: {problem.reason}", style="yellow")
+    def _report(self, skipped: SkippedVideos, problems: list[VideoError]) -> None:
+        for problem in skipped.add(problems):
+            self.lines.say(f"skipped {problem}", style="yellow")
 
 
 class SaveClassifier(Callback):
@@ -173,18 +178,17 @@ class SaveClassifier(Callback):
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ClassificationTask)
-        measured = "val_map" if pl_module.model.settings.multilabel else "val_top1"
-        score = pl_module.figures.get(measured)
-        loss = pl_module.figures.get("val_loss")
+        name = "val_map" if pl_module.model.settings.multilabel else "val_top1"
+        score, loss = pl_module.metrics.get(name), pl_module.metrics.get("val_loss")
         if self.best and not _is_better((score, loss), (self.score, self.loss)):
             return
         self.score, self.loss, self.epoch = score, loss, trainer.current_epoch + 1
         facts = self.facts | {"epoch": f"{self.epoch} of {trainer.max_epochs}"}
         if score is not None:
-            facts[f"{SHOWN[measured]} while training, one crop"] = f"{score:.3f}"
-        classifier = dataclasses.replace(self.classifier, model=_whole(pl_module))
+            facts[f"{SHOWN[name]} while training, one crop"] = f"{score:.3f}"
+        classifier = dataclasses.replace(self.classifier, model=_whole(pl_module), reread=None)
         if trainer.is_global_zero:
-            save_native(classifier, self.folder, facts)
+            classifier.save_pretrained(self.folder, facts=facts)
 
     def state_dict(self) -> dict[str, Any]:
         return {"score": self.score, "loss": self.loss, "epoch": self.epoch}
@@ -194,7 +198,7 @@ class SaveClassifier(Callback):
 
 
 def _is_better(new: tuple[float | None, float | None], old: tuple[float | None, float | None]) -> bool:
-    """Whether a later epoch's score and loss are not worse than the best; both are None for epochs not watched."""
+    """Whether a later epoch's score and loss are not worse than the best; both are None for epochs not validated."""
     if new[0] is None or old[0] is None:
         return old[0] is None
     assert new[1] is not None
@@ -202,7 +206,7 @@ def _is_better(new: tuple[float | None, float | None], old: tuple[float | None, 
     return (new[0], -new[1]) >= (old[0], -old[1])
 
 
-def _whole(task: ClassificationTask) -> TimeSformer:
+def _whole(task: ClassificationTask) -> VideoModel:
     """The resulting network, put together from the parts of all processes where they share it."""
     if not task.sharded:
         return task.result
@@ -210,7 +214,7 @@ def _whole(task: ClassificationTask) -> TimeSformer:
 
     tensors = get_model_state_dict(task.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     with torch.random.fork_rng():
-        whole = TimeSformer(**task.model.settings.model_dump())
+        whole = build_model(task.model.settings)
     if tensors:  # on the first process alone
         whole.load_state_dict(tensors)
     return whole

@@ -1,8 +1,8 @@
-"""RUN/checkpoints/last.ckpt: all that an interrupted run needs to go on as if nothing had happened.
+"""RUN/checkpoints/last.ckpt: all that an interrupted run needs to resume as if it had never stopped.
 
 A checkpoint holds the weights, the optimiser, the schedule, the averaged weights, the gradient scaler, and how far the
-run is: the epoch, the batch inside it and the sums its figures are made of. Nothing else is needed, since what is drawn
-at random is drawn anew from the seed and the place in the run.
+run is: the epoch, the batch inside it and the sums that its metrics are computed from. Nothing else is needed, since
+what is random depends on the seed, the epoch and the step alone.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Checkpoint
 from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from timesformer.disk import replacing
-from timesformer.errors import TrainingError
+from timesformer.errors import TrainingError, one_line
+from timesformer.files import replacing
 from timesformer.training.task import ClassificationTask
 
 
 class AtomicFiles(TorchCheckpointIO):
-    """Writes a checkpoint under another name, flushes it to the disk, then renames it over the one before."""
+    """Writes a checkpoint under another name, flushes it to the disk, then renames it over the previous one."""
 
     def save_checkpoint(self, checkpoint: dict[str, Any], path: Any, storage_options: Any = None) -> None:
-        """Raises TrainingError where it cannot be written; the checkpoint before stays."""
+        """Raises TrainingError where it cannot be written; the previous checkpoint stays."""
         path = Path(path)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             with replacing(path) as temporary, temporary.open("wb") as stream:
                 torch.save(checkpoint, stream)
         except (OSError, RuntimeError) as error:  # torch's writer turns a full disk into a RuntimeError
-            reason = " ".join(str(error).split())[:200]
-            kept = "the one before is unharmed" if path.exists() else "there is none before it"
-            raise TrainingError(f"{path}: this checkpoint cannot be written ({reason}); {kept}") from error
+            reason = one_line(error)[:200]
+            kept = "the previous one is unharmed" if path.exists() else "there is no previous one"
+            raise TrainingError(f"{path}: the checkpoint cannot be written: {reason}; {kept}") from error
 
 
 class SaveCheckpoints(Checkpoint):
@@ -41,7 +41,7 @@ class SaveCheckpoints(Checkpoint):
 
     def __init__(self, file: Path, steps: int | None) -> None:
         self.file, self.steps = file, steps
-        self.place = (0, 0)  # the epoch and the batch to go on with
+        self.next = (0, 0)  # the epoch and the batch to resume with
         self.stepped = 0
 
     def on_train_batch_end(
@@ -60,11 +60,11 @@ class SaveCheckpoints(Checkpoint):
         pl_module.check_weights()
         for logger in trainer.loggers:
             logger.save()  # what the checkpoint takes as logged must not wait in memory when the run is killed
-        self.place = (epoch, batch)
+        self.next = (epoch, batch)
         trainer.save_checkpoint(self.file)
 
     def on_save_checkpoint(self, trainer: Trainer, pl_module: LightningModule, checkpoint: dict[str, Any]) -> None:
-        checkpoint["place"] = self.place
+        checkpoint["place"] = self.next  # the name that checkpoints of version 0.1.0 have
 
     def state_dict(self) -> dict[str, Any]:
         return {"stepped": self.stepped}

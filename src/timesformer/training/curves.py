@@ -1,7 +1,7 @@
-"""The figures of a run: RUN/logs/metrics.csv, and RUN/curves.png drawn from it.
+"""The metrics of a run: RUN/logs/metrics.csv, and RUN/curves.png drawn from it.
 
 A row holds what was known after an optimiser step: the loss of its last batch and the learning rate, and after an epoch
-the means over it and the validation figures. A resumed run cuts the rows that came after its checkpoint, so that the
+the means over it and the validation metrics. A resumed run cuts the rows that came after its checkpoint, so that the
 file ends as that of a run that was never stopped.
 """
 
@@ -14,7 +14,7 @@ from typing import Any
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
-from timesformer.disk import replacing
+from timesformer.files import replacing
 
 COLUMNS = (
     "step",
@@ -28,26 +28,26 @@ COLUMNS = (
     "val_top5",
     "val_map",
 )
-# Each with its name and its colour: blue is training, orange what is watched.
-LOSSES = {"train_loss": ("training", "C0"), "val_loss": ("watched split", "C1")}
+# Each with its name and its colour: blue is training, orange and green are validation.
+LOSSES = {"train_loss": ("training", "C0"), "val_loss": ("validation", "C1")}
 SCORES = {
     "train_top1": ("training, top-1", "C0"),
-    "val_top1": ("watched, top-1", "C1"),
-    "val_top5": ("watched, top-5", "C2"),
-    "val_map": ("watched, mAP", "C1"),
+    "val_top1": ("validation, top-1", "C1"),
+    "val_top5": ("validation, top-5", "C2"),
+    "val_map": ("validation, mAP", "C1"),
 }
 
 
 class MetricsFile(Logger):
     """A CSV file of one row a step that is logged.
 
-    `begin`: the number of steps that a resumed run has behind it, 0 for a new one.
+    `steps`: optimiser steps that a resumed run has taken; rows of later ones are dropped. 0 for a new run.
     """
 
-    def __init__(self, file: Path, begin: int = 0) -> None:
+    def __init__(self, file: Path, steps: int = 0) -> None:
         super().__init__()
         self.file = file
-        kept = [row for row in read_metrics(file) if int(row["step"]) <= begin] if file.exists() else []
+        kept = [row for row in read_metrics(file) if int(row["step"]) <= steps] if file.exists() else []
         self._rewrite(kept)
 
     @rank_zero_only

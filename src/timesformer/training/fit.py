@@ -2,119 +2,157 @@
 
 RUN/recipe.yaml        all settings of the run
 RUN/sessions.yaml      command, versions, commit, hardware of each time it was started or resumed
-RUN/model/             the finished classifier, what every other command takes as WEIGHTS
+RUN/model/             the finished classifier, which every other command takes as WEIGHTS
 RUN/checkpoints/       last.ckpt to resume from
+RUN/features/          of a probe: the features of each split
 RUN/log.txt            what was printed
 RUN/logs/              metrics.csv and tensorboard/
-RUN/curves.png         the figures as a picture
+RUN/curves.png         the metrics as a picture
 """
 
 from __future__ import annotations
 
+import functools
 import shutil
-import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from lightning.pytorch import Callback
 from rich.console import Console
 
-from timesformer.config import Recipe
-from timesformer.data.dataset import LeftOut, Problem, TestingViews, TrainingClips
-from timesformer.data.loader import ShuffledEpochs, testing_loader, training_loader
-from timesformer.disk import FULL
-from timesformer.errors import SettingError, TrainingError, WeightsError
-from timesformer.training.announce import announce
-from timesformer.training.balance import video_weights
-from timesformer.training.callbacks import CountLeftOut, Figures, RecordSession, SaveClassifier, WatchLastEpoch
-from timesformer.training.checkpoint import SaveCheckpoints
-from timesformer.training.log import Log, describe_session, write_session
-from timesformer.training.plan import Plan, card_facts, make_plan, single_view
+from timesformer.config import ProbeRecipe, Recipe
+from timesformer.errors import SettingError, TrainingError, WeightsError, one_line
+from timesformer.files import FULL
+from timesformer.recipes import change_recipe, load_recipe
+from timesformer.training.header import probe_header, training_header
+from timesformer.training.log import Log, describe_session
+from timesformer.training.plan import Plan, plan_probe, plan_training
 from timesformer.training.probe import run_probe
-from timesformer.training.task import ClassificationTask
-from timesformer.training.trainer import make_trainer
+from timesformer.training.result import FitResult
+from timesformer.training.train import run_training
 
-# What torch says of memory that does not suffice: of a GPU, of the machine, between processes.
+# What torch says where a GPU, the machine, or what processes share has too little memory.
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED", "allocate shared memory", "out of shared memory")
-LESS_MEMORY = (
-    "lower training.batch_size (and raise training.accumulate), or set training.checkpoint_activations=cheap or "
-    "training.precision=bf16-mixed"
-)
+LESS_MEMORY = {
+    "train": "lower training.batch_size (and raise training.accumulate), or set "
+    "training.checkpoint_activations=cheap or training.precision=bf16-mixed",
+    "probe": "lower probe.batch_size",
+}
 
-
-@dataclass(frozen=True)
-class FitResult:
-    """A finished run: its classifier's folder, the epoch it is of, its score, and the videos left out.
-
-    score: on `watched`, "val" or "test"; None where there is neither. metric: what it is, "top-1", or "mAP" for data
-    with several classes a video. first_process: whether this is the process that
-    speaks for those that shared the run.
-    """
-
-    model: Path
-    epoch: int
-    score: float | None
-    metric: str
-    watched: str | None
-    left_out: tuple[Problem, ...]
-    first_process: bool = True
+Run = Callable[[dict[str, Any], Log, Console], FitResult]
 
 
 def fit(
-    recipe: Recipe,
+    recipe: Recipe | ProbeRecipe | str | Path,
     data: str | Path,
     out: str | Path,
     *,
+    overrides: Sequence[str] = (),
     init: str | Path | None = None,
     resume: bool = False,
     accept_changes: bool = False,
     console: Console | None = None,
 ) -> FitResult:
-    """Train on the `train` split, watching `val` (or `test` where there is no `val`).
+    """Train a classifier on the `train` split of a data set, validating on `val`, or `test` where there is no `val`.
 
-    RUN/model holds the epoch of the best validation top-1; without a `val` split, the last epoch, so that the test
-    split chooses nothing. `resume` goes on with the run in `out`; `accept_changes` with other settings than it began
-    with. Raises TimesformerError before the first step for whatever does not fit, TrainingError for a run that cannot
-    go on; one that stops before its first checkpoint leaves nothing behind.
+    The result's `model` is a folder of weights: of the epoch with the best score on `val`, or of the last epoch where
+    there is no `val`, so that the test split chooses nothing. A probe trains only a head.
+
+    Args:
+        recipe: a packaged recipe by name, such as "finetune"; a YAML file; or a recipe.
+        data: folder of the data set: lists such as train.csv, or folders such as train/CLASS/VIDEO.
+        out: folder of the run, new or empty unless it is resumed.
+        overrides: settings that differ from the recipe's: ["training.epochs=2", "seed=7"].
+        init: weights to initialise the network from: a folder, a file or a hub id; a probe needs them.
+        resume: continue the run in `out` after its last checkpoint.
+        accept_changes: resume although settings, data or the number of processes have changed, where that is possible.
+        console: where the lines of RUN/log.txt and a progress bar are printed; None prints nothing.
+
+    Raises:
+        SettingError, DataError, WeightsError: something does not fit; before the first step and before `out` is made.
+        DataError: too many videos cannot be read.
+        TrainingError: the loss is NaN or inf, memory or disk are full. A run that stops before its first checkpoint
+            leaves no files.
     """
-    console = console or Console(quiet=True)
-    out = Path(out)
-    plan = make_plan(recipe, data, out, init, resume=resume, accept_changes=accept_changes)
-    launch = plan.launch
-    log = Log(out, console, speaks=launch.process.rank == 0)
+    if isinstance(recipe, str | Path):
+        recipe = load_recipe(recipe, overrides)
+    elif overrides:
+        recipe = change_recipe(recipe, overrides)
+    if accept_changes and not resume:
+        raise SettingError("--accept-changes requires --resume")
+    out, console = Path(out), console or Console(quiet=True)
+    if isinstance(recipe, ProbeRecipe):
+        probe = plan_probe(recipe, data, out, init, resume=resume, accept_changes=accept_changes)
+        return _execute(probe, probe_header(probe), functools.partial(run_probe, probe), str(data), console)
+    plan = plan_training(recipe, data, out, init, resume=resume, accept_changes=accept_changes)
+    return _execute(plan, training_header(plan), functools.partial(run_training, plan), str(data), console)
+
+
+def _execute(plan: Plan[Any], header: list[str], run: Run, data: str, console: Console) -> FitResult:
+    """Run what was planned, in its folder; one that stops before there is anything to resume leaves nothing there."""
+    out, first = plan.out, plan.launch.process.rank == 0
+    log = Log(out, console, speaks=first)
     before = set(out.iterdir()) if out.is_dir() else None
-    session = describe_session(launch, recipe.seed, str(data), plan.facts["init"])
+    session = describe_session(plan.launch, plan.recipe.seed, data, plan.facts["init"])
     try:
-        if launch.process.rank == 0:
+        if first:
             _make_folder(out)
-        announce(log, plan)
-        with _explained(out):
-            if recipe.probe is None:
-                return _run(plan, session, log, console)
-            write_session(out, recipe, session)
-            return _probe(plan, log, console)
+        for line in header:
+            log.say(line)
+        with _explained(out, LESS_MEMORY[plan.recipe.task]):
+            return run(session, log, console)
     except BaseException as stop:
         if isinstance(stop, KeyboardInterrupt):
-            log.say(f"stopped; {_goes_on(out)}" + ("; --resume goes on from there" if _holds_work(out) else ""))
-        if launch.process.rank == 0 and not _holds_work(out):
+            log.say(f"stopped; {_what_is_kept(out)}" + ("; continue with --resume" if _holds_work(out) else ""))
+        if first and not _holds_work(out):
             _remove_new(out, before)
         raise
 
 
+@contextmanager
+def _explained(out: Path, less_memory: str) -> Iterator[None]:
+    """What stops a run and a person can mend, as a TrainingError that says what is kept."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in FULL:
+            raise
+        raise TrainingError(
+            f"{error.filename or out}: cannot be written: {error.strerror}; {_what_is_kept(out)}"
+        ) from error
+    except (RuntimeError, MemoryError) as error:
+        text = one_line(error)
+        if "DataLoader worker" in text:
+            raise TrainingError(
+                f"a process that decodes videos died, perhaps of too little memory ({text[:120]}): lower "
+                f"data.workers or the batch size; {_what_is_kept(out)}"
+            ) from error
+        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+            raise TrainingError(f"out of memory: {less_memory}; {_what_is_kept(out)}") from error
+        raise
+    except (TrainingError, WeightsError) as error:
+        raise TrainingError(f"{error}; {_what_is_kept(out)}") from error
+
+
 def _holds_work(out: Path) -> bool:
-    """Whether a resumed run would have anything to go on from: a checkpoint, or features of a probe."""
+    """Whether a resumed run would not start anew: there is a checkpoint, or there are features of a probe."""
     return (out / "checkpoints" / "last.ckpt").exists() or any((out / "features").glob("*.safetensors"))
+
+
+def _what_is_kept(out: Path) -> str:
+    file = out / "checkpoints" / "last.ckpt"
+    if file.exists():
+        return f"the last good checkpoint is {file}"
+    return f"{out / 'features'} is kept" if _holds_work(out) else "there is no checkpoint yet"
 
 
 def _make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise SettingError(f"{out}: this folder cannot be made: {error.strerror}") from None
+        raise SettingError(f"{out}: cannot create this folder: {error.strerror}") from None
 
 
 def _remove_new(out: Path, before: set[Path] | None) -> None:
@@ -127,86 +165,3 @@ def _remove_new(out: Path, before: set[Path] | None) -> None:
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
-
-
-def _run(plan: Plan, session: dict[str, Any], log: Log, console: Console) -> FitResult:
-    recipe, out, process = plan.recipe, plan.out, plan.launch.process
-    classifier, watched = plan.begun.classifier, plan.watched
-    settings, preprocessing = classifier.model.settings, classifier.preprocessing
-    clips = TrainingClips(plan.training, settings, preprocessing, recipe.augmentation, recipe.seed)
-    weights = None
-    if recipe.training.balance == "sampling":
-        weights = video_weights(plan.training)
-    loader = training_loader(clips, recipe.training.batch_size, recipe.data, process, weights)
-    if plan.place is not None:  # before Lightning asks for batches, which with FSDP it does before it loads anything
-        assert isinstance(loader.sampler, ShuffledEpochs)
-        loader.sampler.go_to(plan.place.epoch, plan.place.batch)
-    watching = None
-    if watched is not None:
-        views = TestingViews(watched, settings, single_view(preprocessing))
-        watching = testing_loader(views, recipe.training.batch_size, recipe.data, process)
-    left_out = [LeftOut(manifest, recipe.data.max_bad_share) for manifest in (plan.training, watched) if manifest]
-    keep = SaveClassifier(
-        classifier, out / "model", card_facts(plan), best=watched is not None and watched.split == "val"
-    )
-    callbacks: list[Callback] = [
-        RecordSession(out, recipe, session),
-        Figures(log, console, {"val": "validation", "test": "test split"}.get(watched.split, "") if watched else ""),
-        CountLeftOut(left_out[0], left_out[1] if watched else None, log),
-        keep,
-        SaveCheckpoints(out / "checkpoints" / "last.ckpt", recipe.training.checkpoint_steps),
-    ]
-    if watched is not None:
-        callbacks.append(WatchLastEpoch())
-    trainer = make_trainer(plan, callbacks)
-    changed = bool(plan.place and plan.place.changed)
-    task = ClassificationTask(classifier, recipe, plan.training, plan.batch, plan.facts, changed=changed)
-    interrupt = signal.getsignal(signal.SIGINT)
-    try:
-        trainer.fit(task, loader, watching, ckpt_path=plan.place.checkpoint if plan.place else None)
-    except SystemExit:  # what Lightning makes of Ctrl-C, which it ignores from then on
-        signal.signal(signal.SIGINT, interrupt)
-        raise KeyboardInterrupt from None
-    metric, split = "mAP" if plan.training.multilabel else "top-1", watched.split if watched else None
-    return FitResult(out / "model", keep.epoch, keep.score, metric, split, _problems(left_out), process.rank == 0)
-
-
-@contextmanager
-def _explained(out: Path) -> Iterator[None]:
-    """What stops a run and a person can mend, as a TrainingError that says what is left."""
-    try:
-        yield
-    except OSError as error:
-        if error.errno not in FULL:
-            raise
-        raise TrainingError(f"{error.filename or out}: cannot be written: {error.strerror}; {_goes_on(out)}") from error
-    except (RuntimeError, MemoryError) as error:
-        text = " ".join(str(error).split())
-        if "DataLoader worker" in text:
-            raise TrainingError(
-                f"a process that decodes videos died, perhaps for want of memory ({text[:120]}): lower "
-                f"data.workers or training.batch_size; {_goes_on(out)}"
-            ) from error
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
-            raise TrainingError(f"out of memory: {LESS_MEMORY}; {_goes_on(out)}") from error
-        raise
-    except (TrainingError, WeightsError) as error:
-        raise TrainingError(f"{error}; {_goes_on(out)}") from error
-
-
-def _probe(plan: Plan, log: Log, console: Console) -> FitResult:
-    """Train heads on a frozen backbone; the features of a run that was stopped are used again."""
-    chosen, left_out = run_probe(plan, log, console)
-    split = plan.watched.split if plan.watched else None
-    return FitResult(plan.out / "model", chosen.epoch, chosen.top1, "top-1", split, _problems(left_out))
-
-
-def _problems(left_out: list[LeftOut]) -> tuple[Problem, ...]:
-    return tuple(Problem(path, reason) for part in left_out for path, reason in part.reasons.items())
-
-
-def _goes_on(out: Path) -> str:
-    file = out / "checkpoints" / "last.ckpt"
-    if file.exists():
-        return f"the last good checkpoint is {file}"
-    return f"{out / 'features'} is kept" if _holds_work(out) else "there is no checkpoint yet"

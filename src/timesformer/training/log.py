@@ -16,8 +16,8 @@ import torch
 import yaml
 from rich.console import Console
 
-from timesformer.config import Recipe
-from timesformer.disk import replacing
+from timesformer.config import AnyRecipe
+from timesformer.files import replacing
 from timesformer.training.launch import Launch
 
 PACKAGES = ("timesformer", "torch", "lightning", "av", "kornia", "torchmetrics", "numpy")
@@ -42,7 +42,7 @@ class Log:
 def describe_session(launch: Launch, seed: int, data: str, init: str | None) -> dict[str, Any]:
     """What a run depends on beside its recipe: command, data, weights, versions, commit of the code, hardware."""
     return {
-        "began": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z",
+        "started": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z",
         "command": shlex.join(sys.argv),
         "folder": os.getcwd(),
         "data": data,
@@ -62,7 +62,7 @@ def describe_session(launch: Launch, seed: int, data: str, init: str | None) -> 
 
 
 def read_sessions(folder: Path) -> list[dict[str, Any]]:
-    """The sessions of a run, the first first; none where there is no file that can be read."""
+    """The sessions of a run, oldest first; none where there is no file that can be read."""
     try:
         sessions = yaml.safe_load((folder / "sessions.yaml").read_text(encoding="utf-8"))
     except (OSError, ValueError, yaml.YAMLError):
@@ -70,7 +70,7 @@ def read_sessions(folder: Path) -> list[dict[str, Any]]:
     return sessions if isinstance(sessions, list) else []
 
 
-def write_session(folder: Path, recipe: Recipe, session: dict[str, Any]) -> None:
+def write_session(folder: Path, recipe: AnyRecipe, session: dict[str, Any]) -> None:
     """Write recipe.yaml and append to sessions.yaml; each file is replaced when the new one is complete."""
     texts = {"recipe.yaml": recipe.model_dump(mode="json"), "sessions.yaml": [*read_sessions(folder), session]}
     for name, content in texts.items():

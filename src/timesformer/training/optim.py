@@ -8,33 +8,33 @@ from torch.optim import SGD, AdamW
 from torch.optim import Optimizer as TorchOptimizer
 from torch.optim.lr_scheduler import ConstantLR, CosineAnnealingLR, LinearLR, LRScheduler, MultiStepLR, SequentialLR
 
-from timesformer.config import Optimizer
-from timesformer.model.timesformer import TimeSformer
+from timesformer.config import Optimizer, Schedule
+from timesformer.model.protocol import VideoModel
 
 WARMUP_START = 0.01
 
 
-def make_optimizer(model: TimeSformer, settings: Optimizer, batch: int, *, fused: bool = False) -> TorchOptimizer:
+def make_optimizer(model: VideoModel, settings: Optimizer, batch: int, *, fused: bool = False) -> TorchOptimizer:
     """SGD with Nesterov momentum or AdamW, for steps of `batch` clips.
 
-    With `decay_all` off, norms, biases, tables and learned tokens are not decayed. With `layer_decay` d below 1, block
-    i of n learns at d ** (n - i) of the rate, the embedding at d ** (n + 1), the last norm and the head at all of it
-    (BEiT; counted from 0). Frozen parameters are left out.
+    With `decay_all` off, norms, biases and what `model.no_weight_decay()` names are not decayed. With `layer_decay` d
+    below 1, a parameter of layer i (`model.layer_of`) of a model of n blocks learns at d ** (n + 1 - i) of the rate:
+    what comes before the blocks at d ** (n + 1), the last block at d, what follows it at all of the rate (BEiT).
+    Frozen parameters are not optimised.
     """
     rate = settings.rate_for(batch)
-    depth = model.settings.dimensions.depth
+    last, no_decay = len(model.blocks()) + 1, model.no_weight_decay()
     groups: dict[tuple[bool, int], dict[str, Any]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
-        table = name.endswith(("_table", "class_token", "pooling.query"))
-        decayed = settings.decay_all or (parameter.ndim > 1 and not table)
-        layer = _layer(name, depth) if settings.layer_decay < 1 else depth + 1
+        decayed = settings.decay_all or (parameter.ndim > 1 and name not in no_decay)
+        layer = model.layer_of(name) if settings.layer_decay < 1 else last
         group = groups.setdefault(
             (decayed, layer),
             {
                 "params": [],
-                "lr": rate * settings.layer_decay ** (depth + 1 - layer),
+                "lr": rate * settings.layer_decay ** (last - layer),
                 "weight_decay": settings.weight_decay if decayed else 0.0,
             },
         )
@@ -44,14 +44,7 @@ def make_optimizer(model: TimeSformer, settings: Optimizer, batch: int, *, fused
     return AdamW(groups.values(), rate, settings.betas, fused=fused or None)
 
 
-def _layer(name: str, depth: int) -> int:
-    """0 for the embedding, 1 to depth for the blocks, depth + 1 for what follows them."""
-    if name.startswith("embedding."):
-        return 0
-    return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth + 1
-
-
-def make_schedule(optimizer: TorchOptimizer, settings: Optimizer, steps_per_epoch: float, epochs: int) -> LRScheduler:
+def make_schedule(optimizer: TorchOptimizer, settings: Schedule, steps_per_epoch: float, epochs: int) -> LRScheduler:
     """The learning rate of every optimiser step: linear warm-up, then steps, a cosine to zero, or nothing."""
     total = round(steps_per_epoch * epochs)
     warmup = round(steps_per_epoch * settings.warmup_epochs)

@@ -12,17 +12,17 @@ from lightning.pytorch import Callback, Trainer
 from lightning.pytorch.loggers import Logger, TensorBoardLogger
 from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Strategy
 
-from timesformer.disk import replacing
 from timesformer.errors import SettingError
+from timesformer.files import replacing
 from timesformer.training.checkpoint import AtomicFiles
 from timesformer.training.curves import MetricsFile
-from timesformer.training.heap import keep_freed_memory
-from timesformer.training.plan import Plan
+from timesformer.training.memory import keep_freed_memory
+from timesformer.training.plan import TrainingPlan
 
 ACCELERATORS = {"auto": "auto", "cpu": "cpu", "cuda": "gpu", "mps": "mps"}
 
 
-def make_trainer(plan: Plan, callbacks: list[Callback]) -> Trainer:
+def make_trainer(plan: TrainingPlan, callbacks: list[Callback]) -> Trainer:
     """A Trainer that does what the recipe says and prints nothing by itself."""
     recipe = plan.recipe
     _quieten()
@@ -41,7 +41,7 @@ def make_trainer(plan: Plan, callbacks: list[Callback]) -> Trainer:
         logger=_loggers(plan),
         callbacks=callbacks,
         plugins=[AtomicFiles()],
-        check_val_every_n_epoch=recipe.training.watch_every,
+        check_val_every_n_epoch=recipe.training.validate_every,
         num_sanity_val_steps=0,
         enable_progress_bar=False,
         enable_model_summary=False,
@@ -49,16 +49,16 @@ def make_trainer(plan: Plan, callbacks: list[Callback]) -> Trainer:
     )
 
 
-def _strategy(plan: Plan) -> Strategy | str:
+def _strategy(plan: TrainingPlan) -> Strategy | str:
     world = plan.launch.process.world
     if plan.recipe.training.strategy == "fsdp":
         return ModelParallelStrategy(world, tensor_parallel_size=1, save_distributed_checkpoint=False)
     return "auto" if world == 1 else DDPStrategy()
 
 
-def _loggers(plan: Plan) -> list[Logger]:
+def _loggers(plan: TrainingPlan) -> list[Logger]:
     """metrics.csv and TensorBoard always; trackers that the recipe names."""
-    steps = plan.place.steps if plan.place else 0
+    steps = plan.resume_point.steps if plan.resume_point else 0
     logs = plan.out / "logs"
     loggers: list[Logger] = [
         MetricsFile(logs / "metrics.csv", steps),
@@ -66,12 +66,12 @@ def _loggers(plan: Plan) -> list[Logger]:
     ]
     for name in plan.recipe.training.loggers:
         kept = logs / f"{name}.run"  # what the tracker calls the run
-        run_id = kept.read_text(encoding="utf-8") if plan.place and kept.exists() else None
+        run_id = kept.read_text(encoding="utf-8") if plan.resume_point and kept.exists() else None
         try:
             if name == "mlflow":
                 from lightning.pytorch.loggers import MLFlowLogger
 
-                # A data base of the run where no server is named; mlflow 3 keeps no plain files any more.
+                # The run has a database of its own where no server is named: mlflow 3 no longer keeps plain files.
                 store = os.environ.get("MLFLOW_TRACKING_URI") or f"sqlite:///{logs.absolute() / 'mlflow.db'}"
                 logs.mkdir(parents=True, exist_ok=True)
                 loggers.append(MLFlowLogger("timesformer", run_name=plan.out.name, tracking_uri=store, run_id=run_id))
@@ -82,7 +82,7 @@ def _loggers(plan: Plan) -> list[Logger]:
                     WandbLogger(name=plan.out.name, project="timesformer", save_dir=logs, id=run_id, resume="allow")
                 )
         except ModuleNotFoundError:
-            raise SettingError(f"training.loggers names {name}; it is not installed: pip install {name}") from None
+            raise SettingError(f"training.loggers: {name} is not installed; pip install {name}") from None
         loggers[-1].log_hyperparams(plan.recipe.model_dump(mode="json"))
         if plan.launch.process.rank == 0:
             with replacing(kept) as temporary:
@@ -91,7 +91,7 @@ def _loggers(plan: Plan) -> list[Logger]:
 
 
 def _quieten() -> None:
-    """Lightning's hints about devices, tips and loaders: this package prints what its users need to know itself."""
+    """Lightning's hints about devices, tips and loaders: this package prints what its users need to know."""
     for name in ("lightning.pytorch", "lightning.fabric"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", category=PossibleUserWarning)

@@ -1,4 +1,4 @@
-"""Decoded frames become a clip: scaled, converted to RGB, turned upright."""
+"""Decoded frames become images and clips: scaled, converted to RGB, turned upright."""
 
 from __future__ import annotations
 
@@ -10,8 +10,43 @@ import numpy as np
 import torch
 from av.video.frame import VideoFrame
 from av.video.reformatter import Interpolation, VideoReformatter
+from torch import Tensor
 
 from timesformer.errors import VideoError
+
+
+class Converter:
+    """Makes decoded frames of one video RGB images: scaled, upright, all of one size.
+
+    short_side: pixels that the short side is scaled to; None keeps the size.
+    """
+
+    def __init__(self, name: Path | str, short_side: int | None) -> None:
+        self.name, self.short_side = name, short_side
+        self.reformatter = VideoReformatter()
+        self.shown_as: tuple[int, ...] | None = None
+
+    def __call__(self, number: int, frame: VideoFrame) -> Tensor:
+        """A frame as uint8 (H, W, 3). Raises VideoError where its size or rotation is not that of the first one."""
+        if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
+            raise VideoError(self.name, f"rotated by {frame.rotation} degrees; only multiples of 90 are supported")
+        swapped, *mirrored = placement = _placement(frame)
+        shown_as = (frame.height, frame.width, *placement)
+        if self.shown_as is None:
+            self.shown_as = shown_as
+        elif shown_as != self.shown_as:
+            raise VideoError(
+                self.name,
+                f"frame {number} is {frame.width}x{frame.height}; its size or rotation does not match the frames "
+                f"before it, {self.shown_as[1]}x{self.shown_as[0]}",
+            )
+        height, width = scaled_size(frame.height, frame.width, self.short_side)
+        rgb = self.reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1)
+        image_HWC = torch.from_numpy(rgb.to_ndarray())
+        if any(placement):
+            image_HWC = image_HWC.transpose(0, 1) if swapped else image_HWC
+            image_HWC = image_HWC.flip([axis for axis in (0, 1) if mirrored[axis]])
+        return image_HWC
 
 
 class ClipWriter:
@@ -22,39 +57,23 @@ class ClipWriter:
     out of range.
     """
 
-    def __init__(self, path: Path, num_frames: int, numbers: Sequence[int], short_side: int | None) -> None:
+    def __init__(self, name: Path | str, num_frames: int, numbers: Sequence[int], short_side: int | None) -> None:
         if not numbers or not 0 <= min(numbers) <= max(numbers) < num_frames:
-            raise IndexError(f"{path}: frames {list(numbers)} of a video of {num_frames} frames")
-        self.path = path
-        self.short_side = short_side
-        self.reformatter = VideoReformatter()
+            raise IndexError(f"{name}: frames {list(numbers)} of a video of {num_frames} frames")
+        self.convert = Converter(name, short_side)
+        self.length = len(numbers)
         self.places: dict[int, list[int]] = {}
         for place, number in enumerate(numbers):
             self.places.setdefault(number, []).append(place)
-        self.shown_as: tuple[int, ...] | None = None
+        self.clip: Tensor | None = None
 
     def write(self, number: int, frame: VideoFrame) -> None:
-        """Scale, convert and turn a frame, and put it in its places. Raises VideoError for one unlike the others."""
-        if abs(frame.rotation - 90 * round(frame.rotation / 90)) > 1:
-            raise VideoError(f"{self.path}: turned by {frame.rotation} degrees: only multiples of 90 can be shown")
-        swapped, *mirrored = placement = _placement(frame)
-        shown_as = (frame.height, frame.width, *placement)
-        height, width = scaled_size(frame.height, frame.width, self.short_side)
-        if self.shown_as is None:
-            self.shown_as = shown_as
-            shape = (width, height) if swapped else (height, width)
-            self.clip = torch.empty((3, sum(map(len, self.places.values())), *shape), dtype=torch.uint8)
-        elif shown_as != self.shown_as:
-            raise VideoError(
-                f"{self.path}: frame {number} is {frame.width}x{frame.height}, others are "
-                f"{self.shown_as[1]}x{self.shown_as[0]}, or turned another way"
-            )
-        rgb = self.reformatter.reformat(frame, width, height, "rgb24", interpolation=Interpolation.BILINEAR, threads=1)
-        image = torch.from_numpy(rgb.to_ndarray())
-        if any(placement):
-            image = (image.transpose(0, 1) if swapped else image).flip([axis for axis in (0, 1) if mirrored[axis]])
+        """Convert a frame and put it in its places."""
+        image_HWC = self.convert(number, frame)
+        if self.clip is None:
+            self.clip = torch.empty((3, self.length, *image_HWC.shape[:2]), dtype=torch.uint8)
         for place in self.places[number]:
-            self.clip[:, place] = image.permute(2, 0, 1)
+            self.clip[:, place] = image_HWC.permute(2, 0, 1)
 
 
 def scaled_size(height: int, width: int, short_side: int | None) -> tuple[int, int]:

@@ -3,61 +3,54 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Self
 
 import av
 from av.video.frame import VideoFrame
-from torch import Tensor
 
 from timesformer.errors import VideoError
-from timesformer.video.convert import ClipWriter
-from timesformer.video.decode import open_container
+from timesformer.video.container import open_container, why
+from timesformer.video.video import Video
 
 IMAGE_SUFFIXES = frozenset((".bmp", ".jpeg", ".jpg", ".png", ".webp"))
 
 
-class FrameFolder:
-    """A folder of image frames, ordered by the numbers in their names.
+class FrameFolder(Video):
+    """A folder of image frames, ordered by the numbers in their names; its frame rate is unknown. See `Video`.
 
-    Attributes: `path`; `num_frames`; `fps`, which is None; `codec`, which is "images".
+    Raises VideoError for a folder without images.
     """
 
     fps = None
     codec = "images"
 
     def __init__(self, path: Path) -> None:
-        self.path = path
+        self.name = path
         files = (file for file in path.iterdir() if file.suffix.lower() in IMAGE_SUFFIXES and file.name[0] != ".")
         self._files = sorted(files, key=_by_number)
         self.num_frames = len(self._files)
         if not self._files:
-            raise VideoError(f"{path}: the folder holds no image frames ({', '.join(sorted(IMAGE_SUFFIXES))})")
+            raise VideoError(path, f"the folder holds no image frames ({', '.join(sorted(IMAGE_SUFFIXES))})")
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        pass
-
-    def read(self, numbers: Sequence[int], short_side: int | None = None) -> Tensor:
-        """As `VideoFile.read`."""
-        writer = ClipWriter(self.path, self.num_frames, numbers, short_side)
-        for number in sorted(set(numbers)):
-            writer.write(number, _read_image(self._files[number]))
-        return writer.clip
+    def _chosen(self, numbers: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
+        for number in numbers:
+            try:
+                frame = _read_image(self._files[number])
+            except VideoError as error:
+                raise VideoError(self.name, f"{self._files[number].name}: {error.reason}") from None
+            yield number, frame
 
 
 def _read_image(path: Path) -> VideoFrame:
-    with open_container(path) as container:
+    with open_container(path, path) as container:
         try:
             # By default half a JPEG is a picture that is half grey.
             container.streams.video[0].codec_context.options = {"err_detect": "explode"}
             return next(container.decode(video=0))
         except (av.FFmpegError, StopIteration, IndexError) as error:
-            reason = getattr(error, "strerror", None) or "no picture in it"
-            raise VideoError(f"{path}: not an image that can be read: {reason}") from None
+            reason = why(error) if isinstance(error, av.FFmpegError) else "no picture in it"
+            raise VideoError(path, f"not an image that can be read: {reason}") from None
 
 
 def _by_number(file: Path) -> tuple[list[tuple[int, str]], str]:

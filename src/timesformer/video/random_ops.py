@@ -19,7 +19,7 @@ from timesformer.config import Augmentation
 DEGREES, SHEAR = 30.0, 17.0  # either way
 SHIFT, ZOOM = 0.45, 0.5  # of the side, either way
 
-BOX_SHARE = (0.02, 0.33)  # of the frame
+BOX_AREA = (0.02, 0.33)  # as a fraction of the frame
 BOX_RATIO = (0.3, 3.3)
 
 
@@ -56,7 +56,7 @@ def _changes(affine: float, ops: int, magnitude: float, erasing: float) -> list[
         drawn = _operations(magnitude)
         changes.append(VideoSequential(*drawn, data_format="BCTHW", same_on_frame=True, random_apply=ops))
     if erasing:
-        box = RandomErasing(scale=BOX_SHARE, ratio=BOX_RATIO, value=0.0, p=erasing)
+        box = RandomErasing(scale=BOX_AREA, ratio=BOX_RATIO, value=0.0, p=erasing)
         changes.append(VideoSequential(box, data_format="BCTHW", same_on_frame=True))
     return changes
 

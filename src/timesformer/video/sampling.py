@@ -25,11 +25,10 @@ Frames past the end of a short video are its last frame again.
 
 from __future__ import annotations
 
-import math
 import random
 
 from timesformer.config import Sampling
-from timesformer.errors import SettingError
+from timesformer.video.windows import span_length, testing_windows
 
 
 def training_clip(
@@ -42,9 +41,9 @@ def training_clip(
 ) -> list[int]:
     """Frame numbers of one clip drawn at random: `num_frames` of them, each below `video_frames`.
 
-    `fps` is the frame rate of the video, None where it has none (a folder of images). `cover` trains on spans.
-    `time_scale`: smallest and largest factor of the span's length; for segments, the share of the video they divide,
-    which lies anywhere in it.
+    `fps` is the frame rate of the video, None where it is unknown (a folder of images). `cover` trains on spans.
+    `time_scale`: smallest and largest factor of the span's length; for segments, the fraction of the video they
+    divide, which lies anywhere in it.
     """
     scale = 1.0 if time_scale == (1.0, 1.0) else generator.uniform(*time_scale)
     if sampling.method == "segments":
@@ -62,26 +61,10 @@ def testing_clips(
 
     Raises SettingError for a number of clips below 1, or above 1 with `cover`, which finds its own.
     """
-    if clips < 1:
-        raise SettingError(f"clips is {clips}: at least 1")
+    windows = testing_windows(video_frames, num_frames, sampling, fps, clips)
     if sampling.method == "segments":
         return [_points(video_frames, num_frames, clip, clips) for clip in range(clips)]
-    length = span_length(num_frames, sampling, fps)
-    if sampling.method == "cover":
-        if clips != 1:
-            raise SettingError(f"clips is {clips}: sampling cover takes as many as the video holds; leave clips at 1")
-        count = max(1, math.ceil(video_frames / length))
-        return [_spread(video_frames, num_frames, clip * length, length) for clip in range(count)]
-    room = max(video_frames - length, 0)
-    if clips == 1:
-        return [_spread(video_frames, num_frames, 0 if sampling.single_clip == "start" else room / 2, length)]
-    return [_spread(video_frames, num_frames, room * clip / (clips - 1), length) for clip in range(clips)]
-
-
-def span_length(num_frames: int, sampling: Sampling, fps: float | None) -> float:
-    """Frames of the video that a clip spans."""
-    length = num_frames * sampling.rate
-    return length if sampling.fps is None or fps is None else length * fps / sampling.fps
+    return [_spread(video_frames, num_frames, window.begin, window.length) for window in windows]
 
 
 def _spread(video_frames: int, num_frames: int, start: float, length: float) -> list[int]:

@@ -1,33 +1,157 @@
-"""Where frames come from: a video file or a folder of images, both read by frame number."""
+"""Where frames come from: files, folders of images, bytes, file objects, URLs, standard input, arrays and lists.
+
+source                                      fps                          name in messages
+str or Path: a video file                   its own                      the path
+str or Path: a folder of image frames       unknown                      the path
+str: a URL that FFmpeg opens                its own                      the URL
+str: "-", standard input                    its own                      <stdin>
+bytes: a video file                         its own                      <bytes>
+binary file object                          its own                      its name, or <file object>
+numpy array (T, H, W, 3), uint8             `fps`, unknown if not given  <array T x H x W x 3>
+torch tensor (3, T, H, W), uint8            `fps`, unknown if not given  <tensor 3 x T x H x W>
+list of PIL images or arrays (H, W, 3)      `fps`, unknown if not given  <list of T images>
+"""
 
 from __future__ import annotations
 
+import io
+import re
+import sys
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
-from timesformer.errors import VideoError
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from timesformer.errors import SettingError, VideoError, one_line
+from timesformer.video.arrays import ArrayVideo
 from timesformer.video.decode import VideoFile
 from timesformer.video.images import FrameFolder
+from timesformer.video.video import Video
 
 VIDEO_SUFFIXES = frozenset(
     (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
 )
 
-Video = VideoFile | FrameFolder
+STDIN = "-"
+
+Source = str | Path | bytes | BinaryIO | NDArray[np.uint8] | Tensor | Sequence[Any]
+
+ALLOWED = (
+    "expected a path, a URL, '-' for standard input, bytes, a binary file object, a uint8 array (T, H, W, 3), a uint8 "
+    "tensor (3, T, H, W), or a list of PIL images or uint8 arrays (H, W, 3)"
+)
 
 
-def open_video(path: str | Path) -> Video:
-    """A video file, or a folder of image frames in the order of their numbered names.
+class MemoryFile(io.BytesIO):
+    """A file that is in memory whole; unlike other file objects it can be sent to another process."""
 
-    Raises VideoError: nothing there, not a video, no frames, truncated. Use it with `with`.
+    def __init__(self, content: bytes, name: str) -> None:
+        super().__init__(content)
+        self.name = name
+
+
+def open_video(source: Source, fps: float | None = None) -> Video:
+    """Open a video. A file is read in the order of showing, a folder of images in that of their numbered names.
+
+    source: see the table at the top of this module. A URL has a scheme and "://". A file object is read from its
+    start and stays open; one that cannot seek, such as a pipe, is read whole into memory, as is standard input.
+    fps: frame rate of arrays and lists in frames a second, where known; all other sources have their own.
+
+    Raises VideoError where nothing is there, or what is there is not a video, has no frames or is truncated;
+    SettingError for any other kind of source, for an array of another shape or type, and for `fps` with a source that
+    has its own. Use it with `with`.
     """
-    path = Path(path)
+    if (frames := _in_memory(source, fps)) is not None:
+        return frames
+    if isinstance(source, str) and _is_url(source):
+        parts = urlsplit(source)
+        return _open_path(Path(url2pathname(parts.path))) if parts.scheme == "file" else VideoFile(source, source)
+    if isinstance(source, str | Path) and source != STDIN:
+        return _open_path(Path(source))
+    file, name = _file_object(source)
+    if not file.seek(0, io.SEEK_END):
+        raise VideoError(name, "the file is empty")
+    return VideoFile(file, name)
+
+
+def portable(source: Source, fps: float | None = None) -> Source | Video:
+    """The same video as something that another process can open, checked as far as it can be without reading files.
+
+    Standard input and file objects are read into memory. Raises SettingError as `open_video` does.
+    """
+    if (frames := _in_memory(source, fps)) is not None:
+        return frames
+    if isinstance(source, str | Path | bytes) and source != STDIN:
+        return source
+    file, name = _file_object(source)
+    file.seek(0)
+    return file if isinstance(file, MemoryFile) else MemoryFile(file.read(), str(name))
+
+
+def source_name(source: Source | Video) -> Path | str:
+    """What messages call a source; see the table at the top of this module."""
+    if isinstance(source, Video):
+        return source.name
+    if isinstance(source, np.ndarray | Tensor | list | tuple):
+        return ArrayVideo(source).name
+    if isinstance(source, str) and _is_url(source):
+        parts = urlsplit(source)
+        return Path(url2pathname(parts.path)) if parts.scheme == "file" else source
+    if isinstance(source, str | Path):
+        return "<stdin>" if source == STDIN else Path(source)
+    if isinstance(source, bytes):
+        return "<bytes>"
+    name = getattr(source, "name", None)
+    return name if isinstance(name, str) else "<file object>"
+
+
+def _in_memory(source: Source, fps: float | None) -> ArrayVideo | None:
+    """Arrays and lists as a video; None for all other sources, which have a frame rate of their own."""
+    if isinstance(source, np.ndarray | Tensor | list | tuple):
+        return ArrayVideo(source, fps)
+    if fps is not None:
+        raise SettingError(f"fps is {fps}; only arrays and lists take a frame rate, other videos have their own")
+    return None
+
+
+def _open_path(path: Path) -> Video:
+    """A video file, or a folder of images."""
     try:
         if path.is_dir():
             return FrameFolder(path)
         if not path.is_file():
-            raise VideoError(f"{path}: no such file")
+            raise VideoError(path, "no such file")
         if path.stat().st_size == 0:
-            raise VideoError(f"{path}: the file is empty")
-        return VideoFile(path)
+            raise VideoError(path, "the file is empty")
+        return VideoFile(path, path)
     except OSError as error:
-        raise VideoError(f"{path}: cannot be read: {error.strerror}") from None
+        raise VideoError(path, f"cannot be read: {error.strerror}") from None
+
+
+def _is_url(text: str) -> bool:
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
+
+
+def _file_object(source: object) -> tuple[BinaryIO, str]:
+    """Standard input, bytes or a file object as one that can seek, and what messages call it."""
+    if isinstance(source, str):  # STDIN: the others are paths and URLs
+        return MemoryFile(sys.stdin.buffer.read(), "<stdin>"), "<stdin>"
+    if isinstance(source, bytes):
+        return MemoryFile(source, "<bytes>"), "<bytes>"
+    if not hasattr(source, "read"):
+        raise SettingError(f"video: {type(source).__name__}; {ALLOWED}")
+    file: Any = source
+    name = file.name if isinstance(getattr(file, "name", None), str) else "<file object>"
+    try:
+        seekable = hasattr(file, "seekable") and file.seekable()
+        start = file.read(0) if seekable else file.read()
+    except (OSError, ValueError) as error:  # closed, say
+        raise VideoError(name, f"cannot be read: {one_line(error)}") from None
+    if not isinstance(start, bytes):
+        raise SettingError(f"video: the file object {name} is in text mode; open it with mode 'rb'")
+    return (file if seekable else MemoryFile(start, name)), name

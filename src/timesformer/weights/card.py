@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import json
 
-from timesformer.weights.classifier import Classifier
+from timesformer.config import TimeSformerSettings
+from timesformer.weights.description import Contents
 
 
-def model_card(classifier: Classifier) -> str:
-    """A README.md with the hub's fields, written from the classifier and the facts of its training; a "licence" among
-    them becomes the hub's licence field."""
-    settings, preprocessing = classifier.model.settings, classifier.preprocessing
-    width, depth, heads = settings.dimensions
+def model_card(contents: Contents) -> str:
+    """A README.md with the hub's fields, written from what the weights hold; a "licence" among the facts of the
+    training becomes the hub's licence field."""
+    settings, preprocessing, facts = contents.settings, contents.preprocessing, contents.facts
     sampling = preprocessing.sampling
-    facts = classifier.facts
+    is_ours = isinstance(settings, TimeSformerSettings)
+    title = "TimeSformer" if is_ours else settings.architecture
     licence = facts.get("licence", "unknown")
     rows = {
-        "architecture": f"TimeSformer, {settings.scheme}, width {width}, {depth} blocks, {heads} heads, patch "
-        f"{settings.patch_size}",
+        "architecture": f"{title}, {settings.describe()}" if is_ours else title,
         "clip": f"{settings.num_frames} frames of {settings.image_size} x {settings.image_size} pixels, "
         f"{sampling.method}" + (f", rate {sampling.rate:g}" if sampling.method != "segments" else ""),
         "pixels": f"{preprocessing.channels.upper()}, mean {list(preprocessing.mean)}, std {list(preprocessing.std)}",
@@ -26,7 +26,7 @@ def model_card(classifier: Classifier) -> str:
         "licence": licence,
     }
     table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())
-    names = ", ".join(classifier.labels[:20]) + (", ..." if len(classifier.labels) > 20 else "")
+    names = ", ".join(contents.labels[:20]) + (", ..." if len(contents.labels) > 20 else "")
     return f"""---
 library_name: timesformer
 pipeline_tag: video-classification
@@ -34,7 +34,7 @@ license: {json.dumps(licence)}
 tags: [video-classification, timesformer]
 ---
 
-# TimeSformer for {len(classifier.labels)} classes
+# {title} for {len(contents.labels)} classes
 
 | | |
 |---|---|

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from timesformer.errors import SettingError, WeightsError
-from timesformer.weights import Classifier, open_weights
+from timesformer.weights.classifier import Classifier, load_model
+from timesformer.weights.description import Contents
 from timesformer.weights.huggingface import save_huggingface
 from timesformer.weights.mmaction2 import save_mmaction2
 from timesformer.weights.native import save_native
@@ -19,12 +20,12 @@ Layout = Literal["native", "official", "mmaction2", "huggingface"]
 def convert(
     weights: str | Path, out: str | Path, layout: str, *, labels: str | Path | None = None, heads: int | None = None
 ) -> Classifier:
-    """Read weights as `open_weights` does and write them as `save_as` does; returns what was written.
+    """Read weights as `timesformer.load_model` does and write them as `save_as` does; returns what was written.
 
     What is asked for is checked before anything is read.
     """
     _check_target(Path(out), layout)
-    classifier = open_weights(weights, labels=labels, heads=heads)
+    classifier = load_model(weights, labels=labels, heads=heads)
     save_as(classifier, out, layout)
     return classifier
 
@@ -37,13 +38,13 @@ def save_as(classifier: Classifier, out: str | Path, layout: str) -> Path:
     """
     out = Path(out)
     _check_target(out, layout)
-    writers: dict[str, Callable[[Classifier, Path], None]] = {
+    writers: dict[str, Callable[[Contents, Path], None]] = {
         "native": save_native,
         "official": save_official,
         "mmaction2": save_mmaction2,
         "huggingface": save_huggingface,
     }
-    writers[layout](classifier, out)
+    writers[layout](classifier.contents(), out)
     return out
 
 

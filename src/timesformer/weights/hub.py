@@ -9,8 +9,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from timesformer.errors import WeightsError
-from timesformer.weights.files import read_json
+from timesformer.errors import WeightsError, one_line
+from timesformer.weights.storage import read_json
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
 CONFIGS = ("config.json", "preprocessor_config.json", "model.safetensors.index.json")
@@ -61,7 +61,7 @@ def download(hub_id: str, check: Callable[[dict[str, Any]], None]) -> Path:
             "the cache does not have it"
         ) from None
     except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
-        raise WeightsError(f"{hub_id}: cannot be downloaded: {' '.join(str(error).split())[:160]}") from None
+        raise WeightsError(f"{hub_id}: cannot be downloaded: {one_line(error)[:160]}") from None
     return folder
 
 
@@ -76,3 +76,18 @@ def _look(hub_id: str, name: str, revision: str | None, check: Callable[[dict[st
         raise WeightsError(f"{hub_id}: the hub's {name} has no tensors; expected model.safetensors or {OLD_TENSORS}")
     with tempfile.TemporaryDirectory() as folder:
         check(read_json(Path(hf_hub_download(name, "config.json", revision=revision, local_dir=folder))))
+
+
+def upload(folder: Path, repository: str, *, private: bool, token: str | None) -> str:
+    """Upload a folder to NAMESPACE/NAME, which is made if it does not exist; returns its address."""
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError
+    from huggingface_hub.utils import httpx  # type: ignore[attr-defined]  # the one it uses itself
+
+    api = HfApi(token=token)
+    try:
+        address = api.create_repo(repository, private=private, exist_ok=True)
+        api.upload_folder(repo_id=repository, folder_path=folder)
+    except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
+        raise WeightsError(f"{repository}: cannot be uploaded: {one_line(error)[:160]}") from None
+    return str(address)

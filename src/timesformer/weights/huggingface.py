@@ -15,18 +15,10 @@ from typing import Any
 
 from torch import Tensor
 
-from timesformer.config import ModelSettings, Preprocessing, Scheme
+from timesformer.config import Preprocessing, TimeSformerSettings
 from timesformer.errors import WeightsError
 from timesformer.weights.card import model_card
-from timesformer.weights.classifier import Classifier
-from timesformer.weights.files import (
-    new_folder,
-    read_json,
-    read_pickle,
-    read_safetensors,
-    tensors_in,
-    write_safetensors,
-)
+from timesformer.weights.description import Contents, describe, read_description
 from timesformer.weights.labels import named_or_default
 from timesformer.weights.names import (
     check_expressible,
@@ -37,9 +29,16 @@ from timesformer.weights.names import (
     to_ours,
     to_theirs,
 )
-from timesformer.weights.native import Configuration, classifier_config, read_config
 from timesformer.weights.official import RATES, SOMETHING_SOMETHING
 from timesformer.weights.processor import PROCESSOR, processor_values, read_processor
+from timesformer.weights.storage import (
+    new_folder,
+    read_json,
+    read_pickle,
+    read_safetensors,
+    tensors_in,
+    write_safetensors,
+)
 
 LAYERS = "timesformer.encoder.layer."
 LAYER = LAYERS + "{i}."
@@ -53,8 +52,8 @@ def is_huggingface(config: Mapping[str, Any]) -> bool:
     return config.get("model_type") == "timesformer"
 
 
-def load_huggingface(folder: Path) -> Classifier:
-    """The classifier of a folder. Raises WeightsError for another architecture or a setting that differs."""
+def load_huggingface(folder: Path) -> Contents:
+    """What a folder holds. Raises WeightsError for another architecture or a setting that differs."""
     source = folder / "config.json"
     config = read_json(source)
     for name, only in (("hidden_act", "gelu"), ("qkv_bias", True), ("num_channels", 3)):
@@ -74,32 +73,37 @@ def load_huggingface(folder: Path) -> Classifier:
         position_resize="nearest",
     )
     more = {"norm_epsilon": config.get("layer_norm_eps", 1e-6), "drop_path": config.get("drop_path_rate", 0.0)}
-    settings = settings_from(ModelSettings, found.model_dump() | more, source)
-    given = read_config(config.get("timesformer"), source)
-    if given is not None and given.preprocessing.channels == "bgr":
+    settings = settings_from(TimeSformerSettings, found.model_dump() | more, source)
+    given = read_description(config.get("timesformer"), source, ours)
+    if given is None:
+        labels = _labels(config, settings.num_classes, None, source)
+        return Contents(settings, read_processor(folder, settings, _released(settings)), labels, {}, ours)
+    if given.preprocessing.channels == "bgr":
         ours[PROJECTION] = ours[PROJECTION].flip(1)
-    return Configuration(
-        model=given.model if given is not None and _tells(given.model) == _tells(settings) else settings,
-        preprocessing=read_processor(folder, settings, _released(settings) if given is None else given.preprocessing),
-        labels=_labels(config, settings.num_classes, given, source),
-        facts={} if given is None else given.facts,
-    ).classifier(ours, folder)
+    same = isinstance(given.settings, TimeSformerSettings) and _known(given.settings) == _known(settings)
+    return given._replace(
+        settings=given.settings if same else settings,
+        preprocessing=read_processor(folder, settings, given.preprocessing),
+        labels=_labels(config, settings.num_classes, given.labels, source),
+    )
 
 
-def save_huggingface(classifier: Classifier, folder: Path) -> None:
+def save_huggingface(contents: Contents, folder: Path) -> None:
     """Write a folder that transformers loads. Raises WeightsError for a model the layout cannot express."""
-    settings, preprocessing = classifier.model.settings, classifier.preprocessing
-    check_expressible(settings, "huggingface", norm_epsilon=None)
+    settings, preprocessing = (
+        check_expressible(contents.settings, "huggingface", norm_epsilon=None),
+        contents.preprocessing,
+    )
     width, depth, heads = settings.dimensions
-    labels = {str(number): name for number, name in enumerate(classifier.labels)}
+    labels = {str(number): name for number, name in enumerate(contents.labels)}
     config = {
         "architectures": ["TimesformerForVideoClassification"],
         "model_type": "timesformer",
-        "attention_type": settings.scheme,
+        "attention_type": settings.scheme_name,
         "hidden_size": width,
         "num_hidden_layers": depth,
         "num_attention_heads": heads,
-        "intermediate_size": int(width * settings.mlp_ratio),
+        "intermediate_size": settings.hidden,
         "image_size": settings.image_size,
         "patch_size": settings.patch_size,
         "num_frames": settings.num_frames,
@@ -110,17 +114,17 @@ def save_huggingface(classifier: Classifier, folder: Path) -> None:
         "drop_path_rate": 0,  # transformers 5 takes whole numbers alone; ours is under "timesformer"
         "id2label": labels,
         "label2id": {name: int(number) for number, name in labels.items()},
-        "timesformer": classifier_config(classifier),
+        "timesformer": describe(contents),
     }
-    ours = classifier.model.state_dict()
+    ours = dict(contents.tensors)
     if preprocessing.channels == "bgr":
         ours[PROJECTION] = ours[PROJECTION].flip(1)
-    tensors = to_theirs(ours, tensor_names(settings.scheme, depth))
-    with new_folder(folder, FILES) as place:
+    tensors = to_theirs(ours, tensor_names(settings.scheme_name, depth))
+    with new_folder(folder, FILES) as new:
         for name, values in (("config.json", config), (PROCESSOR, processor_values(preprocessing, settings))):
-            (place / name).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
-        write_safetensors(tensors, place / "model.safetensors")
-        (place / "README.md").write_text(model_card(classifier), "utf-8")
+            (new / name).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
+        write_safetensors(tensors, new / "model.safetensors")
+        (new / "README.md").write_text(model_card(contents), "utf-8")
 
 
 def read_tensors(folder: Path) -> dict[str, Tensor]:
@@ -134,7 +138,7 @@ def read_tensors(folder: Path) -> dict[str, Tensor]:
     return tensors_in(read_pickle(folder / "pytorch_model.bin"), folder / "pytorch_model.bin")
 
 
-def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
+def tensor_names(scheme: str, depth: int) -> dict[str, str]:
     """Their names to ours."""
     step = "joint" if scheme == "joint_space_time" else "space"
     templates = {
@@ -162,14 +166,14 @@ def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
     return expand(templates, depth)
 
 
-def _tells(settings: ModelSettings) -> tuple[Any, ...]:
-    """What tensors and config.json say of a model; its other settings only this package knows."""
-    hidden = round(settings.dimensions.width * settings.mlp_ratio)
+def _known(settings: TimeSformerSettings) -> tuple[Any, ...]:
+    """What tensors and config.json say of a model; other settings are this package's own."""
+    hidden = settings.hidden
     names = ("scheme", "image_size", "patch_size", "num_frames", "num_classes", "norm_epsilon")
     return (settings.dimensions, hidden, *(getattr(settings, name) for name in names))
 
 
-def _labels(config: Mapping[str, Any], classes: int, given: Configuration | None, source: Path) -> tuple[str, ...]:
+def _labels(config: Mapping[str, Any], classes: int, given: tuple[str, ...] | None, source: Path) -> tuple[str, ...]:
     named = config.get("id2label")
     if isinstance(named, dict) and not all(str(name).startswith("LABEL_") for name in named.values()):
         if set(named) != {str(number) for number in range(classes)}:
@@ -178,11 +182,11 @@ def _labels(config: Mapping[str, Any], classes: int, given: Configuration | None
                 f"one for each of 0 to {classes - 1}"
             )
         return tuple(str(named[str(number)]) for number in range(classes))
-    return named_or_default(given and given.labels, classes)
+    return named_or_default(given, classes)
 
 
-def _released(settings: ModelSettings) -> Preprocessing:
-    """Which frames the folder's processor expects is said nowhere: so those of the released code."""
+def _released(settings: TimeSformerSettings) -> Preprocessing:
+    """The folder does not say which frames its processor expects: those of the released code."""
     rate = RATES.get(settings.num_frames, 256 / settings.num_frames)
     values = SOMETHING_SOMETHING if settings.num_classes == 174 else {"sampling": {"rate": rate}}
     return Preprocessing(**values)

@@ -12,11 +12,10 @@ from typing import Any
 from torch import Tensor
 
 from timesformer.config import Preprocessing, Sampling, Scheme
-from timesformer.weights.classifier import Classifier
-from timesformer.weights.files import tensors_in, write_pickle
+from timesformer.weights.description import Contents, describe, read_description
 from timesformer.weights.labels import named_or_default
 from timesformer.weights.names import check_expressible, count_blocks, expand, settings_of, to_ours, to_theirs
-from timesformer.weights.native import Configuration, classifier_config, read_config
+from timesformer.weights.storage import tensors_in, write_pickle
 
 LAYERS = "backbone.transformer_layers.layers."
 LAYER = LAYERS + "{i}."
@@ -29,28 +28,27 @@ def is_mmaction2(content: object) -> bool:
     return isinstance(tensors, dict) and any(str(name).startswith(LAYERS) for name in tensors)
 
 
-def load_mmaction2(content: Mapping[str, Any], source: Path, heads: int | None = None) -> Classifier:
-    """The classifier of a checkpoint's content. Raises WeightsError for another architecture."""
+def load_mmaction2(content: Mapping[str, Any], source: Path, heads: int | None = None) -> Contents:
+    """What a checkpoint's content holds. Raises WeightsError for another architecture."""
     tensors = tensors_in(content["state_dict"], source)
     scheme = _scheme(tensors)
     ours = to_ours(tensors, tensor_names(scheme, count_blocks(tensors, LAYERS)), source)
     meta = _plain(content.get("meta"))
-    given = read_config(meta.get("timesformer"), source)
+    given = read_description(meta.get("timesformer"), source, ours)
     if given is None:
         settings = settings_of(ours, source, scheme=scheme, heads=heads, frames=FRAMES, position_resize="nearest")
         names = _plain(meta.get("dataset_meta")).get("classes") or meta.get("CLASSES")  # versions 1 and 0
         labels = named_or_default(names, settings.num_classes)
-        given = Configuration(settings, published_preprocessing(settings.num_frames), labels, {})
-    return given.classifier(ours, source)
+        given = Contents(settings, published_preprocessing(settings.num_frames), labels, {}, ours)
+    return given
 
 
-def save_mmaction2(classifier: Classifier, file: Path) -> None:
+def save_mmaction2(contents: Contents, file: Path) -> None:
     """Write a checkpoint. Raises WeightsError for a model the layout cannot express."""
-    settings = classifier.model.settings
-    check_expressible(settings, "mmaction2")
-    names = tensor_names(settings.scheme, settings.dimensions.depth)
-    meta = {"dataset_meta": {"classes": classifier.labels}, "timesformer": classifier_config(classifier)}
-    write_pickle({"meta": meta, "state_dict": to_theirs(classifier.model.state_dict(), names)}, file)
+    settings = check_expressible(contents.settings, "mmaction2")
+    names = tensor_names(settings.scheme_name, settings.dimensions.depth)
+    meta = {"dataset_meta": {"classes": contents.labels}, "timesformer": describe(contents)}
+    write_pickle({"meta": meta, "state_dict": to_theirs(contents.tensors, names)}, file)
 
 
 def published_preprocessing(frames: int) -> Preprocessing:
@@ -64,7 +62,7 @@ def published_preprocessing(frames: int) -> Preprocessing:
     return Preprocessing(mean=half, std=half, sampling=Sampling(rate=rate))
 
 
-def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
+def tensor_names(scheme: str, depth: int) -> dict[str, str]:
     """Their names to ours."""
     step = "joint" if scheme == "joint_space_time" else "space"
     templates = {

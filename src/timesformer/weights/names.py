@@ -1,4 +1,4 @@
-"""Tensor names of another layout and ours, one to one, and the settings that tensors tell."""
+"""Tensor names of another layout and ours, one to one, and the settings that tensors imply."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 from torch import Tensor
 
-from timesformer.config import SIZES, Dimensions, ModelSettings, PositionResize, Scheme
+from timesformer.config import SIZES, Dimensions, ModelSettings, PositionResize, Scheme, TimeSformerSettings
 from timesformer.errors import SettingError, WeightsError
 from timesformer.settings import Settings, make
 
@@ -78,8 +78,8 @@ def settings_of(
     heads: int | None,
     frames: int,
     position_resize: PositionResize,
-) -> ModelSettings:
-    """The settings that tensors under our names tell.
+) -> TimeSformerSettings:
+    """The settings that tensors under our names imply.
 
     `heads` are not in the tensors: see `guess_heads`. `frames` is for models without a time table.
     """
@@ -100,11 +100,11 @@ def settings_of(
         "num_classes": tensors["head.weight"].shape[0],
         "position_resize": position_resize,
     }
-    return settings_from(ModelSettings, values, source)
+    return settings_from(TimeSformerSettings, values, source)
 
 
 def settings_from(cls: type[S], values: Mapping[str, Any], source: object) -> S:
-    """Settings that a file tells; one that is not allowed is the file's fault, a WeightsError."""
+    """Settings from a file; one that is not allowed is a WeightsError."""
     try:
         return make(cls, values, str(source))
     except SettingError as error:
@@ -112,7 +112,7 @@ def settings_from(cls: type[S], values: Mapping[str, Any], source: object) -> S:
 
 
 def check_ndim(tensors: Mapping[str, Tensor], source: object) -> None:
-    """Raises WeightsError where a tensor that tells the architecture is missing or has another number of dimensions."""
+    """Raises WeightsError where a tensor that decides the architecture is missing or has too many or few dimensions."""
     for name, ndim in NDIM.items():
         if name not in tensors and name.startswith("blocks."):
             raise WeightsError(f"{source}: tensors do not fit the layout: no blocks")
@@ -132,15 +132,15 @@ def side_of(space_table: Tensor, source: object) -> int:
 
 
 def guess_heads(width: int, source: object) -> int:
-    """Attention heads, which no tensor tells: of 64 channels, as in all ViTs.
+    """Attention heads, which no tensor shows: of 64 channels, as in all ViTs.
 
     A width that is no multiple of 64 gets heads of the largest power of two that divides it, and a warning.
     """
     channels = math.gcd(width, 64)
     if channels != 64:
         logger.warning(
-            "%s: the file does not tell its number of attention heads; taking %d of %d channels each: name "
-            "them (heads=, --heads) if they are others",
+            "%s: the file does not say how many attention heads; assuming %d of %d channels each: name "
+            "them (heads=, --heads) if there is another number",
             source,
             width // channels,
             channels,
@@ -148,11 +148,13 @@ def guess_heads(width: int, source: object) -> int:
     return width // channels
 
 
-def check_expressible(settings: ModelSettings, layout: str, norm_epsilon: float | None = 1e-6) -> None:
-    """Raises WeightsError for a model that another layout has no words for; `norm_epsilon` None is any."""
+def check_expressible(settings: ModelSettings, layout: str, norm_epsilon: float | None = 1e-6) -> TimeSformerSettings:
+    """Raises WeightsError for a model that another layout cannot express; `norm_epsilon` None is any."""
+    if not isinstance(settings, TimeSformerSettings):
+        raise WeightsError(f"the {layout} layout has no architecture {settings.architecture}; it has timesformer")
     if settings.scheme not in ("space_only", "joint_space_time", "divided_space_time"):
         raise WeightsError(
-            f"the {layout} layout has no scheme {settings.scheme}; it has space_only, joint_space_time "
+            f"the {layout} layout has no scheme {settings.scheme_name}; it has space_only, joint_space_time "
             "and divided_space_time"
         )
     for name, only in (
@@ -165,3 +167,4 @@ def check_expressible(settings: ModelSettings, layout: str, norm_epsilon: float 
     ):
         if only is not None and getattr(settings, name) != only:
             raise WeightsError(f"the {layout} layout cannot express {name} {getattr(settings, name)!r}; only {only!r}")
+    return settings

@@ -13,10 +13,9 @@ from typing import Any
 import yaml
 from torch import Tensor
 
-from timesformer.config import ModelSettings, Preprocessing, Scheme
+from timesformer.config import Preprocessing, Scheme, TimeSformerSettings
 from timesformer.errors import WeightsError
-from timesformer.weights.classifier import Classifier
-from timesformer.weights.files import tensors_in, write_pickle
+from timesformer.weights.description import Contents, describe, read_description
 from timesformer.weights.labels import default_labels
 from timesformer.weights.names import (
     check_expressible,
@@ -28,7 +27,7 @@ from timesformer.weights.names import (
     to_ours,
     to_theirs,
 )
-from timesformer.weights.native import Configuration, classifier_config, read_config
+from timesformer.weights.storage import tensors_in, write_pickle
 
 BLOCK = "model.blocks.{i}."
 SOMETHING_SOMETHING = {"channels": "bgr", "sampling": {"method": "segments"}}  # of the released weights
@@ -40,14 +39,14 @@ def is_official(content: object) -> bool:
     return isinstance(content, dict) and isinstance(content.get("model_state"), dict)
 
 
-def load_official(content: Mapping[str, Any], source: Path, heads: int | None = None) -> Classifier:
-    """The classifier of a checkpoint's content. Raises WeightsError for another architecture."""
+def load_official(content: Mapping[str, Any], source: Path, heads: int | None = None) -> Contents:
+    """What a checkpoint's content holds. Raises WeightsError for another architecture."""
     tensors = tensors_in(content["model_state"], source)
     config = _config(content, source)
     scheme = _scheme(tensors, config, source)
     names = tensor_names(scheme, count_blocks(tensors, "model.blocks."))
     ours = to_ours(tensors, names, source)
-    given = read_config(content.get("timesformer"), source)
+    given = read_description(content.get("timesformer"), source, ours)
     if given is None:
         settings = settings_of(
             ours,
@@ -58,15 +57,14 @@ def load_official(content: Mapping[str, Any], source: Path, heads: int | None = 
             frames=_section(config, "DATA").get("NUM_FRAMES", 8),
         )
         preprocessing = _preprocessing(config, settings.num_frames, settings.num_classes, source)
-        given = Configuration(settings, preprocessing, default_labels(settings.num_classes), {})
-    return given.classifier(ours, source)
+        given = Contents(settings, preprocessing, default_labels(settings.num_classes), {}, ours)
+    return given
 
 
-def save_official(classifier: Classifier, file: Path) -> None:
+def save_official(contents: Contents, file: Path) -> None:
     """Write a checkpoint. Raises WeightsError for a model the layout cannot express."""
-    settings, preprocessing = classifier.model.settings, classifier.preprocessing
-    check_expressible(settings, "official")
-    names = tensor_names(settings.scheme, settings.dimensions.depth)
+    settings, preprocessing = check_expressible(contents.settings, "official"), contents.preprocessing
+    names = tensor_names(settings.scheme_name, settings.dimensions.depth)
     config = {
         "DATA": {
             "NUM_FRAMES": settings.num_frames,
@@ -78,19 +76,19 @@ def save_official(classifier: Classifier, file: Path) -> None:
         },
         "MODEL": {"ARCH": "vit", "MODEL_NAME": _model_name(settings), "NUM_CLASSES": settings.num_classes},
         "TEST": {"NUM_ENSEMBLE_VIEWS": preprocessing.test_clips, "NUM_SPATIAL_CROPS": preprocessing.test_crops},
-        "TIMESFORMER": {"ATTENTION_TYPE": settings.scheme},
+        "TIMESFORMER": {"ATTENTION_TYPE": settings.scheme_name},
     }
     content = {
         "epoch": 0,
-        "model_state": to_theirs(classifier.model.state_dict(), names),
+        "model_state": to_theirs(contents.tensors, names),
         "optimizer_state": {},
         "cfg": yaml.safe_dump(config),
-        "timesformer": classifier_config(classifier),
+        "timesformer": describe(contents),
     }
     write_pickle(content, file)
 
 
-def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
+def tensor_names(scheme: str, depth: int) -> dict[str, str]:
     """Their names to ours."""
     step = "joint" if scheme == "joint_space_time" else "space"
     templates = {
@@ -118,7 +116,7 @@ def tensor_names(scheme: Scheme, depth: int) -> dict[str, str]:
     return expand(templates, depth)
 
 
-def _model_name(settings: ModelSettings) -> str:
+def _model_name(settings: TimeSformerSettings) -> str:
     """The released code's name of ViT-B/16, the one model it builds from a configuration; others in its manner."""
     named = dimension_values(settings.dimensions)
     size = named.get("size") or "_".join(f"{name}{number}" for name, number in settings.dimensions._asdict().items())
@@ -126,7 +124,7 @@ def _model_name(settings: ModelSettings) -> str:
 
 
 def _scheme(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Path) -> Scheme:
-    """The tensors tell: a time table is in all but space_only, attention over time in divided alone."""
+    """The tensors decide: a time table is in all but space_only, attention over time in divided alone."""
     scheme: Scheme = "joint_space_time" if "model.time_embed" in tensors else "space_only"
     if any("temporal_attn" in name for name in tensors):
         scheme = "divided_space_time"

@@ -11,8 +11,8 @@ from typing import Any
 
 from timesformer.config import ModelSettings, Preprocessing
 from timesformer.errors import WeightsError
-from timesformer.weights.files import read_json
 from timesformer.weights.names import settings_from
+from timesformer.weights.storage import read_json
 
 PROCESSOR = "preprocessor_config.json"
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from timesformer.config import ModelSettings
+from timesformer.config import TimeSformerSettings
+from timesformer.model.architectures import build_model
 from timesformer.model.embed import resize_space, resize_time
-from timesformer.model.timesformer import TimeSformer
 from timesformer.settings import make
 from timesformer.weights.classifier import Classifier, load_strictly
 
@@ -27,12 +27,13 @@ def resize_classifier(
     old = classifier.model.settings
     given = {"image_size": image_size, "num_frames": num_frames, "position_resize": position_resize}
     changes = {name: value for name, value in given.items() if value is not None}
-    settings = make(ModelSettings, old.model_dump() | changes, "another clip shape")
+    settings = make(type(old), old.model_dump() | changes, "another clip shape")
     if settings == old:
         return classifier
     tensors = classifier.model.state_dict()
-    resize_tables(tensors, old.image_size // old.patch_size, settings)
-    model = TimeSformer(**settings.model_dump()).eval()
+    if isinstance(settings, TimeSformerSettings):
+        resize_tables(tensors, old.image_size // settings.patch_size, settings)
+    model = build_model(settings).eval()
     load_strictly(model, tensors, "resized weights")
     preprocessing = classifier.preprocessing
     if image_size is not None and preprocessing.short_side is not None:
@@ -42,7 +43,7 @@ def resize_classifier(
 
 
 @torch.no_grad()
-def resize_tables(tensors: dict[str, Tensor], side: int, settings: ModelSettings) -> list[str]:
+def resize_tables(tensors: dict[str, Tensor], side: int, settings: TimeSformerSettings) -> list[str]:
     """Fit the position tables, the space table being of side x side patches, to settings; says what was done."""
     notes = []
     how = settings.position_resize

@@ -1,4 +1,4 @@
-"""Image-pretrained ViTs to begin from: Hugging Face ViT and DINOv2 folders, timm's vit_* state dicts.
+"""Image-pretrained ViTs to initialise from: Hugging Face ViT and DINOv2 folders, timm's vit_* state dicts.
 
 Only reading: what a video model has beyond an image model could not be written back. What an image model has beyond
 the backbone is left: its head or pooler, DINOv2's mask token. LayerScale is folded into the layer before it, exactly.
@@ -15,10 +15,10 @@ from torch import Tensor
 
 from timesformer.config import Dimensions
 from timesformer.errors import WeightsError
-from timesformer.weights.files import read_checkpoint, read_json, tensors_in
 from timesformer.weights.huggingface import read_tensors
 from timesformer.weights.names import check_ndim, count_blocks, expand, guess_heads, side_of, to_ours
 from timesformer.weights.processor import read_pixels
+from timesformer.weights.storage import read_checkpoint, read_json, tensors_in
 
 Triple = tuple[float, float, float]
 IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -70,7 +70,7 @@ LEFT = ("pooler.", "classifier.", "embeddings.mask_token", "head.", "pre_logits.
 
 class ImageViT(NamedTuple):
     """An image ViT: its tensors under our names (attention as blocks.I.attention and blocks.I.attention_norm), what
-    they tell of its shape, and the pixels it was trained on."""
+    they imply about its shape, and the pixels it was trained on."""
 
     kind: str
     tensors: dict[str, Tensor]
@@ -102,7 +102,7 @@ def read_image_vit(path: Path) -> ImageViT | None:
     if config:
         trained = config.get("pretrained_cfg") or {}
         return _read_timm(path, read_tensors(path), (trained.get("mean", HALF[0]), trained.get("std", HALF[1])))
-    # A bare file does not tell its pixels: DeiT, DINO and MAE wrap their tensors in "model", AugReg has them bare.
+    # A bare file does not say which pixels it expects: DeiT, DINO and MAE wrap tensors in "model", AugReg does not.
     return _read_timm(path, tensors_in(_unwrap(content), path), IMAGENET if "model" in content else HALF)
 
 

@@ -1,0 +1,134 @@
+"""How a model is trained: augmentation, optimiser, length and hardware, reading the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from timesformer.config.model import ActivationCheckpointing
+from timesformer.settings import Settings
+
+Positive = Annotated[float, Field(gt=0)]
+Factor = Annotated[float, Field(ge=0, lt=1)]
+Device = Literal["auto", "cpu", "cuda", "mps"]
+
+
+class Augmentation(Settings):
+    """What training changes at random; every clip draws its own."""
+
+    renamed: ClassVar[dict[str, str]] = {"short_side_law": "short_side_distribution"}
+
+    repeats: int = Field(1, gt=0, description="clips drawn of a video each time it is decoded (repeated augmentation)")
+    time_scale: tuple[Positive, Positive] = Field(
+        (1.0, 1.0), description="smallest and largest factor of a clip's span; of segments, the fraction of the video"
+    )
+    short_side: tuple[int, int] = Field((256, 320), description="smallest and largest short side, pixels")
+    short_side_distribution: Literal["uniform", "inverse_uniform"] = Field(
+        "uniform", description="distribution that the short side is drawn from"
+    )
+    flip: bool = Field(True, description="mirror half of the clips; wrong where a class is a direction")
+    random_ops: int = Field(0, ge=0, le=12, description="operations RandAugment applies to a clip; 0 for none")
+    random_magnitude: float = Field(0.5, gt=0, le=1, description="strength of those operations")
+    affine: float = Field(
+        0.0, ge=0, le=1, description="strength of one random rotation, shift, scale and shear of every clip; 0 for none"
+    )
+    erasing: float = Field(0.0, ge=0, le=1, description="fraction of clips that lose a box, the same in all frames")
+    # Above 1, the uniform distribution, halves become likelier than wholes: such a number is hardly meant as an alpha.
+    mixup: float = Field(
+        0.0, ge=0, le=1, description="alpha of the Beta distribution that mixes two clips of a batch; 0 for none"
+    )
+    cutmix: float = Field(
+        0.0, ge=0, le=1, description="alpha of the Beta distribution of the box taken from another clip; 0 for none"
+    )
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        low, high = self.short_side
+        if not 0 < low <= high:
+            raise ValueError(f"short_side [{low}, {high}] must be two positive sizes, the smaller first")
+        if self.time_scale[0] > self.time_scale[1]:
+            raise ValueError(f"time_scale {list(self.time_scale)}: the smaller factor comes first")
+        return self
+
+
+class Schedule(Settings):
+    """How the learning rate changes over a run."""
+
+    schedule: Literal["steps", "cosine", "constant"] = Field("steps", description="how the learning rate falls")
+    steps: tuple[Positive, ...] = Field((11, 14), description="epochs at which `steps` divides the rate by ten")
+    warmup_epochs: float = Field(0, ge=0, description="epochs of linear growth from 1% at the start")
+
+
+class Optimizer(Schedule):
+    """Optimiser and learning-rate schedule."""
+
+    name: Literal["sgd", "adamw"] = Field("sgd", description="sgd has Nesterov momentum")
+    learning_rate: float = Field(0.005, gt=0, description="peak learning rate for `reference_batch`")
+    reference_batch: int = Field(64, gt=0, description="clips a step that the learning rate is stated for")
+    scale_learning_rate: Literal["linear", "sqrt", "none"] = Field(
+        "linear", description="how the rate follows the real number of clips a step (devices x batch_size x accumulate)"
+    )
+    layer_decay: float = Field(1.0, gt=0, le=1, description="learning rate of a block as a fraction of the next one's")
+    momentum: float = Field(0.9, ge=0, lt=1, description="momentum of sgd")
+    betas: tuple[Factor, Factor] = Field((0.9, 0.999), description="running-average factors of adamw")
+    weight_decay: float = Field(1e-4, ge=0, description="weight decay")
+    decay_all: bool = Field(True, description="decay norms, biases and tables too, as the paper does")
+    clip_gradient: float | None = Field(None, gt=0, description="largest norm of the gradient; null does not clip")
+
+    def rate_for(self, batch: int) -> float:
+        """The peak learning rate of steps of `batch` clips."""
+        power = {"linear": 1.0, "sqrt": 0.5, "none": 0.0}[self.scale_learning_rate]
+        return float(self.learning_rate * (batch / self.reference_batch) ** power)
+
+
+class Training(Settings):
+    """Length, batch and hardware of a run."""
+
+    renamed: ClassVar[dict[str, str]] = {"watch_every": "validate_every"}
+
+    epochs: int = Field(15, gt=0, strict=True, description="passes over the training split")
+    batch_size: int = Field(8, gt=0, description="clips a device takes at once")
+    accumulate: int = Field(1, gt=0, description="batches whose gradients make one optimiser step")
+    label_smoothing: float = Field(0.0, ge=0, lt=1, description="fraction of the target spread over all classes")
+    balance: Literal["none", "sampling", "loss"] = Field(
+        "none", description="against unequal classes: draw videos of all classes equally often, or weigh their losses"
+    )
+    ema: float | None = Field(None, gt=0, lt=1, description="decay of averaged weights, which are then the result")
+    precision: Literal["32-true", "bf16-mixed", "16-mixed"] = Field("32-true", description="arithmetic")
+    device: Device = Field("auto", description="auto takes a GPU where there is one")
+    strategy: Literal["ddp", "fsdp"] = Field("ddp", description="how several processes share the work")
+    checkpoint_activations: ActivationCheckpointing = Field(
+        "none",
+        description="what the backward pass computes again to save memory: none, what is cheap (norms, GELU, "
+        "attention of few keys), or whole blocks",
+    )
+    compile: bool = Field(False, description="compile the network with torch.compile")
+    deterministic: bool = Field(False, description="refuse operations whose result may differ from run to run")
+    validate_every: int = Field(
+        1, gt=0, description="epochs from one validation to the next; the last epoch always has one"
+    )
+    checkpoint_steps: int | None = Field(
+        None, gt=0, description="optimiser steps between checkpoints inside an epoch; there is one after each epoch"
+    )
+    loggers: tuple[Literal["mlflow", "wandb"], ...] = Field((), description="trackers beside TensorBoard and CSV")
+
+
+class Data(Settings):
+    """Reading the data."""
+
+    renamed: ClassVar[dict[str, str]] = {"max_bad_share": "max_bad_fraction"}
+
+    fraction: float = Field(
+        1.0, gt=0, le=1, description="fraction of the training videos, of each class and by the seed"
+    )
+    workers: int | None = Field(
+        None, ge=0, description="processes that decode; null is one a core, divided among torchrun's, at most 8"
+    )
+    quarantine: Path | None = Field(
+        None, description="list of videos to skip (`timesformer data check --out`); null is DATA/quarantine.csv"
+    )
+    max_bad_fraction: float = Field(
+        0.05, ge=0, le=1, description="fraction of unreadable videos over which a run stops"
+    )

@@ -1,0 +1,82 @@
+"""The embedding rewritten for an engine: it takes bytes.
+
+/255, mean, standard deviation and channel order are in its weights; patches are rows of one matrix product; class
+token, bias and position tables are one table, added once.
+
+Dimensions: B batch, T frames, N patches of a frame, S = 1 + N slots, the class token's first, D channels, P pixels of a
+patch's side.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from timesformer.config import Preprocessing
+from timesformer.engine.arithmetic import Arithmetic
+from timesformer.engine.parts import own, take_linear
+from timesformer.model.embed import Embedding, resize_space, resize_time
+from timesformer.model.tokens import Grid
+
+CENTRE = 128  # taken off the bytes before the product, so that a bfloat16 one loses less; both are exact
+
+
+class FusedEmbedding(nn.Module):
+    """Bytes (B, 3, T, rows, columns) to tokens x_TBSD in float32."""
+
+    bias: Tensor
+    class_token: Tensor
+    space: Tensor | None
+    time: Tensor | None
+
+    def __init__(self, embedding: Embedding, preprocessing: Preprocessing, how: Arithmetic) -> None:
+        super().__init__()
+        self.dtype, self.side = how.embeds, embedding.patch_size
+        self.grid, self.resize = embedding.grid, embedding.resize
+        projection = take_linear(embedding.projection)
+        weight = projection.weight.double()
+        if preprocessing.channels == "bgr":
+            weight = weight.flip(1)
+        mean, std = (
+            torch.tensor(value, dtype=torch.float64, device=weight.device).view(1, 3, 1, 1)
+            for value in (preprocessing.mean, preprocessing.std)
+        )
+        bias = projection.bias.double() + (weight * (CENTRE / 255 - mean) / std).sum((1, 2, 3))
+        matrix = (weight / std / 255).flatten(1)
+        self.project = how.make("embedding", matrix.float(), torch.zeros_like(bias).float(), "none")
+        self.register_buffer("bias", bias.float())
+        self.register_buffer("class_token", own(embedding.class_token)[0])
+        for name, table in (("space", embedding.space_table), ("time", embedding.time_table)):
+            self.register_buffer(name, None if table is None else own(table))
+        self.tables: dict[tuple[int, Grid], Tensor] = {}
+
+    def forward(self, clips_BCTHW: Tensor) -> Tensor:
+        batch, colours = clips_BCTHW.shape[:2]
+        frames, grid = self.shape(clips_BCTHW)
+        patches = clips_BCTHW.view(batch, colours, frames, grid[0], self.side, grid[1], self.side)
+        patches = patches.permute(2, 0, 3, 5, 1, 4, 6).flatten(4).flatten(2, 3)
+        projected = self.project(patches.to(self.dtype) - CENTRE)
+        table_T1SD = self.table(frames, grid)
+        slots = table_T1SD[:, :, :1].expand(-1, batch, -1, -1)
+        return torch.cat([slots, projected + table_T1SD[:, :, 1:]], dim=2)
+
+    def shape(self, clips_BCTHW: Tensor) -> tuple[int, Grid]:
+        """Frames of a clip, and rows and columns of a frame's patches."""
+        frames, rows, columns = clips_BCTHW.shape[2:]
+        return frames, (rows // self.side, columns // self.side)
+
+    def table(self, frames: int, grid: Grid) -> Tensor:
+        """All that is added to the projected patches of a clip, and the class token in its slots: (T, 1, S, D)."""
+        if (frames, grid) not in self.tables:
+            self.tables[frames, grid] = self._make_table(frames, grid)
+        return self.tables[frames, grid]
+
+    def _make_table(self, frames: int, grid: Grid) -> Tensor:
+        patches_T1ND = self.bias.expand(frames, 1, grid[0] * grid[1], -1)
+        class_token = self.class_token
+        if self.space is not None:
+            class_token = class_token + self.space[0, :1]
+            patches_T1ND = patches_T1ND + resize_space(self.space[:, 1:], self.grid, grid, self.resize)
+        if self.time is not None:
+            patches_T1ND = patches_T1ND + resize_time(self.time, frames, self.resize)[0, :, None, None]
+        return torch.cat([class_token.expand(frames, 1, 1, -1), patches_T1ND], dim=2)

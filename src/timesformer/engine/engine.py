@@ -1,0 +1,161 @@
+"""A classifier's network, ready to be as fast as the machine allows: `load_engine`.
+
+Every engine has been compared with the model in plain float32 before it is handed out.
+
+    eager      torch, with oneDNN's products where torch has them
+    compile    the same through torch.compile; needs a C++ compiler on a CPU; on a GPU, CUDA graphs
+    openvino   OpenVINO (extra `export`)
+    onnx       ONNX Runtime (extra `export`)
+
+Dimensions: B batch, C 3 colours, T frames, H and W pixels, N patches of a frame, K classes, D channels.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from timesformer.config import ModelSettings
+from timesformer.device import Uploads, find_device
+from timesformer.engine.agreement import LIMITS, Agreement, reference_logits, synthetic_clip
+from timesformer.engine.build import Run, build
+from timesformer.engine.choose import Choice, EngineName, Precision, choose
+from timesformer.errors import EngineError, SettingError
+from timesformer.model.protocol import check_clips
+from timesformer.weights.classifier import Classifier, load_model
+
+__all__ = ["Engine", "EngineName", "Precision", "load_engine", "make_engine"]
+
+CHECKED = 16  # clips, at most, that are compared at load
+# Of a batch that keeps a device busy; on a CPU larger ones leave its caches. Of another architecture than TimeSformer,
+# squares of 16 x 16 pixels stand for tokens.
+TOKENS = {"cpu": 1600, "gpu": 65536}
+SQUARE = 16
+
+
+class Engine:
+    """uint8 RGB clips (B, 3, T, H, W) to float32 logits (B, K), or to features, on the engine's device.
+
+    Threads may share an engine: their calls take turns.
+
+    Attributes: `engine` and `precision` that were chosen, `device`, `agreement` with the float32 model, `reason`: one
+    line on what was chosen and why; `clip_shape` that the model is made for; `multilabel`, whether a video may have
+    several classes; and `views`: how many such clips at a time keep the device busy.
+    """
+
+    def __init__(
+        self, run: Run, choice: Choice, device: torch.device, settings: ModelSettings, agreement: Agreement
+    ) -> None:
+        self.engine, self.precision, self.reason = choice
+        self.device, self.agreement, self.clip_shape = device, agreement, settings.clip_shape
+        self.multilabel = settings.multilabel
+        self._unit = settings.clip_unit
+        tokens = (
+            self.clip_shape.frames * max(1, self.clip_shape.side // (self._unit if self._unit > 1 else SQUARE)) ** 2
+        )
+        self.views = max(1, TOKENS["cpu" if device.type == "cpu" else "gpu"] // tokens)
+        self._run, self._upload, self._lock = run, Uploads(device), threading.Lock()
+
+    def __call__(self, clips_BCTHW: Tensor) -> Tensor:
+        """Logits (B, K). Raises SettingError for clips of another type or shape."""
+        return self._call(clips_BCTHW, None, False)
+
+    def features(self, clips_BCTHW: Tensor, layer: int = -1, tokens: bool = False) -> Tensor:
+        """What the head would see, float32 (B, D), were block number `layer` the last (negative ones count from it).
+
+        tokens: all tokens after the last norm in its place, (B, 1 + T N, D): the class token, then the patches of frame
+        after frame, row by row. Any layer but the last costs no more than the blocks up to it; tokens of the last layer
+        cost its whole block, which logits do not need, and its memory from the first time on.
+
+        Raises SettingError for a layer, or tokens, that the model does not have, and for clips as `__call__` does.
+        """
+        return self._call(clips_BCTHW, layer, tokens)
+
+    def _call(self, clips_BCTHW: Tensor, layer: int | None, tokens: bool) -> Tensor:
+        check_bytes(clips_BCTHW, self._unit)
+        with self._lock, torch.inference_mode():
+            return self._run(self._upload(clips_BCTHW), layer, tokens)
+
+    def __str__(self) -> str:
+        return f"engine {self.engine}, {self.precision} ({self.reason}); {self.agreement}"
+
+
+def load_engine(
+    weights: str | Path | Classifier,
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    *,
+    device: str = "auto",
+    clips: Tensor | None = None,
+) -> Engine:
+    """The network of any weights that `timesformer.load` takes, or of a classifier, ready for uint8 clips.
+
+    engine, precision: "auto" picks by what the machine has: bf16 where the processor or GPU computes in it natively,
+    fp32 elsewhere, or where bf16 misses its agreement; never int8. device: as for `timesformer.load`.
+    clips: uint8 RGB clips (B, 3, T, H, W) like those to come. int8 is calibrated on them and needs them, better 16 than
+    1; the first few serve to compare the engine with the float32 model (without clips, a synthetic one does).
+
+    Raises SettingError for an engine or precision that the machine or the installed packages lack, EngineError for an
+    engine whose logits miss the agreement that `timesformer.engine.agreement.LIMITS` states for its precision.
+    """
+    if isinstance(weights, Classifier):
+        return make_engine(weights, engine, precision, device, clips, _keep)
+    classifier = load_model(weights)
+    return make_engine(classifier, engine, precision, device, clips, classifier.forget)
+
+
+def make_engine(
+    classifier: Classifier,
+    engine: EngineName,
+    precision: Precision,
+    device: str,
+    clips: Tensor | None,
+    forget: Callable[[], None],
+) -> Engine:
+    """As `load_engine`; `forget` is called whenever a part of the model has been used.
+
+    `Classifier.forget` then keeps memory low; not for a classifier that may have been changed since it was opened.
+    """
+    settings, found = classifier.model.settings, find_device(device)
+    choice = choose(engine, precision, found)
+    if found.type != "cpu":
+        forget = _keep  # the model is moved to the device, whole
+    if clips is not None:
+        check_bytes(clips, settings.clip_unit)
+        clips = clips.cpu()
+    elif choice.precision == "int8":
+        raise SettingError(
+            "precision int8 is calibrated on videos like those to come: give some, as calibration= of "
+            "timesformer.load or clips= of load_engine"
+        )
+    tested = synthetic_clip(settings.clip_shape) if clips is None else clips[:CHECKED]
+    reference = reference_logits(classifier, tested, found, forget)
+    while True:
+        run = build(classifier, choice.engine, choice.precision, found, clips, forget)
+        forget()
+        with torch.inference_mode():
+            logits = torch.cat([run(clip) for clip in tested.to(found).split(1)]).cpu()
+        agreement, limit = Agreement.between(logits, reference, choice.precision), LIMITS[choice.precision]
+        if agreement.value <= limit:
+            return Engine(run, choice, found, settings, agreement)
+        missed = f"{choice.precision} misses its agreement: {agreement.value:.2g}, at most {limit:g} is allowed"
+        if precision != "auto" or choice.precision == "fp32":
+            raise EngineError(f"engine {choice.engine}: {missed}; {agreement}")
+        choice = choice._replace(precision="fp32", reason=missed)
+
+
+def check_bytes(clips: Tensor, unit: int) -> None:
+    """Raises SettingError for what is no batch of uint8 clips, as `timesformer.model.protocol.check_clips`."""
+    if clips.dtype != torch.uint8:
+        raise SettingError(f"clips of type {clips.dtype}: an engine takes uint8 RGB clips, not normalised")
+    check_clips(clips, unit)
+    if not len(clips):
+        raise SettingError(f"clips of shape {tuple(clips.shape)}: expected (batch, 3, frames, height, width)")
+
+
+def _keep() -> None:
+    pass

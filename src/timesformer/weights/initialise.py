@@ -1,0 +1,168 @@
+"""A model to train: new, or initialised from other weights (`timesformer train --init`)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+from timesformer.config import ModelSettings, Preprocessing, TimeSformerSettings
+from timesformer.errors import SettingError
+from timesformer.model.architectures import build_model
+from timesformer.model.protocol import VideoModel
+from timesformer.settings import make
+from timesformer.weights.classifier import Classifier, load_model, load_strictly
+from timesformer.weights.names import dimension_values
+from timesformer.weights.read import find_weights
+from timesformer.weights.resize import resize_tables
+from timesformer.weights.vit import ImageViT, read_image_vit
+
+# What a recipe decides even where the network comes from weights of a video model.
+RECIPE_DECIDES = ("image_size", "num_frames", "drop_path", "dropout", "position_resize", "pooling")
+
+
+class Initialised(NamedTuple):
+    """A classifier to train and, in words, what was done to make it."""
+
+    classifier: Classifier
+    notes: list[str]
+
+
+def initialise_classifier(
+    settings: ModelSettings,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+    init: str | Path | None = None,
+    *,
+    multilabel: bool = False,
+) -> Initialised:
+    """A new model for `labels`; with `init`, a copy of other weights changed to fit.
+
+    settings: a recipe's `model`. From a video model come the architecture, the pixel normalisation and all tensors; the
+    recipe decides image size, frames, dropout and pooling. From an image ViT come width, depth, heads, patch size,
+    pixel normalisation and all its tensors, every attention step initialised as a copy of its attention; the recipe
+    decides the rest (paper, section 4). Position tables are resized. The head of a video model is kept where the
+    classes are the same, in any order, and where `labels` are as many numbers, which stand for indices into the
+    weights' classes: the classifier then has the weights' names. For other classes it is new. multilabel: whether a
+    video may have any number of the classes.
+
+    Raises WeightsError for weights that cannot be used, SettingError for settings that do not fit them.
+    """
+    classes = {"num_classes": len(labels), "multilabel": multilabel}
+    if init is None:
+        model = build_model(make(type(settings), settings.model_dump() | classes, "model"))
+        return Initialised(Classifier(model, preprocessing, labels), [])
+    image = read_image_vit(find_weights(init, image=True))
+    if image is not None:
+        return _from_image(image, settings, preprocessing, labels, init, classes)
+    return _from_video(load_model(init), settings, preprocessing, labels, init, classes)
+
+
+def _from_video(
+    given: Classifier,
+    recipe: ModelSettings,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+    init: str | Path,
+    classes: dict[str, Any],
+) -> Initialised:
+    old = given.model.settings
+    both = type(old).model_fields.keys() & type(recipe).model_fields.keys()
+    changes = {name: getattr(recipe, name) for name in RECIPE_DECIDES if name in both}
+    settings = make(type(old), old.model_dump() | changes | classes, f"{init}")
+    model = build_model(settings)
+    tensors, new = given.model.state_dict(), model.state_dict()
+    notes = [
+        f"from {init}, {settings.describe()}: architecture and pixel normalisation are the weights', not the recipe's"
+    ]
+    *before_head, head = model.head_names()
+    if before_head != list(given.model.head_names()[:-1]):
+        for name in {*given.model.head_names()[:-1], *before_head}:
+            tensors = _without(tensors, name) | _only(new, name)
+        notes.append(f"pooling {changes['pooling']} in place of {getattr(old, 'pooling', 'none')}")
+    indices = _indices(labels, given.labels) if settings.multilabel == old.multilabel else None
+    if indices is None:
+        tensors = _without(tensors, head) | _only(new, head)
+        notes.append(f"new head for {len(labels)} classes (the weights have {len(given.labels)} different ones)")
+    elif set(labels) != set(given.labels):
+        labels = given.labels
+        notes.append(f"head kept: the data's classes are numbers, taken as indices into the weights' {len(labels)}")
+    elif labels != given.labels:
+        tensors |= {name: tensor[indices] for name, tensor in _only(tensors, head).items()}
+        notes.append(f"head kept, its {len(labels)} classes put in the data's order")
+    if isinstance(old, TimeSformerSettings) and isinstance(settings, TimeSformerSettings):
+        notes += resize_tables(tensors, old.image_size // old.patch_size, settings)
+    load_strictly(model, tensors, init)
+    pixels = {name: getattr(given.preprocessing, name) for name in ("mean", "std", "channels")}
+    return Initialised(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)
+
+
+def _only(tensors: dict[str, Tensor], module: str) -> dict[str, Tensor]:
+    """The tensors of one of a model's top modules."""
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(f"{module}.")}
+
+
+def _without(tensors: dict[str, Tensor], module: str) -> dict[str, Tensor]:
+    """All tensors but those of a module."""
+    return {name: tensor for name, tensor in tensors.items() if not name.startswith(f"{module}.")}
+
+
+def _indices(labels: tuple[str, ...], old: tuple[str, ...]) -> list[int] | None:
+    """The index of each class among the old ones; None where the classes are different.
+
+    Numbers are indices where the old classes have names, as `Manifest.with_labels` takes them.
+    """
+    if len(labels) == len(old) == len(set(old)) and set(labels) == set(old):
+        return [old.index(name) for name in labels]
+    numbers = [str(number) for number in range(len(old))]
+    if list(labels) == numbers and not any(name.isdecimal() for name in old):
+        return list(range(len(old)))
+    return None
+
+
+def _from_image(
+    image: ImageViT,
+    recipe: ModelSettings,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+    init: str | Path,
+    classes: dict[str, Any],
+) -> Initialised:
+    if not isinstance(recipe, TimeSformerSettings):
+        raise SettingError(
+            f"{init}: an image model can initialise a timesformer, not architecture {recipe.architecture}"
+        )
+    values: dict[str, Any] = recipe.model_dump() | dimension_values(image.dimensions) | classes
+    values |= {"patch_size": image.patch_size, "mlp_ratio": image.mlp_ratio, "norm_epsilon": image.norm_epsilon}
+    settings = make(TimeSformerSettings, values | {"initialisation": "released"}, f"{init}")
+    model = build_model(settings)
+    tensors = dict(image.tensors)
+    for block in range(image.dimensions.depth):
+        for part in ("weight", "bias"):
+            norm, qkv, proj = (
+                tensors.pop(f"blocks.{block}.{name}.{part}")
+                for name in ("attention_norm", "attention.qkv", "attention.proj")
+            )
+            for step in settings.steps:
+                prefix = f"blocks.{block}.steps.{step}."
+                tensors[f"{prefix}norm.{part}"] = norm
+                tensors[f"{prefix}attention.qkv.{part}"] = qkv
+                tensors[f"{prefix}attention.proj.{part}"] = proj
+    if settings.position == "none":
+        del tensors["embedding.space_table"]
+    notes = [
+        f"from the image model {init} ({image.kind}), {settings.describe()}: its attention initialises every step",
+        f"pixels with mean {list(image.mean)} and std {list(image.std)}, as the image model's",
+    ]
+    notes += resize_tables(tensors, image.side, settings)
+    load_strictly(model, _new_in_video(model) | tensors, init)
+    pixels = {"mean": image.mean, "std": image.std, "channels": "rgb"}
+    return Initialised(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)
+
+
+def _new_in_video(model: VideoModel) -> dict[str, Tensor]:
+    """What an image model lacks: head and pooling, the time table, the last linear layer of the added steps."""
+    modules, ends = tuple(f"{name}." for name in model.head_names()), (".fc.weight", ".fc.bias", "time_table")
+    tensors = model.state_dict()
+    return {name: tensor for name, tensor in tensors.items() if name.startswith(modules) or name.endswith(ends)}

@@ -1,0 +1,67 @@
+"""The engine `compile`, in a process of its own: torch.compile crashes in one where OpenVINO and training have run."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import torch
+
+from classifiers import CASES, classifier, expected, some_clips
+
+
+def check_features() -> None:
+    """Logits and features of compiled networks; their layers, with tokens and without."""
+    from test_features import check, forward_layer
+
+    from timesformer.engine.engine import load_engine
+
+    net, clips = classifier(**{**CASES[7], "depth": 2}), some_clips(2, 3, 4, 32, 32)
+    engine = load_engine(net, "compile", "fp32", device="cpu")
+    check(engine(clips), expected(net, clips), "fp32")
+    for layer, tokens in ((0, False), (-1, True)):
+        check(engine.features(clips, layer, tokens), forward_layer(net, clips, layer, tokens), "fp32")
+
+
+def check_registered_step() -> None:
+    """A step that engines know nothing of."""
+    from test_steps import first_frame, first_frame_keys
+
+    from timesformer.engine.engine import load_engine
+    from timesformer.model.schemes import register_step
+
+    register_step("first_frame", first_frame, first_frame_keys)
+    net, clips = classifier(scheme=("time", "first_frame"), depth=1), some_clips(3, 3, 4, 32, 32)
+    engine = load_engine(net, "compile", "fp32", device="cpu")
+    torch.testing.assert_close(engine(clips), expected(net, clips), rtol=0, atol=1e-4)
+
+
+def check_another_architecture() -> None:
+    """A model that is not TimeSformer."""
+    from test_sharing import MeanPixels, MeanSettings
+
+    from timesformer.config import Preprocessing
+    from timesformer.engine.engine import load_engine
+    from timesformer.weights.classifier import Classifier
+
+    net = Classifier(
+        MeanPixels(MeanSettings(num_frames=5, image_size=30, num_classes=3)), Preprocessing(), tuple("abc")
+    )
+    engine, clips = load_engine(net, "compile", "fp32", device="cpu"), some_clips(2, 3, 5, 30, 30)
+    torch.testing.assert_close(engine(clips), expected(net, clips), rtol=0, atol=1e-4)
+
+
+def test_compiled_networks() -> None:
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    done = subprocess.run([sys.executable, __file__], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "checked\n"
+
+
+if __name__ == "__main__":
+    check_features()
+    check_registered_step()
+    check_another_architecture()
+    print("checked")
