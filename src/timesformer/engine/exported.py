@@ -5,6 +5,7 @@ Dimensions: B batch, C colours, T frames, H and W pixels, K classes.
 
 from __future__ import annotations
 
+import functools
 import logging
 import re
 import warnings
@@ -64,7 +65,7 @@ def openvino_graph(bf16: bool) -> Callable[[nn.Module, Tensor], Function]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             model = openvino.convert_model(torch.export.export(network, (example,), dynamic_shapes=_free_batch()))
-        compiled = openvino.Core().compile_model(
+        compiled = _core().compile_model(
             model,
             "CPU",
             {
@@ -76,6 +77,14 @@ def openvino_graph(bf16: bool) -> Callable[[nn.Module, Tensor], Function]:
         return lambda clips: torch.from_numpy(compiled(clips.numpy())[0].copy())
 
     return make
+
+
+@functools.cache
+def _core() -> Any:
+    """OpenVINO's runtime, one for the process and never let go: each has a stack of its own for signal handlers, and
+    where several go in another order than that of stacks, the process is left with one that is freed. The next signal,
+    such as that a worker has ended, is then a segmentation fault."""
+    return _import("openvino", "openvino").Core()
 
 
 def onnx_graph() -> Callable[[nn.Module, Tensor], Function]:
