@@ -96,7 +96,8 @@ class Classifier:
 
     def forget(self) -> None:
         """Let go of the memory that holds the weights, where a file holds them too: what is needed of them is read
-        again by the system. Changes made to them since are lost."""
+        again by the system, from the file that was opened, whatever has its name now. Changes made to the model since
+        are lost. Raises WeightsError where that file was written to."""
         if self.reread is not None:
             self.model.load_state_dict(self.reread(), assign=True)
 

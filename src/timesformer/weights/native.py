@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -12,7 +11,8 @@ import torch
 
 from timesformer.weights.card import model_card
 from timesformer.weights.description import Contents, describe, is_description, read_description
-from timesformer.weights.storage import new_folder, read_json, read_safetensors, write_safetensors
+from timesformer.weights.opened import OpenedTensors
+from timesformer.weights.storage import new_folder, read_json, write_safetensors
 
 FILES = ("config.json", "model.safetensors", "README.md")
 
@@ -27,10 +27,11 @@ def load_native(folder: Path) -> Contents:
     config, weights = folder / "config.json", folder / "model.safetensors"
     contents = read_description(read_json(config), config, {})
     assert contents is not None
-    contents = contents._replace(tensors=read_safetensors(weights))
+    opened = OpenedTensors(weights)
+    contents = contents._replace(tensors=opened())
     if any(tensor.dtype != torch.float32 for tensor in contents.tensors.values()):
         return contents
-    return contents._replace(reread=functools.partial(read_safetensors, weights))
+    return contents._replace(reread=opened)
 
 
 def save_native(contents: Contents, folder: Path) -> None:

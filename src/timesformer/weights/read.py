@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from timesformer.weights.huggingface import is_huggingface, load_huggingface
 from timesformer.weights.mmaction2 import is_mmaction2, load_mmaction2
 from timesformer.weights.native import is_native, load_native
 from timesformer.weights.official import is_official, load_official
+from timesformer.weights.opened import read_settled
 from timesformer.weights.storage import read_checkpoint, read_json
 from timesformer.weights.vit import is_image_vit
 
@@ -23,15 +25,19 @@ def read_weights(weights: str | Path, heads: int | None = None) -> Contents:
     """What WEIGHTS holds, as `timesformer.load_model` takes it. Raises WeightsError for anything else."""
     path = find_weights(weights)
     if path.is_dir():
-        config = read_json(path / "config.json")
-        _check_config(config, path, image=False)
-        return load_native(path) if is_native(config) else load_huggingface(path)
+        return read_settled(path, functools.partial(_read_folder, path))
     content = read_checkpoint(path)
     if is_official(content):
         return load_official(content, path, heads)
     if is_mmaction2(content):
         return load_mmaction2(content, path, heads)
     raise WeightsError(f"{path}: {_describe(content)}; expected the official code's or mmaction2's TimeSformer")
+
+
+def _read_folder(folder: Path) -> Contents:
+    config = read_json(folder / "config.json")
+    _check_config(config, folder, image=False)
+    return load_native(folder) if is_native(config) else load_huggingface(folder)
 
 
 def find_weights(weights: str | Path, *, image: bool = False) -> Path:

@@ -14,21 +14,17 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import save_file
 from torch import Tensor
 
 from timesformer.errors import WeightsError, one_line
 from timesformer.files import flush, replacing
+from timesformer.weights.opened import OpenedTensors
 
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
     """All tensors of a safetensors file. Raises WeightsError for one that is missing or damaged."""
-    if not file.is_file():
-        raise WeightsError(f"{file}: no such file")
-    try:
-        return load_file(file)
-    except (SafetensorError, OSError) as error:
-        raise WeightsError(f"{file}: not a safetensors file that can be read: {error}") from None
+    return OpenedTensors(file)()
 
 
 def read_checkpoint(file: Path) -> Any:

@@ -6,6 +6,7 @@ the backbone is left: its head or pooler, DINOv2's mask token. LayerScale is fol
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -17,6 +18,7 @@ from timesformer.config import Dimensions
 from timesformer.errors import WeightsError
 from timesformer.weights.huggingface import read_tensors
 from timesformer.weights.names import check_ndim, count_blocks, expand, guess_heads, side_of, to_ours
+from timesformer.weights.opened import read_settled
 from timesformer.weights.processor import read_pixels
 from timesformer.weights.storage import read_checkpoint, read_json, tensors_in
 
@@ -93,6 +95,10 @@ def is_image_vit(content: Mapping[str, Any]) -> bool:
 
 def read_image_vit(path: Path) -> ImageViT | None:
     """The image ViT that a file or a folder holds; None where it holds something else."""
+    return read_settled(path, functools.partial(_read, path)) if path.is_dir() else _read(path)
+
+
+def _read(path: Path) -> ImageViT | None:
     config = read_json(path / "config.json") if path.is_dir() else {}
     content = config or read_checkpoint(path)
     if not isinstance(content, dict) or not is_image_vit(content):
