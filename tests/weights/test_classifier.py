@@ -69,6 +69,15 @@ def test_a_card_is_a_table_whatever_the_facts(tmp_path: Path) -> None:
     assert "| data | a\\|b c |" in (tmp_path / "new" / "README.md").read_text()
 
 
+def test_the_card_says_how_scores_are_made(tmp_path: Path) -> None:
+    for multilabel, words in ((False, "mean of softmax scores"), (True, "mean of sigmoid scores")):
+        classifier = Classifier(TimeSformer(**TINY, multilabel=multilabel))
+        classifier.save_pretrained(tmp_path / "model")
+        card = (tmp_path / "model" / "README.md").read_text()
+        assert f"| test | 1 clips x 3 crops, {words} |" in card
+        assert ("# TimeSformer for 2 classes, any number of them a video\n" in card) == multilabel
+
+
 def test_uploading(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     sent: dict[str, Any] = {}
 

@@ -21,7 +21,8 @@ def model_card(contents: Contents) -> str:
         "clip": f"{settings.num_frames} frames of {settings.image_size} x {settings.image_size} pixels, "
         f"{sampling.method}" + (f", rate {sampling.rate:g}" if sampling.method != "segments" else ""),
         "pixels": f"{preprocessing.channels.upper()}, mean {list(preprocessing.mean)}, std {list(preprocessing.std)}",
-        "test": f"{preprocessing.test_clips} clips x {preprocessing.test_crops} crops, mean of softmax scores",
+        "test": f"{preprocessing.test_clips} clips x {preprocessing.test_crops} crops, "
+        f"mean of {'sigmoid' if settings.multilabel else 'softmax'} scores",
         **facts,
         "licence": licence,
     }
@@ -34,7 +35,7 @@ license: {json.dumps(licence)}
 tags: [video-classification, timesformer]
 ---
 
-# {title} for {len(contents.labels)} classes
+# {title} for {len(contents.labels)} classes{", any number of them a video" if settings.multilabel else ""}
 
 | | |
 |---|---|
