@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,10 +16,12 @@ from PIL import Image
 import videos
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing, Sampling
+from timesformer.errors import WeightsError
 from timesformer.weights.classifier import Classifier, load_model
 from timesformer.weights.convert import save_as
 
 TINY = {"image_size": 32, "patch_size": 8, "num_frames": 4, "width": 48, "depth": 2, "heads": 3, "num_classes": 3}
+CASES = Path(__file__).parents[1] / "data" / "cases"
 pytestmark = pytest.mark.filterwarnings("ignore")  # transformers' own
 
 
@@ -149,6 +152,41 @@ def test_processors_of_others(tmp_path: Path) -> None:
         assert found.short_side == side
     file.unlink()
     assert load_model(folder).preprocessing == Preprocessing(sampling=Sampling(rate=64))
+
+
+@torch.no_grad()
+def test_weights_of_several_classes_a_video(tmp_path: Path) -> None:
+    """problem_type decides, there and back; transformers then gives the same scores."""
+    import transformers
+
+    found = load_model(CASES / "hf_multilabel")
+    assert found.model.settings.multilabel
+    assert found.labels == ("a", "b", "c")
+    save_as(found, tmp_path / "model", "huggingface")
+    again = transformers.AutoConfig.from_pretrained(tmp_path / "model")
+    assert again.problem_type == "multi_label_classification"
+    assert load_model(tmp_path / "model").model.settings == found.model.settings
+    assert load_model(without_ours(tmp_path / "model")).model.settings.multilabel
+    with pytest.raises(WeightsError, match="official layout cannot express multilabel True"):
+        save_as(found, tmp_path / "model.pyth", "official")
+
+    single = save_as(random_classifier(), tmp_path / "single", "huggingface")
+    assert "problem_type" not in json.loads((single / "config.json").read_text())
+    for kind, multilabel in ((None, False), ("single_label_classification", False)):
+        assert (
+            load_model(without_ours(copy_of(single, tmp_path), problem_type=kind)).model.settings.multilabel
+            == multilabel
+        )
+    changed = copy_of(single, tmp_path)  # as fine-tuning there for several classes a video does
+    config = json.loads((changed / "config.json").read_text())
+    (changed / "config.json").write_text(json.dumps(config | {"problem_type": "multi_label_classification"}))
+    assert load_model(changed).model.settings.multilabel
+    with pytest.raises(WeightsError, match=r"config\.json: problem_type is 'regression'; expected single_label_class"):
+        load_model(without_ours(copy_of(single, tmp_path), problem_type="regression"))
+
+
+def copy_of(folder: Path, parent: Path) -> Path:
+    return Path(shutil.copytree(folder, parent / "copy", dirs_exist_ok=True))
 
 
 def test_class_names_of_others(tmp_path: Path) -> None:

@@ -44,6 +44,7 @@ LAYERS = "timesformer.encoder.layer."
 LAYER = LAYERS + "{i}."
 PROJECTION = "embedding.projection.weight"
 EXPRESSIBLE = ("space_only", "joint_space_time", "divided_space_time")
+PROBLEMS = ("single_label_classification", "multi_label_classification")
 FILES = ("config.json", PROCESSOR, "model.safetensors", "README.md")
 
 
@@ -62,6 +63,9 @@ def load_huggingface(folder: Path) -> Contents:
     scheme = config.get("attention_type", "divided_space_time")
     if scheme not in EXPRESSIBLE:
         raise WeightsError(f"{source}: attention_type is {scheme!r}; expected {', '.join(EXPRESSIBLE)}")
+    problem = config.get("problem_type") or PROBLEMS[False]
+    if problem not in PROBLEMS:
+        raise WeightsError(f"{source}: problem_type is {problem!r}; expected {' or '.join(PROBLEMS)}")
     tensors = read_tensors(folder)
     ours = to_ours(tensors, tensor_names(scheme, count_blocks(tensors, LAYERS)), folder)
     found = settings_of(
@@ -72,7 +76,11 @@ def load_huggingface(folder: Path) -> Contents:
         frames=config.get("num_frames", 8),
         position_resize="nearest",
     )
-    more = {"norm_epsilon": config.get("layer_norm_eps", 1e-6), "drop_path": config.get("drop_path_rate", 0.0)}
+    more = {
+        "norm_epsilon": config.get("layer_norm_eps", 1e-6),
+        "drop_path": config.get("drop_path_rate", 0.0),
+        "multilabel": problem == PROBLEMS[True],
+    }
     settings = settings_from(TimeSformerSettings, found.model_dump() | more, source)
     given = read_description(config.get("timesformer"), source, ours)
     if given is None:
@@ -91,7 +99,7 @@ def load_huggingface(folder: Path) -> Contents:
 def save_huggingface(contents: Contents, folder: Path) -> None:
     """Write a folder that transformers loads. Raises WeightsError for a model the layout cannot express."""
     settings, preprocessing = (
-        check_expressible(contents.settings, "huggingface", norm_epsilon=None),
+        check_expressible(contents.settings, "huggingface", norm_epsilon=None, multilabel=None),
         contents.preprocessing,
     )
     width, depth, heads = settings.dimensions
@@ -112,6 +120,7 @@ def save_huggingface(contents: Contents, folder: Path) -> None:
         "qkv_bias": True,
         "layer_norm_eps": settings.norm_epsilon,
         "drop_path_rate": 0,  # transformers 5 takes whole numbers alone; ours is under "timesformer"
+        **({"problem_type": PROBLEMS[True]} if settings.multilabel else {}),  # otherwise transformers asks the labels
         "id2label": labels,
         "label2id": {name: int(number) for number, name in labels.items()},
         "timesformer": describe(contents),
@@ -169,7 +178,7 @@ def tensor_names(scheme: str, depth: int) -> dict[str, str]:
 def _known(settings: TimeSformerSettings) -> tuple[Any, ...]:
     """What tensors and config.json say of a model; other settings are this package's own."""
     hidden = settings.hidden
-    names = ("scheme", "image_size", "patch_size", "num_frames", "num_classes", "norm_epsilon")
+    names = ("scheme", "image_size", "patch_size", "num_frames", "num_classes", "norm_epsilon", "multilabel")
     return (settings.dimensions, hidden, *(getattr(settings, name) for name in names))
 
 

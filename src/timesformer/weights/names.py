@@ -148,8 +148,10 @@ def guess_heads(width: int, source: object) -> int:
     return width // channels
 
 
-def check_expressible(settings: ModelSettings, layout: str, norm_epsilon: float | None = 1e-6) -> TimeSformerSettings:
-    """Raises WeightsError for a model that another layout cannot express; `norm_epsilon` None is any."""
+def check_expressible(
+    settings: ModelSettings, layout: str, *, norm_epsilon: float | None = 1e-6, multilabel: bool | None = False
+) -> TimeSformerSettings:
+    """Raises WeightsError for a model that another layout cannot express; None stands for any value."""
     if not isinstance(settings, TimeSformerSettings):
         raise WeightsError(f"the {layout} layout has no architecture {settings.architecture}; it has timesformer")
     if settings.scheme not in ("space_only", "joint_space_time", "divided_space_time"):
@@ -162,7 +164,7 @@ def check_expressible(settings: ModelSettings, layout: str, norm_epsilon: float 
         ("position", "space_time"),
         ("class_token_in_time", False),
         ("pooling", "class_token"),
-        ("multilabel", False),
+        ("multilabel", multilabel),
         ("norm_epsilon", norm_epsilon),
     ):
         if only is not None and getattr(settings, name) != only:
