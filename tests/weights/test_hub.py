@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -24,6 +25,7 @@ from timesformer.weights.classifier import Classifier
 from timesformer.weights.convert import save_as
 from timesformer.weights.hub import is_hub_id
 
+CASES = Path(__file__).parents[1] / "data" / "cases"
 COMMIT = "a" * 40
 TINY = {"image_size": 16, "patch_size": 8, "num_frames": 2, "width": 12, "depth": 1, "heads": 3, "num_classes": 2}
 
@@ -224,6 +226,18 @@ def test_old_tensors_only_where_there_are_no_others(hub: Hub, tmp_path: Path) ->
     (tmp_path / "old" / "model.safetensors").unlink()
     hub.folder = tmp_path / "old"
     assert load("me/tiny", hub.address, tmp_path / "other") == "x y"
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_processors_by_all_their_names_come_along(hub: Hub, tmp_path: Path, nested: bool) -> None:
+    hub.folder = Path(shutil.copytree(CASES / "hf_video_preprocessor", tmp_path / "case"))
+    if nested:
+        file = hub.folder / "video_preprocessor_config.json"
+        (hub.folder / "processor_config.json").write_text(json.dumps({"video_processor": json.loads(file.read_text())}))
+        file.unlink()
+    program = """from timesformer.weights.classifier import load_model
+print(load_model(sys.argv[1]).preprocessing.mean)"""
+    assert load("me/tiny", hub.address, tmp_path / "cache", program) == "(0.485, 0.456, 0.406)"
 
 
 def test_a_revision_by_keyword(hub: Hub, tmp_path: Path) -> None:

@@ -189,6 +189,44 @@ def copy_of(folder: Path, parent: Path) -> Path:
     return Path(shutil.copytree(folder, parent / "copy", dirs_exist_ok=True))
 
 
+def test_processors_by_all_their_names(tmp_path: Path) -> None:
+    """transformers 5 writes video_preprocessor_config.json; processor_config.json nests it: as it finds them."""
+    case = CASES / "hf_video_preprocessor"
+    imagenet = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+    found = load_model(case).preprocessing
+    assert (found.mean, found.std) == imagenet
+    new = json.loads((case / "video_preprocessor_config.json").read_text())
+    old = new | {"image_mean": [0.1] * 3, "image_std": [0.2] * 3, "size": {"shortest_edge": 20}}
+    for number, (files, first) in enumerate(
+        (
+            ({"processor_config.json": {"video_processor": new}}, True),
+            ({"processor_config.json": {"image_processor": new}}, True),
+            ({"processor_config.json": {"video_processor": new, "image_processor": old}}, True),
+            ({"processor_config.json": {"video_processor": new}, "video_preprocessor_config.json": old}, True),
+            ({"processor_config.json": {"image_processor": new}, "preprocessor_config.json": old}, True),
+            ({"processor_config.json": {"image_processor": old}, "video_preprocessor_config.json": new}, True),
+            ({"video_preprocessor_config.json": new, "preprocessor_config.json": old}, True),
+            ({"processor_config.json": {"processor_class": "X"}, "preprocessor_config.json": new}, True),
+            ({"preprocessor_config.json": old}, False),
+            ({"preprocessor_config.json": new | {"do_rescale": None, "do_normalize": None}}, True),
+        )
+    ):
+        folder = Path(shutil.copytree(case, tmp_path / str(number)))
+        (folder / "video_preprocessor_config.json").unlink()
+        for name, values in files.items():
+            (folder / name).write_text(json.dumps(values))
+        found = load_model(folder).preprocessing
+        assert (found.mean, found.std) == (imagenet if first else ((0.1,) * 3, (0.2,) * 3)), files
+        assert found.short_side == (None if first else 20)
+    broken = {"video_processor": new | {"rescale_factor": 0}}
+    (folder / "processor_config.json").write_text(json.dumps(broken))
+    with pytest.raises(WeightsError, match=r"processor_config\.json: pixel scale cannot be read: rescale_factor 0"):
+        load_model(folder)
+    (folder / "processor_config.json").write_text(json.dumps({"video_processor": 3}))
+    with pytest.raises(WeightsError, match=r"processor_config\.json: video_processor is 3; expected values by name"):
+        load_model(folder)
+
+
 def test_class_names_of_others(tmp_path: Path) -> None:
     folder = save_as(random_classifier(), tmp_path / "model", "huggingface")
     without_ours(folder)

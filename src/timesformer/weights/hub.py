@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from timesformer.errors import WeightsError, one_line
+from timesformer.weights.processor import NESTED, PROCESSOR, VIDEO_PROCESSOR
 from timesformer.weights.storage import read_json
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-CONFIGS = ("config.json", "preprocessor_config.json", "model.safetensors.index.json")
+CONFIGS = ("config.json", PROCESSOR, VIDEO_PROCESSOR, NESTED, "model.safetensors.index.json")
 TENSORS = ("model.safetensors", "model-*-of-*.safetensors")
 OLD_TENSORS = "pytorch_model.bin"  # only where there are no others
 

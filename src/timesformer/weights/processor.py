@@ -1,6 +1,7 @@
-"""Hugging Face's preprocessor_config.json: pixel scale and sizes of frames, both ways.
+"""Hugging Face's processor files: pixel scale and sizes of frames, both ways.
 
-Which frames make a clip, and their channel order, it does not say.
+Which frames make a clip, and their channel order, they do not say. transformers has had several names for them;
+the first of `PLACES` that a folder has counts, as it does there.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from timesformer.weights.names import settings_from
 from timesformer.weights.storage import read_json
 
 PROCESSOR = "preprocessor_config.json"
+VIDEO_PROCESSOR = "video_preprocessor_config.json"  # since transformers 5
+NESTED = "processor_config.json"
+PLACES = ((NESTED, "video_processor"), (VIDEO_PROCESSOR, None), (NESTED, "image_processor"), (PROCESSOR, None))
 
 
 def processor_values(preprocessing: Preprocessing, settings: ModelSettings) -> dict[str, Any]:
@@ -35,18 +39,18 @@ def processor_values(preprocessing: Preprocessing, settings: ModelSettings) -> d
 
 def read_processor(folder: Path, settings: ModelSettings, otherwise: Preprocessing) -> Preprocessing:
     """The preprocessing of a folder: `otherwise`, but for what its processor file says, where it has one."""
-    processor = _read(folder)
+    source, processor = _read(folder)
     size = processor.get("size")
     side = size.get("shortest_edge") if isinstance(size, dict) else size
     values = otherwise.model_dump() | read_pixels(folder, otherwise.mean, otherwise.std)
     if isinstance(side, int) and side != (otherwise.short_side or settings.image_size):
         values["short_side"] = max(side, settings.image_size)
-    return settings_from(Preprocessing, values, folder / PROCESSOR)
+    return settings_from(Preprocessing, values, source)
 
 
 def read_pixels(folder: Path, mean: Sequence[float], std: Sequence[float]) -> dict[str, Any]:
     """Pixel mean and standard deviation of a folder's processor on a scale of 0..1; those given where it has none."""
-    processor = _read(folder)
+    source, processor = _read(folder)
     factor = processor.get("rescale_factor", 1 / 255) if processor.get("do_rescale", True) else 1
     if processor.get("do_normalize", True):
         mean, std = processor.get("image_mean", mean), processor.get("image_std", std)
@@ -57,10 +61,18 @@ def read_pixels(folder: Path, mean: Sequence[float], std: Sequence[float]) -> di
         return {"mean": tuple(value / scale for value in mean), "std": tuple(value / scale for value in std)}
     except (TypeError, ZeroDivisionError):
         raise WeightsError(
-            f"{folder / PROCESSOR}: pixel scale cannot be read: rescale_factor {factor!r}, image_mean "
-            f"{mean!r}, image_std {std!r}"
+            f"{source}: pixel scale cannot be read: rescale_factor {factor!r}, image_mean {mean!r}, image_std {std!r}"
         ) from None
 
 
-def _read(folder: Path) -> Mapping[str, Any]:
-    return read_json(folder / PROCESSOR) if (folder / PROCESSOR).is_file() else {}
+def _read(folder: Path) -> tuple[Path, Mapping[str, Any]]:
+    """The file that counts and what it says; what it leaves open (null) it does not say."""
+    for name, key in PLACES:
+        values = read_json(folder / name) if (folder / name).is_file() else {}
+        if key is not None:
+            values = values.get(key, {})
+        if not isinstance(values, dict):
+            raise WeightsError(f"{folder / name}: {key} is {values!r}; expected values by name")
+        if values:
+            return folder / name, {name: value for name, value in values.items() if value is not None}
+    return folder / PROCESSOR, {}
