@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from timesformer import TimeSformer
 from timesformer.config import Preprocessing
@@ -238,6 +238,43 @@ def test_processors_by_all_their_names_come_along(hub: Hub, tmp_path: Path, nest
     program = """from timesformer.weights.classifier import load_model
 print(load_model(sys.argv[1]).preprocessing.mean)"""
     assert load("me/tiny", hub.address, tmp_path / "cache", program) == "(0.485, 0.456, 0.406)"
+
+
+def test_tensors_in_shards_of_either_kind(hub: Hub, tmp_path: Path) -> None:
+    """All shards that the index names come, and of what else there is nothing."""
+    hub.folder = Path(shutil.copytree(CASES / "hf_sharded_bin", tmp_path / "case"))
+    (hub.folder / "pytorch_model-9.bin").write_bytes(b"never read")
+    index = hub.folder / "pytorch_model.bin.index.json"
+    shard = hub.folder / "pytorch_model-00002-of-00002.bin"
+    index.write_text(index.read_text().replace(shard.name, "second.bin"))
+    shard.rename(shard.with_name("second.bin"))
+    for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
+        assert load("me/tiny", hub.address, tmp_path / "cache", **environment) == "a b c"
+    names = {Path(name).name for name in contents(tmp_path / "cache")}
+    assert not names & {"pytorch_model-9.bin", "README.md"}
+
+    index.write_text(index.read_text().replace("second.bin", "../second.bin"))
+    found = load("me/tiny", hub.address, tmp_path / "other")
+    assert found.startswith("refused: ")
+    assert "../second.bin'; expected a file of this folder" in found
+
+    parts = ("model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors")
+    save_as(Classifier(TimeSformer(**TINY), Preprocessing(), ("x", "y")), tmp_path / "sharded", "huggingface")
+    tensors = load_file(tmp_path / "sharded" / "model.safetensors")
+    where = {name: parts[number % 2] for number, name in enumerate(tensors)}
+    for part in parts:
+        save_file({name: tensors[name] for name in tensors if where[name] == part}, tmp_path / "sharded" / part)
+    (tmp_path / "sharded" / "model.safetensors.index.json").write_text(json.dumps({"weight_map": where}))
+    (tmp_path / "sharded" / "pytorch_model.bin").write_bytes(b"never read")
+    hub.folder = tmp_path / "sharded"
+    for whole in (True, False):
+        cache = tmp_path / f"cache {whole}"
+        assert load("me/tiny", hub.address, cache) == "x y"
+        names = {Path(name).name for name in contents(cache)}
+        assert names & {"model.safetensors", *parts, "pytorch_model.bin"} == (
+            {"model.safetensors"} if whole else set(parts)
+        )
+        (tmp_path / "sharded" / "model.safetensors").unlink(missing_ok=True)
 
 
 def test_a_revision_by_keyword(hub: Hub, tmp_path: Path) -> None:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import glob
 import re
 import tempfile
 from collections.abc import Callable
-from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
 from timesformer.errors import WeightsError, one_line
 from timesformer.weights.processor import NESTED, PROCESSOR, VIDEO_PROCESSOR
+from timesformer.weights.shards import WHOLE, index_name, shard_names
 from timesformer.weights.storage import read_json
 
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+(@[\w./-]+)?")
-CONFIGS = ("config.json", PROCESSOR, VIDEO_PROCESSOR, NESTED, "model.safetensors.index.json")
-TENSORS = ("model.safetensors", "model-*-of-*.safetensors")
-OLD_TENSORS = "pytorch_model.bin"  # only where there are no others
+CONFIGS = ("config.json", PROCESSOR, VIDEO_PROCESSOR, NESTED)
 
 
 def is_hub_id(text: str) -> bool:
@@ -47,9 +46,14 @@ def download(hub_id: str, check: Callable[[dict[str, Any]], None]) -> Path:
     try:
         if not isinstance(try_to_load_from_cache(name, "config.json", revision=version), str):
             _look(hub_id, name, version, check)
-        folder = Path(snapshot_download(name, revision=version, allow_patterns=[*CONFIGS, *TENSORS]))
-        if not any(folder.glob("*.safetensors")):
-            snapshot_download(name, revision=version, allow_patterns=[*CONFIGS, OLD_TENSORS])
+        for whole in WHOLE:
+            files = [*CONFIGS, whole, index_name(whole)]
+            folder = Path(snapshot_download(name, revision=version, allow_patterns=files))
+            shards = [] if (folder / whole).is_file() else shard_names(folder, whole)
+            if shards:
+                snapshot_download(name, revision=version, allow_patterns=[*files, *map(glob.escape, shards)])
+            if shards or (folder / whole).is_file():
+                break
     except GatedRepoError:
         raise WeightsError(f"{hub_id}: the hub gives it only to users who accept its terms; log in first") from None
     except RepositoryNotFoundError:
@@ -73,8 +77,8 @@ def _look(hub_id: str, name: str, revision: str | None, check: Callable[[dict[st
     files = {entry.rfilename for entry in HfApi().model_info(name, revision=revision).siblings or ()}
     if "config.json" not in files:
         raise WeightsError(f"{hub_id}: the hub's {name} has no config.json; expected a model's files")
-    if not any(fnmatch(file, pattern) for file in files for pattern in (*TENSORS, OLD_TENSORS)):
-        raise WeightsError(f"{hub_id}: the hub's {name} has no tensors; expected model.safetensors or {OLD_TENSORS}")
+    if files.isdisjoint({*WHOLE, *map(index_name, WHOLE)}):
+        raise WeightsError(f"{hub_id}: the hub's {name} has no tensors; expected {' or '.join(WHOLE)}")
     with tempfile.TemporaryDirectory() as folder:
         check(read_json(Path(hf_hub_download(name, "config.json", revision=revision, local_dir=folder))))
 

@@ -13,8 +13,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor
-
 from timesformer.config import Preprocessing, TimeSformerSettings
 from timesformer.errors import WeightsError
 from timesformer.weights.card import model_card
@@ -31,14 +29,8 @@ from timesformer.weights.names import (
 )
 from timesformer.weights.official import RATES, SOMETHING_SOMETHING
 from timesformer.weights.processor import PROCESSOR, processor_values, read_processor
-from timesformer.weights.storage import (
-    new_folder,
-    read_json,
-    read_pickle,
-    read_safetensors,
-    tensors_in,
-    write_safetensors,
-)
+from timesformer.weights.shards import read_tensors
+from timesformer.weights.storage import new_folder, read_json, write_safetensors
 
 LAYERS = "timesformer.encoder.layer."
 LAYER = LAYERS + "{i}."
@@ -134,17 +126,6 @@ def save_huggingface(contents: Contents, folder: Path) -> None:
             (new / name).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
         write_safetensors(tensors, new / "model.safetensors")
         (new / "README.md").write_text(model_card(contents), "utf-8")
-
-
-def read_tensors(folder: Path) -> dict[str, Tensor]:
-    """The tensors of a Hugging Face folder: safetensors, in one file or several, or pytorch_model.bin."""
-    index = folder / "model.safetensors.index.json"
-    if index.is_file():
-        files = sorted(set(read_json(index).get("weight_map", {}).values()))
-        return {name: tensor for file in files for name, tensor in read_safetensors(folder / file).items()}
-    if (folder / "model.safetensors").is_file() or not (folder / "pytorch_model.bin").is_file():
-        return read_safetensors(folder / "model.safetensors")
-    return tensors_in(read_pickle(folder / "pytorch_model.bin"), folder / "pytorch_model.bin")
 
 
 def tensor_names(scheme: str, depth: int) -> dict[str, str]:

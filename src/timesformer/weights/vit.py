@@ -16,10 +16,10 @@ from torch import Tensor
 
 from timesformer.config import Dimensions
 from timesformer.errors import WeightsError
-from timesformer.weights.huggingface import read_tensors
 from timesformer.weights.names import check_ndim, count_blocks, expand, guess_heads, side_of, to_ours
 from timesformer.weights.opened import read_settled
 from timesformer.weights.processor import read_pixels
+from timesformer.weights.shards import read_tensors
 from timesformer.weights.storage import read_checkpoint, read_json, tensors_in
 
 Triple = tuple[float, float, float]
