@@ -40,6 +40,7 @@ class Hub(ThreadingHTTPServer):
         self.folder = folder
         self.asked: list[str] = []
         self.failure = ""
+        self.commit = COMMIT
         self.address = f"http://127.0.0.1:{self.server_port}"
 
     def files(self) -> list[Path]:
@@ -60,7 +61,7 @@ class Handler(BaseHTTPRequestHandler):
         parts = self.path.split("?")[0].strip("/").split("/")
         if parts[:4] == ["api", "models", "me", "tiny"]:
             revision = parts[5] if len(parts) > 5 else "main"
-            if revision not in ("main", "v1", COMMIT):
+            if revision not in ("main", "v1", self.server.commit):
                 self.refuse("RevisionNotFound")
             elif parts[4:5] == ["tree"]:
                 entries = [
@@ -74,7 +75,7 @@ class Handler(BaseHTTPRequestHandler):
                     "_id": "1",
                     "id": "me/tiny",
                     "modelId": "me/tiny",
-                    "sha": COMMIT,
+                    "sha": self.server.commit,
                     "siblings": siblings,
                     "private": False,
                     "gated": False,
@@ -90,7 +91,7 @@ class Handler(BaseHTTPRequestHandler):
             elif self.command == "GET" and path.suffix == ".safetensors" and self.server.failure:
                 self.fail(path.stat().st_size)
             else:
-                self.answer(path.read_bytes(), {"ETag": f'"{self.tag(path)}"', "X-Repo-Commit": COMMIT})
+                self.answer(path.read_bytes(), {"ETag": f'"{self.tag(path)}"', "X-Repo-Commit": self.server.commit})
         else:
             self.refuse("RepoNotFound")
 
@@ -238,6 +239,55 @@ def test_processors_by_all_their_names_come_along(hub: Hub, tmp_path: Path, nest
     program = """from timesformer.weights.classifier import load_model
 print(load_model(sys.argv[1]).preprocessing.mean)"""
     assert load("me/tiny", hub.address, tmp_path / "cache", program) == "(0.485, 0.456, 0.406)"
+
+
+CONFIG = """from huggingface_hub import hf_hub_download
+print(hf_hub_download(sys.argv[1], 'config.json') != '')"""  # what transformers.AutoConfig does
+
+
+def foreign(hub: Hub) -> None:
+    (hub.folder / "config.json").write_text(json.dumps({"model_type": "resnet"}))
+    (hub.folder / "model.safetensors").write_bytes(b"large")
+
+
+def test_a_configuration_in_the_cache_is_checked_too(hub: Hub, tmp_path: Path) -> None:
+    """Online and offline, and where another program has put there nothing but the configuration."""
+    foreign(hub)
+    cache = tmp_path / "cache"
+    assert load("me/tiny", hub.address, cache, CONFIG) == "True"
+    hub.asked.clear()
+    for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
+        assert load("me/tiny", hub.address, cache, **environment) == (
+            "refused: me/tiny: weights of another model (resnet); expected a TimeSformer's"
+        )
+    assert not any("resolve" in line for line in hub.asked)  # neither tensors nor, once more, the configuration
+
+
+def test_a_repository_that_became_another_model(hub: Hub, tmp_path: Path) -> None:
+    """What the cache has is good; what the hub has now is not, and none of it comes."""
+    cache = tmp_path / "cache"
+    assert load("me/tiny", hub.address, cache) == "a b"
+    before = contents(cache)
+    hub.commit = "b" * 40
+    foreign(hub)
+    hub.asked.clear()
+    assert load("me/tiny", hub.address, cache) == (
+        "refused: me/tiny: weights of another model (resnet); expected a TimeSformer's"
+    )
+    assert not any("model.safetensors" in line for line in hub.asked)
+    assert contents(cache) == before
+    assert load("me/tiny", hub.address, cache, HF_HUB_OFFLINE="1") == "a b"
+    assert load("me/tiny", "http://127.0.0.1:9", cache) == "a b"  # nothing listens there
+
+
+def test_a_configuration_alone_in_the_cache_of_a_model_that_loads(hub: Hub, tmp_path: Path) -> None:
+    assert load("me/tiny", hub.address, tmp_path / "cache", CONFIG) == "True"
+    assert load("me/tiny", hub.address, tmp_path / "cache") == "a b"
+    (hub.folder / "model.safetensors").unlink()
+    assert load("me/tiny", hub.address, tmp_path / "other", CONFIG) == "True"
+    assert load("me/tiny", hub.address, tmp_path / "other") == (
+        "refused: me/tiny: the hub's me/tiny has no tensors; expected model.safetensors or pytorch_model.bin"
+    )
 
 
 def test_tensors_in_shards_of_either_kind(hub: Hub, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ def is_hub_id(text: str) -> bool:
 def download(hub_id: str, check: Callable[[dict[str, Any]], None]) -> Path:
     """The local folder of a hub id's files, downloaded where the cache lacks them.
 
-    Nothing comes into the cache before `check` has accepted the config.json. Raises WeightsError where the hub cannot
+    Nothing comes into the cache before `check` has accepted the config.json that the hub has now, or, where the hub
+    does not answer, the cache. Raises WeightsError where the hub cannot
     be reached and the cache has nothing, for an id or a revision that the hub does not have, and for one without model
     files.
     """
@@ -44,8 +45,13 @@ def download(hub_id: str, check: Callable[[dict[str, Any]], None]) -> Path:
     name, _, revision = hub_id.partition("@")
     version = revision or None
     try:
-        if not isinstance(try_to_load_from_cache(name, "config.json", revision=version), str):
+        cached = try_to_load_from_cache(name, "config.json", revision=version)
+        try:
             _look(hub_id, name, version, check)
+        except (HfHubHTTPError, httpx.HTTPError, OSError):  # then what the cache has counts, as for the tensors
+            if not isinstance(cached, str):
+                raise
+            check(read_json(Path(cached)))
         for whole in WHOLE:
             files = [*CONFIGS, whole, index_name(whole)]
             folder = Path(snapshot_download(name, revision=version, allow_patterns=files))
@@ -72,13 +78,18 @@ def download(hub_id: str, check: Callable[[dict[str, Any]], None]) -> Path:
 
 def _look(hub_id: str, name: str, revision: str | None, check: Callable[[dict[str, Any]], None]) -> None:
     """Raises WeightsError where the hub has no model for us there; leaves the cache as it is."""
-    from huggingface_hub import HfApi, hf_hub_download
+    from huggingface_hub import HfApi, hf_hub_download, try_to_load_from_cache
 
-    files = {entry.rfilename for entry in HfApi().model_info(name, revision=revision).siblings or ()}
+    info = HfApi().model_info(name, revision=revision)
+    files = {entry.rfilename for entry in info.siblings or ()}
     if "config.json" not in files:
         raise WeightsError(f"{hub_id}: the hub's {name} has no config.json; expected a model's files")
     if files.isdisjoint({*WHOLE, *map(index_name, WHOLE)}):
         raise WeightsError(f"{hub_id}: the hub's {name} has no tensors; expected {' or '.join(WHOLE)}")
+    cached = try_to_load_from_cache(name, "config.json", revision=info.sha)
+    if isinstance(cached, str):
+        check(read_json(Path(cached)))
+        return
     with tempfile.TemporaryDirectory() as folder:
         check(read_json(Path(hf_hub_download(name, "config.json", revision=revision, local_dir=folder))))
 
