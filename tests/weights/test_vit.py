@@ -58,6 +58,23 @@ def test_one_frame_gives_the_image_models_class_token(tmp_path: Path, kind: str)
         assert (initialised.classifier.preprocessing.mean, initialised.classifier.preprocessing.std) == IMAGENET
 
 
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("kind", ["ViTForImageClassification", "Dinov2Model"])
+def test_configurations_that_contradict_their_tensors(tmp_path: Path, kind: str) -> None:
+    write(kind, tmp_path)
+    file = tmp_path / "config.json"
+    whole = json.loads(file.read_text())
+    name, value, found = ("mlp_ratio", 4, 3) if kind == "Dinov2Model" else ("intermediate_size", 128, 160)
+    for change, message in (
+        ({"image_size": 64}, "image_size is 64, the tensors have 4 x 4 patches of 8 pixels"),
+        ({"num_hidden_layers": 1}, "num_hidden_layers is 1, the tensors have 2"),
+        ({name: value}, f"{name} is {value}, the tensors have {found}"),
+    ):
+        file.write_text(json.dumps(whole | change))
+        with pytest.raises(WeightsError, match=rf"config\.json: {message}"):
+            initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path)
+
+
 def timm_names(scaled: bool) -> dict[str, Tensor]:
     torch.manual_seed(0)
     width = 64

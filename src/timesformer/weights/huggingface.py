@@ -15,6 +15,7 @@ from typing import Any
 
 from timesformer.config import Preprocessing, TimeSformerSettings
 from timesformer.errors import WeightsError
+from timesformer.weights.agreement import check_agreement
 from timesformer.weights.card import model_card
 from timesformer.weights.description import Contents, describe, read_description
 from timesformer.weights.labels import named_or_default
@@ -60,6 +61,7 @@ def load_huggingface(folder: Path) -> Contents:
         raise WeightsError(f"{source}: problem_type is {problem!r}; expected {' or '.join(PROBLEMS)}")
     tensors = read_tensors(folder)
     ours = to_ours(tensors, tensor_names(scheme, count_blocks(tensors, LAYERS)), folder)
+    check_agreement(config, ours, source)
     found = settings_of(
         ours,
         folder,
@@ -165,13 +167,14 @@ def _known(settings: TimeSformerSettings) -> tuple[Any, ...]:
 
 def _labels(config: Mapping[str, Any], classes: int, given: tuple[str, ...] | None, source: Path) -> tuple[str, ...]:
     named = config.get("id2label")
-    if isinstance(named, dict) and not all(str(name).startswith("LABEL_") for name in named.values()):
+    if isinstance(named, dict):
         if set(named) != {str(number) for number in range(classes)}:
             raise WeightsError(
                 f"{source}: id2label has {len(named)} names, the tensors {classes} classes; expected "
                 f"one for each of 0 to {classes - 1}"
             )
-        return tuple(str(named[str(number)]) for number in range(classes))
+        if not all(str(name).startswith("LABEL_") for name in named.values()):
+            return tuple(str(named[str(number)]) for number in range(classes))
     return named_or_default(given, classes)
 
 

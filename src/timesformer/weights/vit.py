@@ -16,6 +16,7 @@ from torch import Tensor
 
 from timesformer.config import Dimensions
 from timesformer.errors import WeightsError
+from timesformer.weights.agreement import check_agreement
 from timesformer.weights.names import check_ndim, count_blocks, expand, guess_heads, side_of, to_ours
 from timesformer.weights.opened import read_settled
 from timesformer.weights.processor import read_pixels
@@ -125,6 +126,7 @@ def _read_huggingface(folder: Path, kind: str, config: Mapping[str, Any]) -> Ima
     templates = DINOV2 if kind == "dinov2" else VIT
     names = expand(templates, count_blocks(tensors, "encoder.layer."))
     ours = to_ours(_backbone(tensors), names, folder)
+    check_agreement(config, ours, folder / "config.json")
     for block in range(count_blocks(ours, "blocks.")):
         for part in ("weight", "bias"):
             parts = [ours.pop(f"blocks.{block}.{name}.{part}") for name in ("query", "key", "value")]
