@@ -1,12 +1,10 @@
-"""Files of tensors: safetensors, and pickles that hold nothing but tensors and plain values; whole or not at all."""
+"""Files of tensors, read and written, whole or not at all: safetensors, and what torch.save writes."""
 
 from __future__ import annotations
 
 import json
-import pickle
 import shutil
 import tempfile
-import warnings
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -20,6 +18,7 @@ from torch import Tensor
 from timesformer.errors import WeightsError, one_line
 from timesformer.files import flush, replacing
 from timesformer.weights.opened import OpenedTensors
+from timesformer.weights.pickles import read_pickle
 
 
 def read_safetensors(file: Path) -> dict[str, Tensor]:
@@ -29,28 +28,12 @@ def read_safetensors(file: Path) -> dict[str, Tensor]:
 
 def read_checkpoint(file: Path) -> Any:
     """What a file of weights holds: safetensors, or what torch.save wrote. Its first bytes decide, not its name."""
-    return read_safetensors(file) if _starts(file)[8:9] == b"{" else read_pickle(file)
-
-
-def read_pickle(file: Path) -> Any:
-    """What torch.save wrote, on the CPU, read with `weights_only=True`: no code in the file is ever run.
-
-    Raises WeightsError for a file that holds more than tensors and plain values, or is no checkpoint.
-    """
-    if not _starts(file).startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as torch.save once wrote
+    starts = _starts(file)
+    if starts[8:9] == b"{":
+        return read_safetensors(file)
+    if not starts.startswith((b"PK", b"\x80")):  # a zip archive, or a pickle as torch.save once wrote
         raise WeightsError(f"{file}: not a checkpoint that can be read: neither torch.save nor safetensors wrote it")
-    try:
-        with warnings.catch_warnings(), file.open("rb") as stream:
-            warnings.simplefilter("ignore")
-            return torch.load(stream, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise WeightsError(
-                f"{file}: refused: it holds more than tensors and plain values, which only running its code could read"
-            ) from None
-        raise WeightsError(f"{file}: not a checkpoint that can be read: {one_line(error)[:160]}") from None
-    except Exception as error:  # damaged bytes send torch's unpickler astray in every way there is
-        raise WeightsError(f"{file}: not a checkpoint that can be read: {one_line(error)[:160]}") from None
+    return read_pickle(file)
 
 
 def tensors_in(content: object, source: object) -> dict[str, Tensor]:
