@@ -32,9 +32,11 @@ from timesformer.weights.official import RATES, SOMETHING_SOMETHING
 from timesformer.weights.processor import PROCESSOR, processor_values, read_processor
 from timesformer.weights.shards import read_tensors
 from timesformer.weights.storage import new_folder, read_json, write_safetensors
+from timesformer.weights.wrappers import without_wrappers
 
 LAYERS = "timesformer.encoder.layer."
 LAYER = LAYERS + "{i}."
+KNOWN = ("timesformer.embeddings.cls_token",)
 PROJECTION = "embedding.projection.weight"
 EXPRESSIBLE = ("space_only", "joint_space_time", "divided_space_time")
 PROBLEMS = ("single_label_classification", "multi_label_classification")
@@ -59,7 +61,7 @@ def load_huggingface(folder: Path) -> Contents:
     problem = config.get("problem_type") or PROBLEMS[False]
     if problem not in PROBLEMS:
         raise WeightsError(f"{source}: problem_type is {problem!r}; expected {' or '.join(PROBLEMS)}")
-    tensors = read_tensors(folder)
+    tensors = without_wrappers(read_tensors(folder), KNOWN, folder)
     ours = to_ours(tensors, tensor_names(scheme, count_blocks(tensors, LAYERS)), folder)
     check_agreement(config, ours, source)
     found = settings_of(

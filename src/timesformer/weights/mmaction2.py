@@ -16,21 +16,22 @@ from timesformer.weights.description import Contents, describe, read_description
 from timesformer.weights.labels import named_or_default
 from timesformer.weights.names import check_expressible, count_blocks, expand, settings_of, to_ours, to_theirs
 from timesformer.weights.storage import tensors_in, write_pickle
+from timesformer.weights.wrappers import state_dict_in, without_wrappers
 
 LAYERS = "backbone.transformer_layers.layers."
 LAYER = LAYERS + "{i}."
+KNOWN = ("backbone.cls_token",)
 FRAMES = 8  # of the published configurations
 
 
 def is_mmaction2(content: object) -> bool:
     """Whether a checkpoint's content has this layout."""
-    tensors = content.get("state_dict") if isinstance(content, dict) else None
-    return isinstance(tensors, dict) and any(str(name).startswith(LAYERS) for name in tensors)
+    return any(str(name).startswith(LAYERS) for name in without_wrappers(state_dict_in(content), KNOWN))
 
 
 def load_mmaction2(content: Mapping[str, Any], source: Path, heads: int | None = None) -> Contents:
     """What a checkpoint's content holds. Raises WeightsError for another architecture."""
-    tensors = tensors_in(content["state_dict"], source)
+    tensors = without_wrappers(tensors_in(state_dict_in(content), source), KNOWN, source)
     scheme = _scheme(tensors)
     ours = to_ours(tensors, tensor_names(scheme, count_blocks(tensors, LAYERS)), source)
     meta = _plain(content.get("meta"))

@@ -28,20 +28,30 @@ from timesformer.weights.names import (
     to_theirs,
 )
 from timesformer.weights.storage import tensors_in, write_pickle
+from timesformer.weights.wrappers import state_dict_in, without_wrappers
 
+KNOWN = ("model.cls_token", "cls_token")
 BLOCK = "model.blocks.{i}."
 SOMETHING_SOMETHING = {"channels": "bgr", "sampling": {"method": "segments"}}  # of the released weights
 RATES = {8: 32, 16: 16, 96: 4}  # frames of the released variants: rate
 
 
 def is_official(content: object) -> bool:
-    """Whether a checkpoint's content has this layout."""
-    return isinstance(content, dict) and isinstance(content.get("model_state"), dict)
+    """Whether a checkpoint's content has this layout; under another key than its own, a time table shows it.
+
+    Without a time table its tensors are those of an image model.
+    """
+    if isinstance(content, dict) and isinstance(content.get("model_state"), dict):
+        return True
+    names = without_wrappers(state_dict_in(content), KNOWN)
+    return not names.keys().isdisjoint(KNOWN) and any(str(name).endswith("time_embed") for name in names)
 
 
 def load_official(content: Mapping[str, Any], source: Path, heads: int | None = None) -> Contents:
     """What a checkpoint's content holds. Raises WeightsError for another architecture."""
-    tensors = tensors_in(content["model_state"], source)
+    tensors = without_wrappers(tensors_in(state_dict_in(content), source), KNOWN, source)
+    if KNOWN[1] in tensors:
+        tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
     config = _config(content, source)
     scheme = _scheme(tensors, config, source)
     names = tensor_names(scheme, count_blocks(tensors, "model.blocks."))

@@ -22,6 +22,7 @@ from timesformer.weights.opened import read_settled
 from timesformer.weights.processor import read_pixels
 from timesformer.weights.shards import read_tensors
 from timesformer.weights.storage import read_checkpoint, read_json, tensors_in
+from timesformer.weights.wrappers import state_dict_in, without_wrappers
 
 Triple = tuple[float, float, float]
 IMAGENET: tuple[Triple, Triple] = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -67,6 +68,9 @@ TIMM_SCALES = {
     "blocks.{i}.ls1.gamma": "blocks.{i}.attention_scale",
     "blocks.{i}.ls2.gamma": "blocks.{i}.mlp_scale",
 }
+KEYS = ("model", "state_dict")  # of DeiT's files, and of others
+KNOWN = ("cls_token",)
+HUGGINGFACE_KNOWN = ("embeddings.cls_token", "vit.embeddings.cls_token", "dinov2.embeddings.cls_token")
 KINDS = ("vit", "dinov2")
 LEFT = ("pooler.", "classifier.", "embeddings.mask_token", "head.", "pre_logits.")
 
@@ -90,8 +94,9 @@ def is_image_vit(content: Mapping[str, Any]) -> bool:
     """Whether a folder's config.json, or a file's content, is an image ViT's."""
     if content.get("model_type") in KINDS or str(content.get("architecture")).startswith(("vit_", "deit_")):
         return True
-    tensors = _unwrap(content)
-    return "patch_embed.proj.weight" in tensors and "blocks.0.attn.qkv.weight" in tensors
+    tensors = without_wrappers(state_dict_in(content, KEYS), KNOWN)
+    image = "patch_embed.proj.weight" in tensors and "blocks.0.attn.qkv.weight" in tensors
+    return image and "time_embed" not in tensors
 
 
 def read_image_vit(path: Path) -> ImageViT | None:
@@ -110,7 +115,7 @@ def _read(path: Path) -> ImageViT | None:
         trained = config.get("pretrained_cfg") or {}
         return _read_timm(path, read_tensors(path), (trained.get("mean", HALF[0]), trained.get("std", HALF[1])))
     # A bare file does not say which pixels it expects: DeiT, DINO and MAE wrap tensors in "model", AugReg does not.
-    return _read_timm(path, tensors_in(_unwrap(content), path), IMAGENET if "model" in content else HALF)
+    return _read_timm(path, tensors_in(state_dict_in(content, KEYS), path), IMAGENET if "model" in content else HALF)
 
 
 def _read_huggingface(folder: Path, kind: str, config: Mapping[str, Any]) -> ImageViT:
@@ -121,7 +126,8 @@ def _read_huggingface(folder: Path, kind: str, config: Mapping[str, Any]) -> Ima
     if not isinstance(heads, int):
         raise WeightsError(f"{folder / 'config.json'}: num_attention_heads is {heads!r}; expected a number")
     tensors = {
-        name.removeprefix("vit.").removeprefix("dinov2."): tensor for name, tensor in read_tensors(folder).items()
+        name.removeprefix("vit.").removeprefix("dinov2."): tensor
+        for name, tensor in without_wrappers(read_tensors(folder), HUGGINGFACE_KNOWN, folder).items()
     }
     templates = DINOV2 if kind == "dinov2" else VIT
     names = expand(templates, count_blocks(tensors, "encoder.layer."))
@@ -138,6 +144,7 @@ def _read_huggingface(folder: Path, kind: str, config: Mapping[str, Any]) -> Ima
 
 def _read_timm(path: Path, tensors: dict[str, Tensor], pixels: tuple[Any, Any]) -> ImageViT:
     """timm's own: norms at 1e-6."""
+    tensors = without_wrappers(tensors, KNOWN, path)
     scaled = "blocks.0.ls1.gamma" in tensors
     names = expand(TIMM | TIMM_SCALES if scaled else TIMM, count_blocks(tensors, "blocks."))
     ours = to_ours(_backbone(tensors), names, path)
@@ -177,8 +184,3 @@ def _fold_scales(ours: dict[str, Tensor], depth: int) -> None:
 
 def _backbone(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor for name, tensor in tensors.items() if not name.startswith(LEFT)}
-
-
-def _unwrap(content: Mapping[str, Any]) -> Mapping[str, Any]:
-    """A bare state dict, or the one under "model" (DeiT's files) or "state_dict"."""
-    return next((content[key] for key in ("model", "state_dict") if isinstance(content.get(key), dict)), content)
