@@ -94,6 +94,7 @@ def test_convert_there_and_predict_the_same(command: Command, run: Path, bars: P
         converted = command("convert", run, out, "--to", layout)
         assert converted.code == 0, converted.err
         assert f"as {layout}" in converted.out
+        assert ("README.md has code that gives the same" in converted.out) == (layout == "huggingface")
         assert json.loads(command("predict", out, video, "--json").out) == expected
     names = tmp_path / "names.txt"
     names.write_text("west\neast\n")

@@ -152,8 +152,8 @@ def test_configurations_of_hugging_face(tmp_path: Path, classifier: Classifier) 
         ("config.json", {"num_attention_heads": "x"}, "heads is 'x'"),
         ("config.json", {"hidden_act": "relu"}, "hidden_act is 'relu'; only 'gelu' can be loaded"),
         ("config.json", {"id2label": {"0": "a"}}, "id2label has 1 names, the tensors 2 classes"),
-        ("preprocessor_config.json", {"image_mean": [0.5]}, r"mean\.1"),
-        ("preprocessor_config.json", {"rescale_factor": 0}, "rescale_factor 0"),
+        ("video_preprocessor_config.json", {"image_mean": [0.5]}, r"mean\.1"),
+        ("video_preprocessor_config.json", {"rescale_factor": 0}, "rescale_factor 0"),
     ):
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(whole, folder)

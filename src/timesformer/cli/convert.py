@@ -26,3 +26,8 @@ def convert(
         f"{out}: {settings.describe()}, {settings.num_frames} frames of {settings.image_size} x "
         f"{settings.image_size}, {len(classifier.labels)} classes, as {to}"
     )
+    if to == "huggingface":
+        print(
+            "transformers' pipeline takes other frames and crops than this package, so its labels differ: "
+            f"{out / 'README.md'} has code that gives the same"
+        )

@@ -1,4 +1,4 @@
-"""Hugging Face folders of TimesformerForVideoClassification: config.json, preprocessor_config.json, tensors.
+"""Hugging Face folders of TimesformerForVideoClassification: config.json, processors, tensors.
 
 Folders that this package writes carry the rest of a classifier in config.json under "timesformer", which transformers
 keeps and does not look at. Where transformers has changed what both say (a fine-tuned copy), its word counts.
@@ -29,8 +29,9 @@ from timesformer.weights.names import (
     to_theirs,
 )
 from timesformer.weights.official import RATES, SOMETHING_SOMETHING
-from timesformer.weights.processor import PROCESSOR, processor_values, read_processor
+from timesformer.weights.processor import PROCESSOR, VIDEO_PROCESSOR, processor_files, read_processor
 from timesformer.weights.shards import read_tensors
+from timesformer.weights.snippet import transformers_section
 from timesformer.weights.storage import new_folder, read_json, write_safetensors
 from timesformer.weights.wrappers import without_wrappers
 
@@ -40,7 +41,7 @@ KNOWN = ("timesformer.embeddings.cls_token",)
 PROJECTION = "embedding.projection.weight"
 EXPRESSIBLE = ("space_only", "joint_space_time", "divided_space_time")
 PROBLEMS = ("single_label_classification", "multi_label_classification")
-FILES = ("config.json", PROCESSOR, "model.safetensors", "README.md")
+FILES = ("config.json", PROCESSOR, VIDEO_PROCESSOR, "model.safetensors", "README.md")
 
 
 def is_huggingface(config: Mapping[str, Any]) -> bool:
@@ -126,10 +127,10 @@ def save_huggingface(contents: Contents, folder: Path) -> None:
         ours[PROJECTION] = ours[PROJECTION].flip(1)
     tensors = to_theirs(ours, tensor_names(settings.scheme_name, depth))
     with new_folder(folder, FILES) as new:
-        for name, values in (("config.json", config), (PROCESSOR, processor_values(preprocessing, settings))):
+        for name, values in {"config.json": config, **processor_files(preprocessing, settings)}.items():
             (new / name).write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n", "utf-8")
         write_safetensors(tensors, new / "model.safetensors")
-        (new / "README.md").write_text(model_card(contents), "utf-8")
+        (new / "README.md").write_text(model_card(contents) + transformers_section(settings, preprocessing), "utf-8")
 
 
 def tensor_names(scheme: str, depth: int) -> dict[str, str]:

@@ -21,10 +21,20 @@ NESTED = "processor_config.json"
 PLACES = ((NESTED, "video_processor"), (VIDEO_PROCESSOR, None), (NESTED, "image_processor"), (PROCESSOR, None))
 
 
-def processor_values(preprocessing: Preprocessing, settings: ModelSettings) -> dict[str, Any]:
-    """What the file says of a classifier. transformers runs this processor with Pillow alone, without torchvision."""
+def processor_files(preprocessing: Preprocessing, settings: ModelSettings) -> dict[str, dict[str, Any]]:
+    """What the files say of a classifier, by their names: one that transformers runs with Pillow alone, one for
+    torchvision. Of sampling the second can say how many frames, and whether they are spread over the whole video."""
+    spread = preprocessing.sampling.method == "segments"
+    sampling = {"num_frames": settings.num_frames, "do_sample_frames": spread}
+    values = _values(preprocessing, settings)
     return {
-        "image_processor_type": "VideoMAEImageProcessor",
+        PROCESSOR: {"image_processor_type": "VideoMAEImageProcessor", **values},
+        VIDEO_PROCESSOR: {"video_processor_type": "TimesformerVideoProcessor", **values, **sampling},
+    }
+
+
+def _values(preprocessing: Preprocessing, settings: ModelSettings) -> dict[str, Any]:
+    return {
         "do_resize": True,
         "size": {"shortest_edge": preprocessing.short_side or settings.image_size},
         "do_center_crop": True,
