@@ -43,7 +43,7 @@ def test_the_official_codes_tensors(
     tensors = prefixed(whole["model_state"], prefix)
     torch.save(tensors if key is None else {key: tensors, "epoch": 3}, tmp_path / "a.pth")
     assert same(tmp_path / "a.pth", OFFICIAL)
-    assert f"a.pth: names of tensors begin with {prefix}" in caplog.text
+    assert f"a.pth: tensor names begin with {prefix}" in caplog.text
 
 
 @pytest.mark.parametrize("key", ["state_dict", "model", None])
@@ -57,7 +57,7 @@ def test_state_dicts_alone(tmp_path: Path, key: str | None, caplog: pytest.LogCa
     bare = {name.removeprefix("model."): tensor for name, tensor in tensors.items()}
     torch.save(bare if key is None else {key: bare}, tmp_path / "a.pth")
     assert same(tmp_path / "a.pth", OFFICIAL)
-    assert "names of tensors" not in caplog.text
+    assert "tensor names" not in caplog.text
 
 
 @pytest.mark.parametrize("prefix", WRAPPERS)
@@ -66,7 +66,7 @@ def test_mmaction2s_tensors(tmp_path: Path, prefix: str, caplog: pytest.LogCaptu
     torch.save(whole | {"state_dict": prefixed(whole["state_dict"], prefix)}, tmp_path / "a.pth")
     assert same(tmp_path / "a.pth", MMACTION2)
     assert load_model(tmp_path / "a.pth").labels == ("a", "b", "c")
-    assert f"a.pth: names of tensors begin with {prefix}" in caplog.text
+    assert f"a.pth: tensor names begin with {prefix}" in caplog.text
 
 
 @pytest.mark.parametrize("prefix", WRAPPERS)
@@ -80,7 +80,7 @@ def test_image_models(tmp_path: Path, prefix: str, key: str | None, caplog: pyte
         torch.save({key: tensors}, tmp_path / "a.pth")
     found = initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "a.pth").classifier.model
     assert torch.equal(found.state_dict()["embedding.space_table"], whole["pos_embed"])
-    assert f"a.pth: names of tensors begin with {prefix}" in caplog.text
+    assert f"a.pth: tensor names begin with {prefix}" in caplog.text
     with pytest.raises(WeightsError, match="an image model; a video model can be initialised from it"):
         load_model(tmp_path / "a.pth")
 
@@ -90,7 +90,7 @@ def test_folders_of_hugging_face(tmp_path: Path, prefix: str, caplog: pytest.Log
     folder = Path(shutil.copytree(DATA / "cases" / "hf_multilabel", tmp_path / "model"))
     save_file(prefixed(load_file(folder / "model.safetensors"), prefix), folder / "model.safetensors")
     assert same(folder, DATA / "cases" / "hf_multilabel")
-    assert f"model: names of tensors begin with {prefix}" in caplog.text
+    assert f"model: tensor names begin with {prefix}" in caplog.text
 
 
 @pytest.mark.filterwarnings("ignore")
@@ -98,12 +98,12 @@ def test_folders_of_hugging_face(tmp_path: Path, prefix: str, caplog: pytest.Log
 def test_image_folders_of_hugging_face(tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture) -> None:
     test_vit.write(kind, tmp_path / "vit")
     expected = initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit").classifier.model
-    assert "names of tensors" not in caplog.text
+    assert "tensor names" not in caplog.text
     file = tmp_path / "vit" / "model.safetensors"
     save_file(prefixed(load_file(file), "module."), file)
     found = initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit").classifier.model
     assert torch.equal(found.embedding.space_table, expected.embedding.space_table)
-    assert "vit: names of tensors begin with module." in caplog.text
+    assert "vit: tensor names begin with module." in caplog.text
 
 
 def test_wrappers_within_the_model(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -116,7 +116,7 @@ def test_wrappers_within_the_model(tmp_path: Path, caplog: pytest.LogCaptureFixt
         torch.save(whole | {"model_state": changed}, tmp_path / "a.pyth")
         caplog.clear()
         assert same(tmp_path / "a.pyth", OFFICIAL)
-        assert f"a.pyth: names of tensors hold {word}." in caplog.text
+        assert f"a.pyth: tensor names hold {word}." in caplog.text
 
 
 def test_what_is_no_wrapper_stays(tmp_path: Path) -> None:

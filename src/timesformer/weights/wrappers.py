@@ -39,6 +39,6 @@ def without_wrappers(tensors: Mapping[str, V], known: tuple[str, ...], source: o
         return dict(tensors)
     if source is not None and notes:
         logger.warning(
-            "%s: names of tensors %s: stripped, a wrapper's and not the model's", source, " and ".join(notes)
+            "%s: tensor names %s, a wrapper's prefix that is not the model's: stripped", source, " and ".join(notes)
         )
     return {names[name]: tensor for name, tensor in tensors.items()}
