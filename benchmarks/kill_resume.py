@@ -45,7 +45,7 @@ SETTINGS = (
 )
 
 
-def command(data: Path, out: Path, *more: str) -> list[str]:
+def command(data: Path, out: Path) -> list[str]:
     return [
         sys.executable,
         "-m",
@@ -57,7 +57,6 @@ def command(data: Path, out: Path, *more: str) -> list[str]:
         "demo",
         "--out",
         str(out),
-        *more,
         *SETTINGS,
     ]
 
@@ -123,8 +122,9 @@ def main() -> None:
             killed += 1
             last = torn / "checkpoints" / "last.ckpt"
             step = torch.load(last, weights_only=True)["global_step"] if last.exists() else "none"
-            began = (torn / "log.txt").exists()
-            run(command(place / "data", torn, *(["--resume"] if began else [])))
+            started = (torn / "sessions.yaml").exists()
+            train = [sys.executable, "-m", "timesformer", "train"]
+            run([*train, "--resume", str(torn)] if started else command(place / "data", torn))
             found = differences(place / "whole", torn)
             equal += not found
             result = f"differs: {found[:4]}" if found else "bit-equal"

@@ -82,7 +82,8 @@ def run_ours(
 
     from timesformer.config import Recipe
     from timesformer.data.dataset import Batch
-    from timesformer.data.manifest import LabelledVideo, Manifest
+    from timesformer.data.lists import LabelledVideo
+    from timesformer.data.manifest import Manifest
     from timesformer.training.launch import find_launch
     from timesformer.training.plan import TrainingPlan
     from timesformer.training.task import ClassificationTask

@@ -1,20 +1,33 @@
-"""Draw the pictures of the README: python docs/make_pictures.py [RUN]   (after `make demo`)."""
+"""Draw the pictures of the README and the docs.
+
+python docs/make_pictures.py [RUN]     all of them, after `make demo`
+python docs/make_pictures.py schemes   what a patch sees in each scheme
+"""
 
 from __future__ import annotations
 
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 
 matplotlib.use("Agg")
 import matplotlib.pyplot as plt
+import torch
+from matplotlib.patches import Patch, Polygon
 
 import timesformer
+from timesformer.config import SCHEMES
 from timesformer.data.motion import CLASSES, FPS, FRAMES, motion_clip
+from timesformer.evaluation.temporal import TrueSegment
+from timesformer.inference.segments import ScoredWindow, Segmenter, pieces
+from timesformer.inference.timeline_picture import draw_timeline
+from timesformer.model.schemes import STEPS
 from timesformer.video.encode import write_video
 
+IMAGES = Path(__file__).parent / "images"
 SEED = 10**12 + 5  # in no split of the demo
 COLUMNS = range(1, FRAMES, 3)
 
@@ -54,5 +67,89 @@ def motion(run: Path, out: Path) -> None:
     figure.savefig(out, dpi=90, bbox_inches="tight", facecolor="white")
 
 
+def segments(run: Path, out: Path) -> None:
+    """Eight clips of the demo's classes one after the other, and the segments that its model finds."""
+    predictor = timesformer.load(run)
+    order = ("right", "growing", "up", "clockwise", "left", "shrinking", "down", "counter_clockwise")
+    with tempfile.TemporaryDirectory() as folder:
+        video = Path(folder) / "joined.mp4"
+        clips = [motion_clip(label, SEED + number) for number, label in enumerate(order)]
+        write_video(video, torch.cat(clips, 1), FPS)
+        rows = list(predictor.timeline(video, stride=0.2))
+    windows = [ScoredWindow.of(row.start, row.end, row.scores) for row in rows]
+    found = list(Segmenter(predictor.labels, min_length=0.5).segments(windows))
+    length = FRAMES / FPS
+    truth = [TrueSegment("", n * length, (n + 1) * length, label) for n, label in enumerate(order)]
+    draw_timeline(list(pieces(windows)), found, predictor.labels, out, title="joined.mp4", truth=truth)
+
+
+# Of the steps of a scheme, first to last (Okabe and Ito).
+COLOURS = ("#e69f00", "#0072b2", "#009e73")
+QUERY, EMPTY, INK = "#222222", "#ececec", "#222222"
+SEEN_FRAMES, GRID = 5, (8, 8)
+ASKED = (2, 3, 4)  # frame, row and column of the patch that asks
+
+
+def schemes(out: Path) -> None:
+    """Which patches a patch attends to in each step of each scheme, as the steps themselves state it (the paper's
+    figure 2)."""
+    rows, columns = GRID
+    number = 1 + (ASKED[0] * rows + ASKED[1]) * columns + ASKED[2]
+    figure = plt.figure(figsize=(10.4, 9.6), facecolor="white")
+    for across, (scheme, steps) in enumerate(SCHEMES.items()):
+        seen = [set(STEPS[step].indices(SEEN_FRAMES, GRID).patches_QM[number - 1].tolist()) - {0} for step in steps]
+        for frame in range(SEEN_FRAMES):
+            plot = figure.add_axes((0.055 + across * 0.19, 0.755 - frame * 0.172, 0.175, 0.165))
+            for row in range(rows):
+                for column in range(columns):
+                    patch = 1 + (frame * rows + row) * columns + column
+                    colours = [COLOURS[step] for step, keys in enumerate(seen) if patch in keys]
+                    square(plot, column, row, [QUERY] if patch == number else colours or [EMPTY])
+            plot.set(xlim=(-0.1, columns + 0.1), ylim=(rows + 0.1, -0.1), aspect="equal")
+            plot.set_axis_off()
+            if across == 0:
+                plot.text(
+                    -0.5, rows / 2, f"frame {frame}", rotation=90, ha="right", va="center", fontsize=10, color=INK
+                )
+            if frame == 0:
+                plot.set_title(scheme.replace("_", " "), fontsize=10.5, color=INK, weight="bold", pad=8)
+        keys = len(set().union(*seen) | {number})
+        named = [Patch(color=COLOURS[step], label=name) for step, name in enumerate(steps)]
+        figure.legend(
+            handles=named,
+            loc="upper center",
+            bbox_to_anchor=(0.1425 + across * 0.19, 0.066),
+            ncols=len(named),
+            frameon=False,
+            fontsize=9,
+            handlelength=1,
+            handletextpad=0.4,
+            columnspacing=0.9,
+            title=f"{keys} of {SEEN_FRAMES * rows * columns} patches",
+            title_fontsize=9,
+        )
+    figure.text(
+        0.055,
+        0.975,
+        "What the black patch attends to in one block: each colour is a step of its own; two colours, both steps",
+        fontsize=11.5,
+        color=INK,
+    )
+    figure.savefig(out, dpi=100, facecolor="white")
+
+
+def square(plot: Any, column: int, row: int, colours: list[str]) -> None:
+    """A patch in one colour, or in two, corner to corner."""
+    left, right, top, bottom = column + 0.05, column + 0.95, row + 0.05, row + 0.95
+    corners = [(left, top), (right, top), (right, bottom), (left, bottom)]
+    plot.add_patch(Polygon(corners, color=colours[0], linewidth=0))
+    if len(colours) > 1:
+        plot.add_patch(Polygon(corners[1:], color=colours[1], linewidth=0))
+
+
 if __name__ == "__main__":
-    motion(Path(sys.argv[1] if len(sys.argv) > 1 else "runs/demo/run"), Path(__file__).parent / "images" / "motion.png")
+    asked = sys.argv[1] if len(sys.argv) > 1 else "runs/demo/run"
+    schemes(IMAGES / "schemes.png")
+    if asked != "schemes":
+        motion(Path(asked), IMAGES / "motion.png")
+        segments(Path(asked), IMAGES / "segments.png")

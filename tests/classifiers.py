@@ -33,6 +33,12 @@ CASES: tuple[dict[str, Any], ...] = (
     {"scheme": ("global", "space", "local")},
     {"scheme": ("space",)},
     {"scheme": ("space", "time"), "class_token_in_time": True},
+    {"scheme": "joint_space_time", "class_token": False, "position": "sinusoidal", "pooling": "mean"},
+    {"scheme": "joint_space_time", "class_token": False, "position": "none", "pooling": "attentive"},
+    {"scheme": "joint_space_time", "class_token": False, "position": "sinusoidal", "pooling": "first_patch"},
+    {"pooling": "mean", "last_norm_epsilon": 0.1},
+    {"pooling": "mean", "scheme": "space_only", "position": "sinusoidal"},
+    {"pooling": "mean", "scheme": "sparse_local_global"},
 )
 
 

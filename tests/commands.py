@@ -31,7 +31,8 @@ class Command:
 
 def assert_one_line(result: Result, *parts: str) -> None:
     assert result.code == 2, result
-    expected = ("engine ", "skipped: ")  # what was chosen, and each video that cannot be read
+    # What was chosen, what is of videos, how far it is, and the summary.
+    expected = ("engine ", "skipped: ", "note: ", "resumed: ", "progress: ", "done: ")
     lines = [line for line in result.err.splitlines() if not line.startswith(expected)]
     assert len(lines) == 1, result.err
     assert lines[0].startswith("timesformer: ")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -9,13 +13,18 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+import timesformer
 from commands import Command
-from timesformer.config import Recipe
+from timesformer.config import Recipe, TimeSformerSettings
 from timesformer.recipes import load_recipe
 from timesformer.video.encode import write_video
+from timesformer.weights.classifier import Classifier
 
 settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
 settings.load_profile("no deadline")
+
+# A shell that starts the tests in the background has Ctrl-C ignored in them, and in the commands that they start.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SMALL = (
     "model.width=32",
@@ -36,9 +45,7 @@ SMALL_PROBE = (
     *(setting for setting in SMALL if setting.startswith(("model.", "data."))),
     "model.patch_size=8",
     "probe.device=cpu",
-    "probe.precision=32-true",
-    "probe.epochs=4",
-    "probe.batch_size=4",
+    "probe.precision=fp32",
 )
 
 
@@ -82,3 +89,43 @@ def run(tmp_path_factory: pytest.TempPathFactory, bars: Path) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "run"
     fit(small_recipe(), bars, folder)
     return folder
+
+
+@pytest.fixture
+def one_video_at_a_time(tmp_path: Path) -> Path:
+    """Weights whose three views of a video keep a processor busy: no view waits for those of the next video."""
+    shape = TimeSformerSettings(
+        width=24, depth=1, heads=2, num_frames=8, image_size=64, patch_size=8, num_classes=2, scheme="space_only"
+    )
+    classifier = Classifier(timesformer.build_model(shape), labels=("left", "right"))
+    classifier.save_pretrained(tmp_path / "weights")
+    assert timesformer.load_engine(tmp_path / "weights", device="cpu").views == 3
+    return tmp_path / "weights"
+
+
+@pytest.fixture
+def late_video(bars: Path) -> Iterator[tuple[str, threading.Event]]:
+    """The address of a video, and the event that its server waits for before it sends it."""
+    content, allowed = (bars / "test" / "left" / "0.mp4").read_bytes(), threading.Event()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            assert allowed.wait(60)
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """The other end was killed."""
+
+    server = Server(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}/b.mp4", allowed
+    allowed.set()
+    server.shutdown()
+    server.server_close()

@@ -71,7 +71,8 @@ REFUSED = {
     "preprocessing.std=[58,57,57]": r"preprocessing\.std\.0 is 58, should be less than or equal to 1",
     "optimizer.steps=[-1]": r"optimizer\.steps\.0 is -1, should be greater than 0",
     "optimizer.warmup_epochs=.inf": r"optimizer\.warmup_epochs is inf, should be a finite number",
-    "augmentation.flip=maybe": r"augmentation\.flip is 'maybe', should be a valid boolean",
+    "augmentation.flip=1": r"augmentation\.flip is 1, should be true, false, left_right, pairs of",
+    "augmentation.flip={left:3}": r"augmentation\.flip is .*, should be true, false, left_right, pairs of classes",
     "training.epochs=2.5": r"training\.epochs is 2\.5, should be a valid integer",
     "seed=": r"seed is None, should be a valid integer",
     "seed=-1": r"seed is -1, should be greater than or equal to 0",
@@ -110,7 +111,9 @@ def test_recipes_that_are_refused(tmp_path: Path) -> None:
     file.write_text("training: 3\n")
     with pytest.raises(SettingError, match="training"):
         load_recipe(file, ["training.epochs=2"])
-    with pytest.raises(SettingError, match="recipe nothing: no such file, nor one of the recipes demo, "):
+    with pytest.raises(
+        SettingError, match=r"recipe nothing: no such recipe or file; `timesformer recipes` lists the recipes$"
+    ):
         load_recipe("nothing")
 
 
@@ -186,5 +189,15 @@ def test_every_setting_is_described() -> None:
 def test_a_warmup_leaves_epochs_for_the_rest() -> None:
     refused = r"optimizer\.warmup_epochs 5 leaves nothing of training\.epochs 2; .* say optimizer\.warmup_epochs=0\.2"
     with pytest.raises(SettingError, match=refused):
-        load_recipe("finetune-small", ["training.epochs=2"])
+        load_recipe("finetune-small", ["training.epochs=2", "optimizer.warmup_epochs=5"])
     load_recipe("finetune-small", ["training.epochs=2", "optimizer.warmup_epochs=0.2"])
+
+
+@pytest.mark.parametrize(("name", "epochs", "warmup"), [("finetune-small", 120, 6), ("finetune", 30, 3)])
+def test_a_warmup_is_a_part_of_the_run(name: str, epochs: int, warmup: int) -> None:
+    recipe = load_recipe(name)
+    assert (recipe.training.epochs, recipe.optimizer.warmup_of(epochs)) == (epochs, warmup)
+    short = load_recipe(name, ["training.epochs=1"])
+    assert short.optimizer.warmup_of(1) == warmup / epochs
+    assert load_recipe(name, ["optimizer.warmup_epochs=2"]).optimizer.warmup_of(epochs) == 2
+    assert load_recipe(name, ["optimizer.warmup_epochs=0"]).optimizer.warmup_of(epochs) == 0

@@ -1,13 +1,15 @@
-"""Files that are whole or not there."""
+"""Files that are whole or not there, and names in them that are not UTF-8."""
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
 
 import pytest
+from hypothesis import given, strategies
 
-from timesformer.files import replacing
+from timesformer.files import as_json, escape, open_text, replacing, unescape
 
 
 def test_what_is_written_takes_its_place_as_a_whole(tmp_path: Path) -> None:
@@ -48,3 +50,47 @@ def test_the_file_is_flushed_before_it_is_renamed_and_its_folder_after(
     with replacing(tmp_path / "run" / "last.ckpt") as temporary:
         temporary.write_text("all of it")
     assert made == ["flush .last.ckpt.tmp", "rename", "flush run"]
+
+
+NAME = "caf\udce9 日.mp4"  # a name as it comes from a disk that older systems wrote
+
+
+def test_text_files_get_the_bytes_of_names_back(tmp_path: Path) -> None:
+    file = tmp_path / "list.csv"
+    with open_text(file, "w") as stream:
+        stream.write(f"{NAME}\r\n")
+    with open_text(file, "a") as stream:
+        stream.write("b.mp4\n")
+    assert file.read_bytes() == b"caf\xe9 \xe6\x97\xa5.mp4\r\nb.mp4\n"
+    file.write_bytes(b"\xef\xbb\xbf" + file.read_bytes())
+    with open_text(file) as stream:
+        assert stream.read() == f"{NAME}\nb.mp4\n"
+
+
+def test_json_is_valid_unicode_and_gives_names_back() -> None:
+    text = as_json({"path": NAME, "half": "\ud83d"})
+    assert text == r'{"path": "caf\udce9 日.mp4", "half": "\ud83d"}'
+    assert json.loads(text.encode()) == {"path": NAME, "half": "\ud83d"}
+    assert as_json(["😀"], indent=2) == '[\n  "😀"\n]'
+
+
+@pytest.mark.parametrize(
+    ("text", "escaped"),
+    [
+        (NAME, r"caf\udce9 日.mp4"),
+        (r"C:\videos\user\a.mp4", r"C:\videos\user\a.mp4"),
+        (r"literally \udce9", r"literally \u005cudce9"),
+        (r"literally \u005c", r"literally \u005cu005c"),
+        ("\\\udce9", r"\\udce9"),
+        ("a\ud800", r"a\ud800"),
+    ],
+)
+def test_escapes_are_visible_and_can_be_undone(text: str, escaped: str) -> None:
+    assert escape(text) == escaped
+    assert unescape(escaped) == text
+
+
+@given(strategies.text(strategies.sampled_from([*"\\ud8e905c", "\udce9", "\ud800", "日"])))
+def test_no_two_texts_have_one_escaped_form(text: str) -> None:
+    escaped = escape(text)
+    assert unescape(escaped.encode().decode()) == text

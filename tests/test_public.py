@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.metadata
+import inspect
+import re
 import subprocess
 import sys
 import time
@@ -22,6 +24,20 @@ def test_public_names_exist_and_are_described() -> None:
         assert name == "__version__" or value.__doc__, name
     assert sorted(timesformer.__all__) == timesformer.__all__
     assert set(dir(timesformer)) == set(timesformer.__all__)
+
+
+def test_what_the_docs_import_is_public() -> None:
+    root = Path(__file__).parents[1]
+    for file in [root / "README.md", *(root / "docs").glob("*.md")]:
+        for found in re.finditer(r"^from (timesformer\S*) import (.+)$", file.read_text("utf-8"), re.MULTILINE):
+            assert found[1] == "timesformer", f"{file.name}: {found[0]}"
+            assert set(found[2].split(", ")) <= set(timesformer.__all__), f"{file.name}: {found[0]}"
+    assert {"compare", "list_data"} <= set(timesformer.__all__)  # named in them
+
+
+def test_progress_is_given_by_name() -> None:
+    for job in (timesformer.FeatureJob, timesformer.PredictionJob, timesformer.TimelineJob):
+        assert inspect.signature(job.run).parameters["on_progress"].kind is inspect.Parameter.KEYWORD_ONLY
 
 
 def test_other_names_do_not_exist() -> None:

@@ -43,9 +43,9 @@ def test_old_values_under_new_names() -> None:
 
 
 def test_a_probe_has_settings_of_its_own(tmp_path: Path) -> None:
-    recipe = load_recipe("probe", ["probe.epochs=3", "probe.learning_rates=[0.1]", "model.pooling=attentive"])
+    recipe = load_recipe("probe", ["probe.epochs=3", "probe.heads=[attentive, knn]", "probe.l2=[1]"])
     assert isinstance(recipe, ProbeRecipe)
-    assert (recipe.probe.epochs, recipe.probe.learning_rates, recipe.model.pooling) == (3, (0.1,), "attentive")
+    assert (recipe.probe.epochs, recipe.probe.heads, recipe.probe.l2) == (3, ("attentive", "knn"), (1.0,))
     (tmp_path / "mine.yaml").write_text(yaml.safe_dump(recipe.model_dump(mode="json")))
     assert load_recipe(tmp_path / "mine.yaml") == recipe
     assert isinstance(load_recipe("demo"), Recipe)
@@ -53,7 +53,14 @@ def test_a_probe_has_settings_of_its_own(tmp_path: Path) -> None:
         "probe.epoch=3": r"no setting named 'probe\.epoch'; did you mean probe\.epochs",
         "epochs=3": r"no setting named 'epochs'; did you mean probe\.epochs\?",
         "probe.epochs=0": r"probe\.epochs is 0, should be greater than 0",
-        "probe.warmup_epochs=50": r"probe\.warmup_epochs 50 leaves nothing of probe\.epochs 50; .*_epochs=5",
+        "probe.heads=[linear, svm]": r"probe\.heads\.1 is 'svm', should be 'linear', 'attentive' or 'knn'",
+        "probe.heads=[knn]": r"probe: heads is \['knn'\], which leaves nothing to keep; add linear or attentive",
+        "probe.heads=[linear, linear]": r"heads is \['linear', 'linear'\], should name each head once",
+        "probe.l2=[0]": r"probe\.l2\.0 is 0, should be greater than 0",
+        "probe.neighbours=[]": r"probe\.neighbours",
+        "probe.folds=2": r"probe\.folds is 2, should be greater than or equal to 3",
+        "probe.precision=16-mixed": r"probe\.precision is '16-mixed', should be 'auto', 'fp32', 'bf16' or 'int8'",
+        "model.pooling=attentive": r"model\.pooling is attentive; a probe tries that head with probe\.heads=",
         "training.epochs=3": r"'training\.epochs' is now called 'probe\.epochs'",
         "optimizer.weight_decay=0": r"'optimizer\.weight_decay' is now called 'probe\.weight_decay'",
         "training.ema=0.9": r"no setting named 'training\.ema'",
@@ -70,13 +77,13 @@ def test_a_probe_has_settings_of_its_own(tmp_path: Path) -> None:
 
 def test_a_probe_of_an_earlier_version_is_told_the_new_names(tmp_path: Path) -> None:
     (tmp_path / "mine.yaml").write_text(
-        "task: probe\ntraining: {epochs: 50, batch_size: 16}\noptimizer: {betas: [0, 0]}\n"
+        "task: probe\ntraining: {epochs: 50, batch_size: 16}\noptimizer: {weight_decay: 0}\n"
     )
     with pytest.raises(SettingError) as raised:
         load_recipe(tmp_path / "mine.yaml")
     for name in ("epochs", "batch_size"):
         assert f"'training.{name}' is now called 'probe.{name}'" in str(raised.value)
-    assert "'optimizer.betas' is now called 'probe.betas'" in str(raised.value)
+    assert "'optimizer.weight_decay' is now called 'probe.weight_decay'" in str(raised.value)
     (tmp_path / "mine.yaml").write_text("probe: {learning_rates: [0.1]}\n")
     with pytest.raises(SettingError, match=r"mine\.yaml: probe is a group of settings of task: probe, which the"):
         load_recipe(tmp_path / "mine.yaml")
@@ -114,8 +121,8 @@ def test_a_recipe_extends_another(tmp_path: Path) -> None:
 
 
 EXTENDS = {
-    "nothing": r"recipe .*mine\.yaml: extends .*nothing: no such file, nor one of the recipes demo, ",
-    "far/none.yaml": r"recipe .*mine\.yaml: extends .*far/none\.yaml: no such file",
+    "nothing": r"recipe .*mine\.yaml: extends .*nothing: no such recipe or file; `timesformer recipes` lists the",
+    "far/none.yaml": r"recipe .*mine\.yaml: extends .*far/none\.yaml: no such recipe or file",
     "mine.yaml": r"recipe .*mine\.yaml: extends itself: .*mine\.yaml -> .*mine\.yaml$",
     "other.yaml": r"recipe .*mine\.yaml: extends itself: .*mine\.yaml -> .*other\.yaml -> .*mine\.yaml$",
     "[demo]": r"recipe .*mine\.yaml: extends is \['demo'\]; expected the name of a recipe, or a YAML file",

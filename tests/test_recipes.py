@@ -14,10 +14,12 @@ import torch
 import typer
 import yaml
 from torch import Tensor
+from typer.testing import CliRunner
 
 from timesformer.cli.main import app
 from timesformer.config import ProbeRecipe, Recipe
 from timesformer.config.recipe import RunSettings
+from timesformer.errors import SettingError
 from timesformer.model.architectures import build_model
 from timesformer.model.timesformer import TimeSformer
 from timesformer.recipes import load_recipe, named_recipes
@@ -99,6 +101,33 @@ def test_recipes_load_and_survive_being_written(name: str, tmp_path: Path) -> No
     assert load_recipe(file) == recipe
 
 
+def test_a_recipe_has_settings_of_its_own_for_runs_with_init(tmp_path: Path) -> None:
+    base, file = tmp_path / "base.yaml", tmp_path / "mine.yaml"
+    base.write_text("training: {epochs: 9}\nwith_init: {training: {epochs: 3}, optimizer: {layer_decay: 0.5}}\n")
+    file.write_text("extends: base.yaml\nseed: 4\nwith_init: {training: {batch_size: 2}}\n")
+    plain, started = load_recipe(file), load_recipe(file, ["optimizer.layer_decay=0.9"], init=True)
+    assert isinstance(plain, Recipe)
+    assert isinstance(started, Recipe)
+    assert (plain.training.epochs, plain.training.batch_size, plain.optimizer.layer_decay) == (9, 8, 1.0)
+    assert (started.training.epochs, started.training.batch_size, started.optimizer.layer_decay) == (3, 2, 0.9)
+    assert started.seed == 4
+    shown = CliRunner().invoke(app, ["recipes", str(file)])
+    (tmp_path / "shown.yaml").write_text(shown.output)
+    for init in (False, True):
+        assert load_recipe(tmp_path / "shown.yaml", init=init) == load_recipe(file, init=init)
+    file.write_text("with_init: 3\n")
+    with pytest.raises(SettingError, match=r"mine\.yaml: with_init is 3; expected settings by name$"):
+        load_recipe(file)
+    file.write_text("with_init: {training: {epoch: 3}}\n")
+    with pytest.raises(SettingError, match=r"training\.epoch"):
+        load_recipe(file, init=True)
+
+
+@pytest.mark.parametrize("name", ["finetune", "finetune-small"])
+def test_frames_of_runs_with_init_are_whole_patches_of_14_and_of_16(name: str) -> None:
+    assert load_recipe(name, init=True).model.image_size % (14 * 16 // 2) == 0
+
+
 def test_recipes_have_the_values_they_had() -> None:
     values = yaml.safe_load((ROOT / "tests" / "recipes.yaml").read_text())
     assert sorted(values) == named_recipes()
@@ -125,7 +154,7 @@ def test_k400_base_is_the_papers() -> None:
     assert (*others, augmentation.mixup, augmentation.cutmix) == (1, 0, 0, 0, 0, 0)
     assert (optimizer.name, optimizer.learning_rate, optimizer.reference_batch) == ("sgd", 0.005, 64)
     assert (optimizer.momentum, optimizer.weight_decay, optimizer.decay_all) == (0.9, 1e-4, True)
-    assert (optimizer.schedule, optimizer.steps, optimizer.warmup_epochs) == ("steps", (11, 14), 0)
+    assert (optimizer.schedule, optimizer.steps, optimizer.warmup_epochs) == ("steps", (11, 14), None)
     assert (optimizer.scale_learning_rate, optimizer.layer_decay, optimizer.clip_gradient) == ("linear", 1, None)
     assert (recipe.training.epochs, recipe.training.label_smoothing, recipe.training.ema) == (15, 0, None)
 
@@ -146,7 +175,7 @@ def test_finetune_is_what_issue_4_asks_for() -> None:
     augmentation, optimizer, training = recipe.augmentation, recipe.optimizer, recipe.training
     assert (optimizer.name, optimizer.layer_decay, optimizer.schedule) == ("adamw", 0.75, "cosine")
     assert (optimizer.weight_decay, optimizer.decay_all, optimizer.clip_gradient) == (0.05, False, 1.0)
-    assert 0 < optimizer.warmup_epochs < training.epochs
+    assert 0 < optimizer.warmup_of(training.epochs) < training.epochs
     assert (augmentation.random_ops, augmentation.erasing, augmentation.repeats) == (2, 0.25, 2)
     assert (augmentation.mixup, augmentation.cutmix, training.label_smoothing) == (0.8, 1.0, 0.1)
     assert training.ema is not None
@@ -202,7 +231,9 @@ def test_a_head_says_hardware_and_whose_score_it_is(name: str) -> None:
 
 
 def test_the_table_of_recipes_has_all_of_them() -> None:
-    table = re.findall(r"^\| `([\w-]+)` \|.*\| ([^|]*) \|$", (ROOT / "docs" / "training.md").read_text(), re.MULTILINE)
+    _, _, after = (ROOT / "docs" / "training.md").read_text().partition("| recipe | for |")
+    recipes = after.partition("\n\n")[0]
+    table = re.findall(r"^\| `([\w-]+)` \|.*\| ([^|]*) \|$", recipes, re.MULTILINE)
     assert sorted(name for name, _ in table) == named_recipes()
     scores = {name: tuple(float(number) for number in re.findall(r"\d+\.\d+", score)) for name, score in table}
     assert {name: scores[name] for name in PUBLISHED} == {name: run.scores for name, run in PUBLISHED.items()}
@@ -228,9 +259,9 @@ def shrunken(name: str) -> Recipe | ProbeRecipe:
         size = recipe.model.patch_size * 2 * (size // 224)
     small = ["model.width=32", "model.depth=2", "model.heads=2", f"model.image_size={size}", "data.workers=0"]
     if isinstance(recipe, ProbeRecipe):
-        return load_recipe(name, [*small, "probe.epochs=1", "probe.device=cpu"])
+        return load_recipe(name, [*small, "probe.device=cpu"])
     low, high = (math.ceil(side * size / recipe.model.image_size) for side in recipe.augmentation.short_side)
-    warmup = min(recipe.optimizer.warmup_epochs, 0.9)
+    warmup = min(recipe.optimizer.warmup_of(recipe.training.epochs), 0.9)
     sides = f"augmentation.short_side=[{low}, {high}]"
     length = ["training.epochs=1", "training.device=cpu", f"optimizer.warmup_epochs={warmup}"]
     return load_recipe(name, [*small, sides, *length])
@@ -275,7 +306,7 @@ def test_a_step_of_a_shrunken_model(name: str, few: Path, tmp_path: Path, monkey
 
 
 @pytest.mark.parametrize("name", PROBES)
-def test_a_step_of_a_shrunken_probe(name: str, few: Path, tmp_path: Path) -> None:
+def test_a_shrunken_probe(name: str, few: Path, tmp_path: Path) -> None:
     recipe = shrunken(name)
     backbone = build_model(recipe.model.model_copy(update={"num_classes": 2}))
     Classifier(backbone, recipe.preprocessing, ("left", "right")).save_pretrained(tmp_path / "weights")

@@ -45,7 +45,7 @@ def write(
     options: dict[str, str] | None = None,
     *,
     size: tuple[int, int] = (48, 64),
-    rate: int = 25,
+    rate: int | Fraction = 25,
     times: Sequence[int] | None = None,
     time_base: Fraction | None = None,
     pixels: str = "yuv420p",

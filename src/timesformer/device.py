@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import functools
 import os
+import platform
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from timesformer.errors import SettingError
+
+BF16_FLAGS = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
 
 
 class Uploads:
@@ -52,20 +56,48 @@ def cores() -> int:
 
 
 def native_bf16(device: torch.device | None = None) -> bool:
-    """Whether a device, the processor if none is given, has matrix instructions for bfloat16.
+    """Whether a device, the processor if none is given, has instructions for bfloat16.
 
     Only Linux says it of a processor; elsewhere, and of devices that are neither processors nor CUDA GPUs, it is False.
     """
     if device is not None and device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
-    return (device is None or device.type == "cpu") and _processor_bf16()
+    return (device is None or device.type == "cpu") and not BF16_FLAGS.isdisjoint(processor().flags)
+
+
+def fast_bf16(device: torch.device | None = None) -> bool:
+    """Whether a device, the processor if none is given, multiplies matrices in bfloat16 faster than in float32.
+
+    A processor of Intel's does so with AMX alone: without it a linear layer of base (1576 x 768 x 3072) took 87 ms on
+    one core of a Xeon with avx512_bf16, and 49 in float32. AMD's take half the time with avx512_bf16.
+    """
+    if not native_bf16(device):
+        return False
+    on_gpu = device is not None and device.type == "cuda"
+    return on_gpu or processor().vendor != "GenuineIntel" or "amx_bf16" in processor().flags
+
+
+class Processor(NamedTuple):
+    """What is known of a processor: its name, its vendor, its instructions; empty where it is not."""
+
+    name: str = ""
+    vendor: str = ""
+    flags: frozenset[str] = frozenset()
 
 
 @functools.cache
-def _processor_bf16() -> bool:
+def processor() -> Processor:
+    """What Linux says of the first core; elsewhere, the name alone."""
     try:
-        content = Path("/proc/cpuinfo").read_text()
+        return _parse(Path("/proc/cpuinfo").read_text(encoding="utf-8"))
     except OSError:
-        return False
-    lines = [line for line in content.splitlines() if line.lower().startswith(("flags", "features"))]
-    return bool(lines) and not {"avx512_bf16", "amx_bf16", "bf16"}.isdisjoint(lines[0].split())
+        return Processor(platform.processor())
+
+
+def _parse(cpuinfo: str) -> Processor:
+    fields: dict[str, str] = {}
+    for line in cpuinfo.splitlines():
+        name, _, value = line.partition(":")
+        fields.setdefault(name.strip().lower(), value.strip())
+    flags = fields.get("flags") or fields.get("features") or ""  # x86, Arm
+    return Processor(fields.get("model name", ""), fields.get("vendor_id", ""), frozenset(flags.split()))

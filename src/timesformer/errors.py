@@ -6,6 +6,7 @@
     │   └── VideoError  one video that cannot be read
     ├── WeightsError    a weights folder or file
     ├── TrainingError   a run that cannot continue
+    ├── WorkerError     a process that decodes videos has died, hangs or cannot be started
     └── EngineError     an engine whose answers miss their stated agreement
 
 Every message is one line that names the file or the setting, what was received and what is allowed.
@@ -49,6 +50,11 @@ class WeightsError(TimesformerError):
 
 class TrainingError(TimesformerError):
     """A training run cannot continue: its loss is NaN or inf, or memory or the disk is full."""
+
+
+class WorkerError(TimesformerError):
+    """A process that decodes videos has died or hangs, and the message names the video it was reading; or the system
+    lets none start."""
 
 
 class EngineError(TimesformerError):

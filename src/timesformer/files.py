@@ -1,12 +1,20 @@
-"""Files that are whole or not there, whenever a process is killed, a disk is full or the power fails."""
+"""Files that are whole or not there, whenever a process is killed, a disk is full or the power fails; text in them.
+
+Names of files need not be UTF-8. Python holds a byte of a name that is not UTF-8 as a lone surrogate, U+DC80 to U+DCFF
+(PEP 383). Text files get that byte back: `open_text`. What must be valid Unicode, such as JSON, Parquet or a terminal,
+gets a visible escape instead, `\\udc80` to `\\udcff`: `as_json` and `escape`.
+"""
 
 from __future__ import annotations
 
 import errno
+import json
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any, Literal, TextIO
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what the system says of a full disk, naming no file
 
@@ -35,3 +43,42 @@ def flush(path: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def open_text(path: Path, mode: Literal["r", "w", "a"] = "r") -> TextIO:
+    """A text file in UTF-8 that keeps bytes of names that are not; line ends are written as they are given."""
+    encoding = "utf-8-sig" if mode == "r" else "utf-8"
+    return path.open(mode, encoding=encoding, errors="surrogateescape", newline=None if mode == "r" else "")
+
+
+def is_utf_8(text: str) -> bool:
+    """Whether a name is UTF-8 on the disk."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def as_json(value: Any, indent: int | None = None) -> str:
+    """JSON, not only ASCII, that can be written anywhere; `json.loads` gives back what is not Unicode, too."""
+    text = json.dumps(value, indent=indent, ensure_ascii=False)
+    return re.sub("[\ud800-\udfff]", _escaped, text)
+
+
+def escape(text: str) -> str:
+    r"""Text that is valid Unicode: `\udc80` to `\udcff` stand for bytes that are not UTF-8.
+
+    A backslash that would then be mistaken for one of an escape is `\u005c`; all other text stays as it is.
+    `unescape` gives the text back.
+    """
+    return re.sub(r"[\ud800-\udfff]|\\(?=u005c|ud[89a-f][0-9a-f]{2})", _escaped, text)
+
+
+def unescape(text: str) -> str:
+    """The text that `escape` was given."""
+    return re.sub(r"\\u(005c|d[89a-f][0-9a-f]{2})", lambda found: chr(int(found[1], 16)), text)
+
+
+def _escaped(found: re.Match[str]) -> str:
+    return f"\\u{ord(found[0]):04x}"

@@ -123,11 +123,11 @@ def test_videos(bars: Path, tmp_path: Path) -> None:
         workers=0,
         rounds=2,
     )
-    assert (found.videos, found.clips) == (4, 12)  # 10 frames are 3 clips of 4
+    assert (found.videos, found.clips) == (4, 8)  # 10 frames are 2 clips of 4
     assert found.opening + found.decoding + found.resizing + found.cropping == pytest.approx(1)
     assert min(found.opening, found.decoding, found.resizing, found.cropping) > 0
     assert found.alone.videos_per_second * found.alone.seconds.median == pytest.approx(4)
-    assert found.alone.ms_per_clip == pytest.approx(1e3 * found.alone.seconds.median / 12)
+    assert found.alone.ms_per_clip == pytest.approx(1e3 * found.alone.seconds.median / 8)
     assert found.together is None
     assert [problem.path.name for problem in found.problems] == ["broken.mp4"]
     with pytest.raises(DataError, match=r"none of 1 videos can be read: .*broken"):

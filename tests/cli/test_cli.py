@@ -44,10 +44,12 @@ def test_train_test_predict(command: Command, bars: Path, tmp_path: Path) -> Non
     assert str(run / "model") in trained.out
 
     scores = tmp_path / "scores.parquet"
-    tested = command("test", run, "--data", bars, "--out", scores, "--workers", 0, "--json")
+    tested = command("test", run, "--data", bars, "--out", scores, "--workers", 0, "--precision", "fp32", "--json")
     summary = json.loads(tested.out)
-    assert summary.keys() == {"top1", "top5", "mean_class_accuracy", "videos", "skipped"}
-    assert (summary["videos"], summary["skipped"], summary["top5"]) == (4, 0, 1.0)
+    counts = {"videos", "skipped", "groups", "engine", "precision"}
+    measured = {"top1", "mean_class_accuracy", "auc", "intervals", "majority", "calibration_error"}
+    assert summary.keys() == measured | counts
+    assert (summary["videos"], summary["skipped"]) == (4, 0)
     rows = pyarrow.parquet.read_table(scores).to_pylist()
     assert summary["top1"] == pytest.approx(sum(row["label"] == row["predicted"] for row in rows) / 4)
 
@@ -59,7 +61,7 @@ def test_train_test_predict(command: Command, bars: Path, tmp_path: Path) -> Non
     piped = command("predict", run, bars / "test", "--precision", "fp32", "--engine", "eager")
     assert piped.err.startswith("engine eager, fp32 (as asked); logits within ")
     lines = piped.out.splitlines()
-    assert lines[0].split("\t") == ["video", "label", "score"]
+    assert lines[0].split("\t") == ["video", "label", "score", "problem"]
     assert [line.split("\t")[:2] for line in lines[1::2]] == [[row["path"], row["predicted"]] for row in rows]
     assert lines[1].split("\t")[2] == f"{predicted[0]['predictions'][0]['score']:.3f}"
 
@@ -191,6 +193,7 @@ def test_what_is_stopped_says_so(command: Command, bars: Path, tmp_path: Path, m
     monkeypatch.setattr("timesformer.inference.predictor.load", raising(KeyboardInterrupt()))
     result = command("predict", "weights", "a.mp4")
     assert (result.code, result.err) == (130, "timesformer: stopped\n")
-    monkeypatch.setattr("timesformer.training.fit.fit", raising(KeyboardInterrupt()))
-    result = command("train", "--data", bars, "--recipe", "demo", "--out", tmp_path / "run")
-    assert (result.code, result.err) == (130, "timesformer: stopped\n")  # what is left of it, `fit` says
+    monkeypatch.setattr("timesformer.training.train.make_trainer", raising(KeyboardInterrupt()))
+    result = command("train", "--data", bars, "--recipe", "demo", "--out", tmp_path / "run", *SMALL)
+    assert (result.code, result.err) == (130, "timesformer: stopped; there is no checkpoint yet\n")
+    assert "stopped" not in result.out

@@ -7,19 +7,18 @@ import io
 import json
 import os
 import pty
+import re
 import shutil
 import subprocess
 import sys
 import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
-import timesformer
 from commands import Command, assert_one_line
-from timesformer.config import TimeSformerSettings
-from timesformer.weights.classifier import Classifier
+from conftest import moving_bar
+from timesformer.video.encode import write_video
 
 
 def test_a_long_path_is_never_cut(
@@ -34,6 +33,17 @@ def test_a_long_path_is_never_cut(
     seen = command("predict", run, folder, "--top", 1).out.splitlines()
     assert len(seen) > 2  # the path goes on in the next line
     assert "".join(line.split()[0] for line in seen[1:]) == str(folder / "0.mp4")
+
+
+def test_what_a_folder_holds_beside_videos_is_counted(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
+    for name in ("a.txt", "b.txt", "c.json"):
+        (tmp_path / name).touch()
+    assert_one_line(command("predict", run, tmp_path), "no videos or image frames; it holds 2 .txt, 1 .json")
+    shutil.copy(bars / "test" / "left" / "0.mp4", tmp_path / "0.mp4")
+    result = command("predict", run, tmp_path)
+    assert result.err.splitlines()[0] == "passed over: 2 .txt, 1 .json"
+    assert len(result.out.splitlines()) == 3
+    assert "passed over" not in command("predict", run, bars / "test").err
 
 
 def test_predict_goes_on_after_a_bad_video(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
@@ -64,8 +74,74 @@ def test_json_lines(command: Command, run: Path, bars: Path, tmp_path: Path) -> 
     array = command(*words, "--json")
     assert array.out.count("\n") == 1
     assert [json.loads(line) for line in lines.out.splitlines()] == json.loads(array.out)
-    assert_one_line(command(*words, "--out", "rows.jsonl"), "--out rows.jsonl: expected -")
-    assert_one_line(command(*words, "--out", "-", "--json"), "--json and --out - both print on standard output")
+    assert_one_line(command(*words, "--out", "-", "--json"), "--json and --out -: expected one of them")
+
+
+def test_a_video_that_cannot_be_read_is_a_row(
+    command: Command, run: Path, bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With its reason, in tabs and in the table too."""
+    good, empty = bars / "test" / "left" / "0.mp4", tmp_path / "empty.mp4"
+    empty.touch()
+    words = ("predict", run, empty, good, "--top", 1, "--workers", 0)
+    piped = command(*words)
+    assert_one_line(piped, "1 of 2 videos cannot be read")
+    header, bad, row = (line.split("\t") for line in piped.out.splitlines())
+    assert header == ["video", "label", "score", "problem"]
+    assert bad == [str(empty), "", "", "the file is empty"]
+    assert (row[0], float(row[2]) > 0.5, row[3]) == (str(good), True, "")
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setenv("COLUMNS", "500")
+    assert re.search(rf"{re.escape(str(empty))} +\(the file is empty\)", command(*words).out)
+
+
+def test_how_much_was_seen(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
+    """Of a long video: in its row, and in one line for all of them."""
+    write_video(tmp_path / "long.mp4", moving_bar(1, 0, 40), 10)
+    shutil.copy(tmp_path / "long.mp4", tmp_path / "longer.mp4")
+    short = bars / "test" / "left" / "0.mp4"
+    words = ("--json", "--workers", 0)
+    result = command("predict", run, short, tmp_path, *words)
+    seen = {"seconds": 4.0, "frames": 40, "seen_seconds": 0.8, "seen_frames": 4}
+    found = [{name: row[name] for name in seen} for row in json.loads(result.out)]
+    assert found == [{**seen, "seconds": 1.0, "frames": 10}, seen, seen]
+    notes = [line for line in result.err.splitlines() if line.startswith("note: ")]
+    assert notes == [
+        f"note: little was seen of 2 of 3 videos, such as {tmp_path / 'long.mp4'}: 4 of 40 frames, in 0.8 of 4.0 s; "
+        "--whole has all of them seen, and timesformer timeline says when"
+    ]
+    assert "note: " not in command("predict", run, short, *words).err
+
+
+def test_a_line_a_minute_where_there_is_no_terminal(
+    command: Command, run: Path, bars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    words = ("predict", run, bars / "test", "--workers", 0)
+    assert "progress: " not in command(*words).err
+    monkeypatch.setattr("timesformer.cli.progress.EVERY", 0)
+    lines = [line for line in command(*words).err.splitlines() if line.startswith("progress: ")]
+    assert len(lines) == 4
+    assert re.fullmatch(r"progress: 4 of 4 videos, [0-9.]+ videos/s", lines[-1])
+
+
+def test_tabs_and_line_ends_in_names(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
+    for name in ("a\tb.mp4", "new\nline.mp4"):
+        shutil.copy(bars / "test" / "left" / "0.mp4", tmp_path / name)
+    (tmp_path / "bad\t.mp4").touch()
+    header, *lines = command("predict", run, tmp_path, "--top", 1, "--workers", 0).out.splitlines()
+    assert [len(line.split("\t")) for line in (header, *lines)] == [4] * 4
+    assert [line.split("\t")[0] for line in lines] == [
+        f"{tmp_path}/{name}" for name in ("a\\tb.mp4", "bad\\t.mp4", "new\\nline.mp4")
+    ]
+
+
+def test_the_last_line_counts(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty.mp4").touch()
+    words = ("predict", run, bars / "test", "--workers", 0)
+    assert re.fullmatch(r"done: 4 videos, 0 unreadable, [0-9.]+ videos/s", command(*words).err.splitlines()[-1])
+    lines = command(*words, tmp_path / "empty.mp4").err.splitlines()
+    assert lines[-2].startswith("done: 5 videos, 1 unreadable, ")
+    assert "done" not in command("predict", run, bars / "test" / "left" / "0.mp4").err  # there is nothing to count
 
 
 def test_urls_and_standard_input(command: Command, run: Path, bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -81,37 +157,11 @@ def test_urls_and_standard_input(command: Command, run: Path, bars: Path, monkey
             assert row["predictions"][0]["score"] == pytest.approx(expected["predictions"][0]["score"], abs=0.02)
 
 
-@pytest.fixture
-def one_video_at_a_time(tmp_path: Path) -> Path:
-    """Weights whose three views of a video keep a processor busy: no view waits for those of the next video."""
-    settings = TimeSformerSettings(
-        width=24, depth=1, heads=2, num_frames=8, image_size=64, patch_size=8, num_classes=2, scheme="space_only"
-    )
-    classifier = Classifier(timesformer.build_model(settings), labels=("left", "right"))
-    classifier.save_pretrained(tmp_path / "weights")
-    assert timesformer.load_engine(tmp_path / "weights", device="cpu").views == 3
-    return tmp_path / "weights"
-
-
-def test_a_row_comes_as_soon_as_it_is_known(one_video_at_a_time: Path, bars: Path) -> None:
+def test_a_row_comes_as_soon_as_it_is_known(
+    one_video_at_a_time: Path, bars: Path, late_video: tuple[str, threading.Event]
+) -> None:
     """The second video comes from a server that does not send it before the first row is there."""
-    video, seen = bars / "test" / "left" / "0.mp4", threading.Event()
-
-    class Server(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            assert seen.wait(60)
-            content = video.read_bytes()
-            self.send_response(200)
-            self.send_header("Content-Length", str(len(content)))
-            self.end_headers()
-            self.wfile.write(content)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Server)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    url = f"http://127.0.0.1:{server.server_port}/b.mp4"
+    video, (url, seen) = bars / "test" / "left" / "0.mp4", late_video
     code = "from timesformer.cli.main import main; main()"
     words = ["predict", one_video_at_a_time, video, url, "--out", "-", "--workers", "0", "--device", "cpu"]
     environment = {**os.environ, "no_proxy": "127.0.0.1", "PYTHONPATH": os.pathsep.join(sys.path)}
@@ -125,8 +175,6 @@ def test_a_row_comes_as_soon_as_it_is_known(one_video_at_a_time: Path, bars: Pat
         seen.set()
         second = json.loads(process.stdout.readline())
         assert process.stdout.read() == ""
-    server.shutdown()
-    server.server_close()
     assert process.returncode == 0
     assert (first["video"], second["video"]) == (str(video), url)
     assert first["predictions"] == second["predictions"]

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -28,12 +31,57 @@ def test_bad_settings(command: Command, bars: Path, tmp_path: Path, name: str) -
 
 
 def test_bad_recipes(command: Command, bars: Path, tmp_path: Path) -> None:
-    assert_one_line(command("train", "--data", bars, "--recipe", "dmo"), "recipe dmo", "demo", "k400-base")
+    assert_one_line(
+        command("train", "--data", bars, "--recipe", "dmo"), "recipe dmo: no such recipe or file; did you mean demo?"
+    )
     recipe = tmp_path / "mine.yaml"
     recipe.write_text("optimiser:\n  name: sgd\n")
     assert_one_line(command("train", "--data", bars, "--recipe", recipe), "mine.yaml", "'optimiser'", "optimizer")
     recipe.write_text("seed: [1\n")
     assert_one_line(command("train", "--data", bars, "--recipe", recipe), "mine.yaml", "not YAML")
+
+
+def test_a_mistyped_recipe_or_setting_is_found_before_torch_is_imported() -> None:
+    program = """import sys
+from timesformer.cli.train import train
+try:
+    train([sys.argv[2]], data="DATA", recipe=sys.argv[1])
+except Exception as error:
+    print("torch" in sys.modules, error)"""
+    for words, expected in {
+        ("dmo", "seed=1"): "False recipe dmo: no such recipe or file; did you mean demo?\n",
+        ("demo", "sed=1"): "False override 'sed=1': no setting named 'sed'; did you mean seed?\n",
+    }.items():
+        found = subprocess.run([sys.executable, "-c", program, *words], capture_output=True, text=True, check=True)
+        assert found.stdout == expected
+
+
+def test_a_run_resumes_by_its_folder_alone(command: Command, bars: Path, run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    resumed = command("train", "--resume", tmp_path / "run")
+    assert (resumed.code, resumed.err) == (0, "")
+    assert "resume  after step 8\n" in resumed.out
+    assert resumed.out.splitlines()[-1].startswith(f"{tmp_path / 'run' / 'model'}: the classifier of epoch ")
+    words = ("train", "--resume", tmp_path / "run", "training.epochs=5")
+    assert_one_line(command(*words), "training.epochs was 4, is 5; --accept-changes resumes all the same")
+    longer = command(*words, "--accept-changes", "--data", bars)
+    assert longer.code == 0
+    assert "changed training.epochs was 4, is 5\n" in longer.out
+    assert "epoch   5/5 " in longer.out
+
+
+@pytest.mark.parametrize("option", [("--recipe", "demo"), ("--init", "weights"), ("--out", "run")])
+def test_what_a_resumed_run_has_is_not_given_again(command: Command, run: Path, option: tuple[str, str]) -> None:
+    result = command("train", "--resume", run, *option)
+    expected = "cannot be combined with --resume RUN, which keeps the run's own; KEY=VALUE changes a setting"
+    assert_one_line(result, f"{' '.join(option)}: {expected}")
+
+
+def test_what_train_requires(command: Command, bars: Path) -> None:
+    required = "train requires --data and --recipe (`timesformer recipes` lists them), or --resume RUN alone"
+    for words in ((), ("--data", bars), ("--recipe", "demo"), ("seed=3",)):
+        assert_one_line(command("train", *words), required)
+    assert_one_line(command("train", "--accept-changes"), "--accept-changes requires --resume RUN")
 
 
 def test_bad_data(command: Command, tmp_path: Path) -> None:

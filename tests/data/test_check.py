@@ -20,6 +20,7 @@ from timesformer.errors import DataError, SettingError
 from timesformer.video.video import Video
 from videos import picture, write
 
+CASES = Path(__file__).parent / "cases"
 FACTS = Facts(10, 25.0, 64, 48, "h264", "")
 
 
@@ -43,6 +44,11 @@ def odd_decoder(path: Path) -> Facts:
         os.kill(os.getpid(), signal.SIGSEGV)
     if path.stem == "mistake":
         raise KeyError("no such table")
+    return FACTS._replace(content=path.name)
+
+
+def sound(path: Path) -> Facts:
+    """Of any file, there or not."""
     return FACTS._replace(content=path.name)
 
 
@@ -176,6 +182,22 @@ def test_a_decoder_that_hangs_or_crashes_loses_one_file(tmp_path: Path) -> None:
     assert len(read_manifest(tmp_path, "train").videos) == 5
 
 
+def test_a_picture_that_changes_its_size_is_mentioned(tmp_path: Path) -> None:
+    """Such a file is sound: training reads it, at the size of its first frame."""
+    (tmp_path / "train/x").mkdir(parents=True)
+    shutil.copy(CASES / "size_changes.webm", tmp_path / "train/x/call.webm")
+    write(tmp_path / "train/x/a.mp4", 10)
+    report = check_data(tmp_path, jobs=1)
+    found = report.summary()
+    assert report.sound
+    assert found["size_changes"] == [{"path": "train/x/call.webm", "resized": 20, "frames": 40}]
+    assert found["sizes"] == {"64x48": 2}
+    assert (
+        "files whose picture changes its size, resized to that of the first frame: 1\n"
+        "  train/x/call.webm: 20 of 40 frames\n" in str(report)
+    )
+
+
 def test_mended_files_come_off_the_list(copy: Path) -> None:
     for path in ("train/run/cut.mp4", "test/swim/text.mp4"):
         (copy / path).unlink()
@@ -187,6 +209,65 @@ def test_mended_files_come_off_the_list(copy: Path) -> None:
     assert report.sound
     assert not (copy / "quarantine.csv").exists()
     assert read_manifest(copy, "train").quarantined == ()
+
+
+def test_data_that_are_not_split_yet(data: Path, tmp_path: Path) -> None:
+    """Class folders, and one CSV: their quarantine is that of the lists that split them."""
+    mine = Path(shutil.copytree(data / "train", tmp_path / "mine"))
+    report = check_data(mine, jobs=1)
+    found = report.summary()
+    assert list(found["splits"]) == ["all"]
+    assert found["splits"]["all"]["classes"] == {"jump": 1, "run": 2}
+    assert found["quarantine"] == str(mine / "quarantine.csv")
+    assert {bad["path"] for bad in found["unreadable"]} == {"run/cut.mp4", "run/empty.mp4"}
+    assert str(report).splitlines()[3].split()[:3] == ["all", "5", "2"]
+    (mine / "all.csv").write_text("path,label\nrun/a.mp4,run\nrun/empty.mp4,run\njump/a.mkv,jump\n")
+    listed = check_data(mine / "all.csv", jobs=1)
+    assert (listed.folder, list(listed.facts)) == (mine, [mine / "run/a.mp4", mine / "jump/a.mkv"])
+    assert list(listed.reasons) == [mine / "run/empty.mp4"]
+    (mine / "all.csv").rename(mine / "train.csv")
+    assert read_manifest(mine, "train").quarantined == (mine / "run/empty.mp4",)
+
+
+def test_files_that_were_not_checked_stay_on_the_list(tmp_path: Path) -> None:
+    """Two CSVs that nothing splits yet share their folder's list; what is gone from the folder comes off."""
+    for name, rows in (("one", "crash.mp4,x\na.mp4,y\n"), ("two", "mistake.mp4,x\nb.mp4,y\n")):
+        (tmp_path / f"{name}.csv").write_text(f"path,label\n{rows}")
+    for name in ("crash", "mistake"):
+        (tmp_path / f"{name}.mp4").touch()
+    check_data(tmp_path / "one.csv", jobs=1, inspect=odd_decoder)
+    report = check_data(tmp_path / "two.csv", jobs=1, inspect=odd_decoder)
+    both = ["crash.mp4,the decoder crashed: SIGSEGV", "mistake.mp4,KeyError: 'no such table'"]
+    assert (tmp_path / "quarantine.csv").read_text().splitlines()[1:] == both
+    assert report.summary()["unchecked"] == 1
+    assert str(report).endswith("cannot be decoded, and 1 that was listed before and not checked now")
+    check_data(tmp_path / "one.csv", jobs=1, inspect=sound)
+    assert (tmp_path / "quarantine.csv").read_text().splitlines()[1:] == both[1:]
+    (tmp_path / "mistake.mp4").unlink()
+    check_data(tmp_path / "one.csv", jobs=1, inspect=sound)
+    assert not (tmp_path / "quarantine.csv").exists()
+
+
+@pytest.mark.parametrize("name", ["train.csv", "validation.csv", "sub/../train.csv"])
+def test_the_list_of_a_split_is_not_checked_alone(tmp_path: Path, name: str) -> None:
+    """It would take the files of the other splits off the list."""
+    (tmp_path / "sub").mkdir()
+    for split in ("train", "validation"):
+        (tmp_path / f"{split}.csv").write_text(f"path,label\n{split}.mp4,x\n")
+    (tmp_path / "quarantine.csv").write_text("path,reason\nother.mp4,cut\n")
+    split = "train" if "train" in name else "val"
+    with pytest.raises(DataError, match=rf"csv: the list of the {split} split of .*; check {tmp_path}"):
+        check_data(tmp_path / name, jobs=1, inspect=sound)
+    assert (tmp_path / "quarantine.csv").read_text() == "path,reason\nother.mp4,cut\n"
+
+
+def test_a_split_alone_is_no_data_set(data: Path, tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"train: no data set found, but a split of one; did you mean"):
+        check_data(data / "train")
+    (tmp_path / "notes.md").write_text("mine\n")
+    with pytest.raises(DataError, match=r"notes\.md: the first line is 'mine'; expected a header path,label"):
+        check_data(tmp_path / "notes.md")
+    assert not (tmp_path / "quarantine.csv").exists()
 
 
 def test_a_split_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
@@ -207,6 +288,19 @@ def test_multilabel_counts(tmp_path: Path) -> None:
     assert (train["empty_classes"], train["without_class"], train["imbalance"]) == (["swim"], 1, 2.0)
     assert "classes of train without a video: swim" in str(report)
     assert "(no class)      1" in str(report)
+
+
+def test_groups_that_cross_splits(tmp_path: Path) -> None:
+    for split, rows in (("train", "a.mp4,x,p1\nb.mp4,y,p2\nc.mp4,x,p2\n"), ("test", "d.mp4,x,p2\ne.mp4,y,p3\n")):
+        (tmp_path / f"{split}.csv").write_text(f"path,label,person\n{rows}")
+    report = check_data(tmp_path, by="person", jobs=1, inspect=odd_decoder)
+    assert report.summary()["crossing_groups"] == {"p2": {"train": 2, "test": 1}}
+    assert "groups that cross splits: 1\n  p2: train 2, test 1" in str(report)
+    plain = check_data(tmp_path, jobs=1, inspect=odd_decoder)
+    assert plain.summary()["crossing_groups"] is None
+    assert "groups that cross" not in str(plain)
+    with pytest.raises(DataError, match=r"train\.csv: has no column source; it has path, label, person$"):
+        check_data(tmp_path, by="source", jobs=1, inspect=odd_decoder)
 
 
 def test_long_lists_are_cut_short(tmp_path: Path) -> None:
@@ -233,3 +327,37 @@ def test_places_where_no_list_can_go(data: Path, tmp_path: Path) -> None:
         check_data(data, time_limit=0)
     with pytest.raises(DataError, match="no data set found"):
         check_data(tmp_path)
+
+
+SLOW_SECOND_PROCESS = """
+import os, signal, sys, threading, time
+
+def late():  # starts up only when it has been told to end, and ends two seconds after that
+    import timesformer.data.check
+    signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGTERM])
+    until = time.monotonic() + 60
+    while signal.SIGTERM not in signal.sigpending() and time.monotonic() < until:
+        time.sleep(0.01)
+    end = threading.Timer(2, signal.pthread_sigmask, (signal.SIG_UNBLOCK, [signal.SIGTERM]))
+    end.daemon = True
+    end.start()
+
+if "--multiprocessing-fork" in sys.orig_argv:
+    try:
+        os.close(os.open(MARK, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        late()
+"""
+
+
+def test_a_process_that_starts_late_says_nothing(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The first process has inspected everything before the second one has started up."""
+    slow = f"MARK = {str(tmp_path / 'mark')!r}\n" + SLOW_SECOND_PROCESS
+    (tmp_path / "sitecustomize.py").write_text(slow)
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
+    report = check_data(bars, jobs=2, inspect=sound, out=tmp_path / "unreadable.txt")
+    assert not report.reasons
+    assert (tmp_path / "mark").exists()
+    assert capfd.readouterr().err == ""

@@ -31,8 +31,9 @@ def test_an_empty_file_has_no_names(tmp_path: Path) -> None:
     [
         (b"run\n\njump\n", "line 2: empty; expected a class name in every line"),
         (b"run\njump\n run\n", "line 3: class run is already in line 1; expected each class once"),
-        (b"\xff\xfe", "not a text file that can be read: 'utf-8' codec"),
-        (None, "not a text file that can be read: .*No such file"),
+        (b"bar\ncaf\xe9\n", "line 2: class caf\udce9 is not UTF-8; save the file as UTF-8"),
+        (b"\xff\xfe", "not a text file in UTF-8; save it as one"),
+        (None, "cannot be read: No such file"),
     ],
 )
 def test_files_that_cannot_be_used(tmp_path: Path, content: bytes | None, message: str) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
+import math
 import multiprocessing
 import os
 import random
@@ -44,17 +46,21 @@ def view_of(clips: TrainingClips, epoch: int, row: int) -> Tensor:
     return view
 
 
+def keys_of(sampler: Any) -> list[tuple[int, int, int]]:
+    return [key for batch in sampler for key in batch]
+
+
 def test_orders_are_permutations_that_seed_and_epoch_decide() -> None:
     orders = {}
     for seed in range(3):
         sampler = ShuffledEpochs(50, seed, 1)
         for epoch in range(10):
             sampler.set_epoch(epoch)
-            keys = list(sampler)
+            keys = keys_of(sampler)
             assert {(number, times) for number, _, times in keys} == {(epoch, 0)}
             orders[seed, epoch] = tuple(row for _, row, _ in keys)
             assert sorted(orders[seed, epoch]) == list(range(50))
-            assert list(sampler) == keys
+            assert keys_of(sampler) == keys
     assert len(set(orders.values())) == 30
     first_places = {order[0] for order in orders.values()}
     assert len(first_places) > 12  # of 50; the expected number of different ones is 23
@@ -82,12 +88,12 @@ def test_batches_are_the_clips_of_their_rows(bars: Path) -> None:
         for batch in loader:
             expected = [view_of(clips, epoch, row) for row in batch.rows_B.tolist()]
             assert torch.equal(batch.views_VCTSS, torch.cat(expected))
-            assert batch.counts_B.tolist() == [1, 1, 1]
+            assert batch.counts_B.tolist() == [1] * (3 if rows else 2)
             rows += batch.rows_B.tolist()
-        assert [(epoch, row, 0) for row in rows] == list(loader.sampler)
+        assert [(epoch, row, 0) for row in rows] == keys_of(loader.sampler)
 
 
-@pytest.mark.parametrize(("world", "videos"), [(2, 3), (4, 1), (3, 2)])
+@pytest.mark.parametrize(("world", "videos"), [(2, 3), (4, 1), (3, 2), (13, 1)])
 def test_processes_share_the_steps_of_one(world: int, videos: int) -> None:
     """Process after process, the batches of a step are the batch of a single process that takes them all."""
     alone = ShuffledEpochs(20, 5, videos * world)
@@ -95,12 +101,13 @@ def test_processes_share_the_steps_of_one(world: int, videos: int) -> None:
     for epoch in (0, 3):
         for sampler in (alone, *parts):
             sampler.set_epoch(epoch)
-        steps = [list(part) for part in parts]
-        together = [
-            key for begin in range(0, len(steps[0]), videos) for part in steps for key in part[begin : begin + videos]
-        ]
+        together = [[key for part in step for key in part] for step in zip(*parts, strict=True)]
         assert together == list(alone)
-        assert len(alone) == 20 // (videos * world) * videos * world
+        assert sorted(row for _, row, _ in keys_of(alone)) == list(range(20))
+        sizes = {len(part) for sampler in parts for part in sampler}
+        assert (max(sizes), min(sizes)) == (parts[0].videos, parts[0].fewest)
+        assert max(sizes) - min(sizes) <= 1
+        assert max(sizes) <= videos
 
 
 def test_a_resumed_epoch_goes_on_with_its_next_batch() -> None:
@@ -109,10 +116,10 @@ def test_a_resumed_epoch_goes_on_with_its_next_batch() -> None:
     whole = list(sampler)
     sampler.go_to(2, 4)
     sampler.set_epoch(2)  # the trainer says so too
-    assert list(sampler) == whole[12:]
-    assert len(sampler) == 18
+    assert list(sampler) == whole[4:]
+    assert len(sampler) == 7
     sampler.set_epoch(3)
-    assert len(list(sampler)) == 18
+    assert len(list(sampler)) == 7
 
 
 def test_weights_draw_rows_in_their_proportion_and_number_what_comes_again() -> None:
@@ -120,7 +127,7 @@ def test_weights_draw_rows_in_their_proportion_and_number_what_comes_again() -> 
     drawn = Counter[bool]()
     for epoch in range(20):
         sampler.set_epoch(epoch)
-        keys = list(sampler)
+        keys = keys_of(sampler)
         assert len(set(keys)) == len(keys) == 400
         drawn.update(row < 100 for _, row, _ in keys)
     # Half of the weight lies on the first quarter; the standard deviation of 8000 draws is 45.
@@ -128,9 +135,10 @@ def test_weights_draw_rows_in_their_proportion_and_number_what_comes_again() -> 
 
 
 def test_parts_of_a_test_are_equally_long_and_hold_every_row() -> None:
-    parts = [list(EveryRow(7, Process(rank, 3))) for rank in range(3)]
-    assert parts == [[0, 3, 6], [1, 4, 0], [2, 5, 1]]
-    assert list(EveryRow(7)) == list(range(7))
+    parts = [EveryRow(7, 2, Process(rank, 3)) for rank in range(3)]
+    assert [list(part) for part in parts] == [[[0, 3], [6]], [[1, 4], [0]], [[2, 5], [1]]]
+    assert [len(part) for part in parts] == [2, 2, 2]
+    assert list(EveryRow(7, 7)) == [list(range(7))]
 
 
 def test_more_processes_than_videos_is_an_error() -> None:
@@ -138,11 +146,31 @@ def test_more_processes_than_videos_is_an_error() -> None:
         ShuffledEpochs(3, 0, 1, Process(0, 4))
 
 
-@pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 8), (3, [3, 3]), (4, [4, 4]), (8, [8]), (9, [8])])
-def test_a_rest_is_dropped_unless_it_is_all(bars: Path, batch_size: int, sizes: list[int]) -> None:
+@pytest.mark.parametrize(("batch_size", "sizes"), [(1, [1] * 8), (3, [2, 3, 3]), (4, [4, 4]), (8, [8]), (9, [8])])
+def test_no_video_is_left_over(bars: Path, batch_size: int, sizes: list[int]) -> None:
     loader = training_loader(clips_of(bars), batch_size, Data(workers=0))
     assert [len(batch.rows_B) for batch in loader] == sizes
     assert len(loader) == len(sizes)
+
+
+@pytest.mark.parametrize("rows", [1, 15, 16, 17, 18, 31, 32, 33, 47, 431])
+def test_batches_are_as_equal_as_they_can_be(rows: int) -> None:
+    sampler = ShuffledEpochs(rows, 0, 16)
+    sizes = [len(batch) for batch in sampler]
+    assert sum(sizes) == rows
+    assert len(sizes) == len(sampler) == math.ceil(rows / 16)
+    assert max(sizes) - min(sizes) <= 1
+    assert (max(sizes), min(sizes)) == (sampler.videos, sampler.fewest)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_process_without_a_row_of_a_step_has_an_empty_batch(bars: Path, workers: int) -> None:
+    """Eight videos for five processes, one each at a time."""
+    loader = training_loader(clips_of(bars), 1, Data(workers=workers), Process(0, 5))
+    assert [len(batch.rows_B) for batch in loader] == [0, 0]
+    loader = training_loader(clips_of(bars), 1, Data(workers=workers), Process(4, 5))
+    assert [len(batch.views_VCTSS) for batch in loader] == [1, 1]
+    loader.close()
 
 
 @pytest.mark.parametrize("workers", [0, 2])
@@ -170,7 +198,7 @@ def test_workers_by_default_are_one_a_core_and_at_most_eight(bars: Path, monkeyp
 
 def test_videos_of_different_numbers_of_views_share_a_batch(tmp_path: Path) -> None:
     (tmp_path / "test" / "x").mkdir(parents=True)
-    for name, frames in (("a", 4), ("b", 9), ("c", 16)):
+    for name, frames in (("a", 4), ("b", 11), ("c", 16)):
         write_video(tmp_path / "test" / "x" / f"{name}.mp4", moving_bar(1, 0, frames), 10)
     recipe = small_recipe(
         "preprocessing.sampling.method=cover", "preprocessing.sampling.rate=1", "preprocessing.test_crops=1"
@@ -207,12 +235,22 @@ def test_processes_of_a_machine_share_its_cores(
     assert training_loader(clips_of(bars), 4, Data(workers=3)).num_workers == 3
 
 
-def test_a_single_video_is_read_in_this_process(bars: Path) -> None:
-    paths = [video.path for video in read_manifest(bars, "test").videos]
-    recipe = small_recipe()
-    for count, workers in ((1, 0), (2, 2)):
-        views = UnlabelledViews(paths[:count], recipe.model.clip_shape, recipe.preprocessing)
-        assert testing_loader(views, 1, Data(workers=2)).num_workers == workers
+def test_a_single_video_is_read_in_this_process_unless_it_may_be_lost(
+    bars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def crash(*given: Any) -> None:
+        os._exit(3)
+
+    views = views_of(bars, "test")
+    views.manifest = dataclasses.replace(views.manifest, videos=views.manifest.videos[:1])
+    assert testing_loader(views, 1, Data(workers=2)).num_workers == 0
+    monkeypatch.setattr("timesformer.data.dataset.open_video", crash)
+    unlabelled = UnlabelledViews([views.name(0)], views.shape, views.preprocessing)
+    loader = testing_loader(unlabelled, 1, Data(workers=1))
+    (batch,) = loader
+    assert [problem.reason for problem in batch.problems] == ["the process that decodes it died, exit code 3"]
+    assert (batch.problems[0].path, len(batch.rows_B)) == (views.name(0), 0)
+    loader.close()
 
 
 def rows_of(data: Path, answers: Any) -> None:

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.data.manifest import Manifest, find_splits, find_videos, read_manifest
+from timesformer.data.folders import find_videos
+from timesformer.data.layouts import find_splits
+from timesformer.data.manifest import Manifest, read_manifest
 from timesformer.errors import DataError
 
 
@@ -47,6 +49,28 @@ def test_class_folders(tmp_path: Path) -> None:
     assert named(read_manifest(tmp_path, "val")) == [("validation/swim/d.mkv", "swim")]
     assert named(read_manifest(tmp_path, "test")) == [("test/run/e.MP4", "run")]
     assert find_splits(tmp_path) == ["train", "val", "test"]
+
+
+def test_without_a_column_rows_of_one_path_are_a_group(tmp_path: Path) -> None:
+    touch(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "train.csv").write_text("path,label\na.mp4,x\nb.mp4,y\n./a.mp4,x\n")
+    first, other, again = read_manifest(tmp_path, "train").groups(None)
+    assert first == again != other
+
+
+def test_groups_are_those_of_the_videos_that_are_left(tmp_path: Path) -> None:
+    (tmp_path / "train.csv").write_text("path,label,person\n./a.mp4,x,7\nb.mp4,x,3\nsub/c.mp4,y,7\n")
+    (tmp_path / "quarantine.csv").write_text("path,reason\na.mp4,broken\n")
+    (tmp_path / "test.txt").write_text("d.mp4 0\n")
+    train = read_manifest(tmp_path, "train")
+    assert train.groups("person") == ["3", "7"]
+    assert read_manifest(tmp_path, "train", quarantine=False).groups("person") == ["7", "3", "7"]
+    second = train.part([1])
+    assert (named(second), second.groups("person"), second.labels) == ([("sub/c.mp4", "y")], ["7"], ("x", "y"))
+    with pytest.raises(DataError, match=r"train\.csv: has no column subject; it has path, label, person"):
+        train.groups("subject")
+    with pytest.raises(DataError, match=r"test\.txt: has no column person; groups need CSV lists with the header"):
+        read_manifest(tmp_path, "test").groups("person")
 
 
 def test_csv_with_a_header(tmp_path: Path) -> None:

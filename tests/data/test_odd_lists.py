@@ -8,8 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.data.manifest import Manifest, find_splits, find_videos, read_manifest
-from timesformer.errors import DataError
+from timesformer.data.folders import find_videos
+from timesformer.data.layouts import find_splits
+from timesformer.data.manifest import Manifest, read_manifest
+from timesformer.errors import DataError, VideoError
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -57,6 +59,18 @@ def test_a_list_whose_first_videos_are_missing(tmp_path: Path) -> None:
         ("rawframes_val/v2", "1"),
         ("rawframes_val/v3", "0"),
     ]
+
+
+@pytest.mark.parametrize("file", ["train.txt", "train.json"])
+def test_a_path_that_is_too_long_is_a_video_that_cannot_be_read(tmp_path: Path, file: str) -> None:
+    name = 300 * "x"
+    something([{"id": name, "template": "run"}], {"run": "0"})(tmp_path)
+    if file == "train.txt":
+        (tmp_path / "train.json").unlink()
+        (tmp_path / file).write_text(f"{name} 12 0\nb.mp4 0\n")
+    video = read_manifest(tmp_path, "train").videos[0]
+    with pytest.raises(VideoError, match="cannot be read: File name too long"):
+        video.open()
 
 
 def test_folders_that_end_in_a_number_keep_it(tmp_path: Path) -> None:
@@ -180,7 +194,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "negative label": (numbered("a.mp4 -1\n", "x\ny\n"), r"train\.txt, line 1: 'a\.mp4 -1'; expected 'path label"),
     "label names that are not text": (
         lambda d: ((d / "train.txt").write_text("a.mp4 0\n"), (d / "labels.txt").write_bytes(b"\xff\xfe")),
-        r"labels\.txt: not a text file .*'utf-8'",
+        r"labels\.txt: not a text file in UTF-8",
     ),
     "labels without numbers": (something([], {"Sitting": "one"}), r"labels\.json: 'Sitting' has the number 'one'"),
     "labels as a list": (something([], ["Sitting"]), r"labels\.json: expected .* class names and numbers, got list"),
@@ -206,7 +220,7 @@ BAD: dict[str, tuple[Callable[[Path], object], str]] = {
     "a file as data set": (lambda d: (d.rmdir(), d.touch()), "data: a file; DATA is the folder that holds train.csv"),
     "classes without a split": (
         lambda d: touch(d, "run/a.mp4", "jump/b.mp4", "docs/x.pdf", ".git/c.mp4"),
-        "folders of videos: jump, run; if these are the classes, move them into .*data/train$",
+        "folders of videos: jump, run; if these are the classes, `timesformer data split .*data` writes lists$",
     ),
     "a note alone": (
         lambda d: (d / "notes_train.txt").write_text("\nrecorded in May\n"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from torch import Tensor
 from conftest import small_recipe
 from timesformer.config import Data
 from timesformer.data.dataset import SkippedVideos, TestingViews, TrainingClips
+from timesformer.data.lists import LabelledVideo
 from timesformer.data.loader import testing_loader, training_loader
 from timesformer.data.manifest import Manifest, read_manifest
 from timesformer.errors import DataError, VideoError
@@ -92,7 +94,8 @@ def problems(count: int) -> list[VideoError]:
 
 def manifest_of(bars: Path, count: int) -> Manifest:
     manifest = read_manifest(bars, "train")
-    return Manifest(manifest.folder, manifest.source, "train", manifest.labels, manifest.videos[:1] * count)
+    videos = tuple(LabelledVideo(Path(f"{number}.mp4"), (0,)) for number in range(count))
+    return Manifest(manifest.folder, manifest.source, "train", manifest.labels, videos)
 
 
 @pytest.mark.parametrize(("total", "fraction"), [(100, 0.29), (25, 0.28), (20, 0.05), (3, 1 / 3), (50, 0.58), (7, 0.0)])
@@ -115,3 +118,29 @@ def test_nothing_left_is_too_much_whatever_the_fraction(bars: Path) -> None:
     with pytest.raises(DataError, match="3 of 3 videos cannot be read") as raised:
         skipped.add(problems(3))
     assert "more than" not in str(raised.value)
+
+
+def test_a_video_that_is_listed_twice_is_one_video(bars: Path) -> None:
+    manifest = manifest_of(bars, 2)
+    skipped = SkippedVideos(replace(manifest, videos=manifest.videos * 3), 0.5)
+    first, second = problems(2)
+    assert skipped.add([first]) == [first]
+    assert skipped.add([first, first]) == []
+    with pytest.raises(DataError, match="2 of 2 videos cannot be read"):
+        skipped.add([first, second])
+    assert SkippedVideos(manifest, 1.0).add([first, first]) == [first]
+
+
+def test_a_part_counts_with_what_it_was_cut_off(bars: Path) -> None:
+    """One of the two that validate is no tenth of all twenty, and both of them are too many whatever the fraction."""
+    whole = manifest_of(bars, 20)
+    rest, part = whole.part(range(2, 20)), whole.part(range(2))
+    bad = problems(3)
+    skipped = SkippedVideos(rest, 0.1, part)
+    assert [len(skipped.add([bad[0]])), len(skipped.add([bad[2]]))] == [1, 1]
+    with pytest.raises(DataError, match=r"3 of 20 videos cannot be read, more than the fraction 0\.1"):
+        skipped.add([bad[1]])
+    with pytest.raises(DataError, match="none of the 2 videos that were cut off to validate on can be read; the last"):
+        SkippedVideos(rest, 1.0, part).add(bad[:2])
+    with pytest.raises(DataError, match="2 of 3 videos cannot be read; the last"):
+        SkippedVideos(whole.part(range(2)), 1.0, whole.part([2])).add(bad[:2])

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from timesformer.data.manifest import LabelledVideo, Manifest
+from timesformer.data.lists import LabelledVideo
+from timesformer.data.manifest import Manifest
 from timesformer.errors import SettingError
 
 SIZES = {0: 40, 1: 10, 2: 3, 3: 1}

@@ -130,7 +130,8 @@ def test_a_missed_agreement_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_auto_falls_back_on_fp32_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(choose_module, "native_bf16", lambda device: True)
+    for name in ("native_bf16", "fast_bf16"):
+        monkeypatch.setattr(choose_module, name, lambda device: True)
     monkeypatch.setitem(LIMITS, "bf16", 1e-9)
     engine = load_engine(classifier(), device="cpu")
     assert engine.precision == "fp32"
@@ -151,8 +152,8 @@ def test_what_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ImportError(name)
 
     monkeypatch.setattr(importlib, "import_module", lacking)
-    for name in ("openvino", "onnx"):
-        with pytest.raises(SettingError, match=r"is not installed: pip install 'timesformer\[export\]'"):
+    for name, packages in (("openvino", "openvino"), ("onnx", "onnx onnxscript onnxruntime")):
+        with pytest.raises(SettingError, match=f"is not installed; pip install {packages}$"):
             load_engine(net, name, device="cpu")  # type: ignore[arg-type]
 
 
@@ -177,3 +178,16 @@ def test_bad_clips() -> None:
     for clips in (torch.zeros(1, 3, 4, 32, 32), some_clips(3, 4, 32, 32), some_clips(1, 3, 4, 32, 33)):
         with pytest.raises(SettingError):
             engine(clips)
+
+
+def test_arrays_are_no_tensors() -> None:
+    """A numpy array of the right shape and type is not said to be of a wrong type."""
+    engine = load_engine(classifier(), device="cpu")
+    array = some_clips(1, 3, 4, 32, 32).numpy()
+    message = r"^clips: ndarray; expected a torch.Tensor \(batch, 3, frames, height, width\), which torch.from_numpy "
+    for call in (engine, engine.features, lambda clips: load_engine(classifier(), device="cpu", clips=clips)):
+        with pytest.raises(SettingError, match=message):
+            call(array)  # type: ignore[operator]
+    with pytest.raises(SettingError, match=r"^clips: list; expected a torch.Tensor"):
+        engine([torch.from_numpy(array)])  # type: ignore[arg-type]
+    assert engine(torch.from_numpy(array)).shape == (1, 5)

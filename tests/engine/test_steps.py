@@ -9,13 +9,14 @@ import pytest
 import torch
 from torch import Tensor
 
-from classifiers import classifier, expected, some_clips
+from classifiers import CASES, classifier, expected, some_clips
 from timesformer import config
 from timesformer.engine.engine import load_engine
-from timesformer.engine.frames import FramesLayout
-from timesformer.engine.joined import JoinedLayout
-from timesformer.engine.last import LastBlock
+from timesformer.engine.frames import FramesLayout, FramesStep
+from timesformer.engine.joined import JoinedLayout, JoinedStep
+from timesformer.engine.last import ClassStep, LastBlock
 from timesformer.engine.network import FusedTimeSformer
+from timesformer.engine.parts import active_steps
 from timesformer.engine.probing import probe
 from timesformer.model.attention import StepAttention
 from timesformer.model.schemes import STEPS, TIME_WITH_CLASS, AttentionStep, register_step
@@ -122,3 +123,36 @@ def test_numbers_of_tokens_as_they_lie() -> None:
     for layout, x in ((frames, x_TBSD), (joined, tokens_BMD)):
         assert torch.equal(layout.sets(x), tokens_BMD[:, layout.numbers(3, (2, 3))])
         assert torch.equal(layout.class_token(x), tokens_BMD[:, 0])
+
+
+@pytest.mark.parametrize("blocks", [(0, 1, 2), (1,), (2,)])
+@pytest.mark.parametrize("case", range(len(CASES)))
+def test_steps_that_give_nothing_are_not_computed(case: int, blocks: tuple[int, ...]) -> None:
+    net = classifier(case, **CASES[case])
+    zeroed = 0
+    for number, block in enumerate(net.model.blocks()):
+        for step in block.steps.values():
+            if number in blocks and step.fc is not None:
+                torch.nn.init.zeros_(step.fc.weight)
+                torch.nn.init.zeros_(step.fc.bias)
+                zeroed += 1
+    clips = some_clips(2, 3, 4, 32, 32)
+    engine = load_engine(net, "eager", "fp32", device="cpu")
+    torch.testing.assert_close(engine(clips), expected(net, clips), rtol=0, atol=1e-4)
+    with torch.inference_mode():
+        tokens = net.model.forward_layer(normalise(clips, net.preprocessing), -1, tokens=True)
+    torch.testing.assert_close(engine.features(clips, tokens=True), tokens, rtol=0, atol=1e-4)
+    network = FusedTimeSformer(net.model, net.preprocessing)
+    made = sum(isinstance(module, FramesStep | JoinedStep | ClassStep) for module in network.modules())
+    pooling = network.pooling is not None
+    assert made == sum(len(block.steps) for block in net.model.blocks()) - zeroed + pooling
+
+
+def test_a_step_of_nothing_but_a_bias_is_computed() -> None:
+    net = classifier(scheme="axial")
+    for block in net.model.blocks():
+        torch.nn.init.zeros_(block.steps["width"].fc.weight)
+    clips = some_clips(2, 3, 4, 32, 32)
+    engine = load_engine(net, "eager", "fp32", device="cpu")
+    torch.testing.assert_close(engine(clips), expected(net, clips), rtol=0, atol=1e-4)
+    assert all(active_steps(block) == ("time", "width", "height") for block in net.model.blocks())

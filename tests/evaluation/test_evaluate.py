@@ -21,7 +21,7 @@ from timesformer.weights.classifier import load_model
 def test_a_split_is_scored_video_by_video(run: Path, bars: Path) -> None:
     classifier, manifest = load_model(run), read_manifest(bars, "test")
     calls: list[Progress] = []
-    result = evaluate(run, bars, device="cpu", workers=0, on_progress=calls.append)
+    result = evaluate(run, bars, device="cpu", precision="fp32", workers=0, on_progress=calls.append)
     assert [call[1:] for call in calls] == [(done, 4, []) for done in range(5)]
     assert {call.engine.precision for call in calls} == {"fp32"}
     for row, (path, label) in enumerate(manifest.videos):
@@ -36,9 +36,9 @@ def test_a_split_is_scored_video_by_video(run: Path, bars: Path) -> None:
 
 
 def test_a_classifier_and_an_engine_that_are_there_already(run: Path, bars: Path) -> None:
-    expected = evaluate(run, bars, split="val", device="cpu", workers=0)
+    expected = evaluate(run, bars, split="val", device="cpu", precision="fp32", workers=0)
     classifier = load_model(run)
-    found = evaluate(classifier, str(bars), split="val", device="cpu", workers=0)
+    found = evaluate(classifier, str(bars), split="val", device="cpu", precision="fp32", workers=0)
     engine = timesformer.load_engine(classifier, precision="fp32", device="cpu")
     again = evaluate_manifest(classifier, read_manifest(bars, "val"), engine, Data(workers=0))
     for result in (found, again):
@@ -49,7 +49,7 @@ def test_a_classifier_and_an_engine_that_are_there_already(run: Path, bars: Path
 def test_another_protocol(run: Path, bars: Path) -> None:
     classifier = load_model(run)
     protocol = classifier.preprocessing.model_copy(update={"test_crops": 1})
-    result = evaluate(run, bars, crops=1, device="cpu", workers=0)
+    result = evaluate(run, bars, crops=1, device="cpu", precision="fp32", workers=0)
     for path, scores in zip(result.paths, result.scores_BK, strict=True):
         views = read_views(path, classifier.model.clip_shape, protocol)
         assert len(views) == 1
@@ -94,6 +94,21 @@ def test_unreadable_videos_are_skipped_up_to_a_fraction(run: Path, bars: Path, t
     assert (result.summary()["videos"], result.summary()["skipped"]) == (4, 1)
     with pytest.raises(DataError, match=r"1 of 5 videos .* 0\.19"):
         evaluate(run, tmp_path, max_bad_fraction=0.19, **options)
+
+
+def test_an_unreadable_video_that_is_listed_twice(run: Path, bars: Path, tmp_path: Path) -> None:
+    """It is reported once; where there is no other, there is nothing to measure."""
+    good = sorted((bars / "test").rglob("*.mp4"))
+    (tmp_path / "test.csv").write_text("path,label\nbad.mp4,left\nbad.mp4,left\n")
+    options = {"device": "cpu", "workers": 0, "max_bad_fraction": 1}
+    with pytest.raises(DataError, match=r"test\.csv: 1 of 1 videos cannot be read; the last: .*bad\.mp4: no such file"):
+        evaluate(run, tmp_path, **options)
+    rows = "".join(f"{path},{path.parent.name}\n" for path in good)
+    (tmp_path / "test.csv").write_text(f"path,label\nbad.mp4,left\n{rows}bad.mp4,left\n")
+    calls: list[Progress] = []
+    result = evaluate(run, tmp_path, on_progress=calls.append, **options)
+    assert [problem.reason for call in calls for problem in call.problems] == ["no such file"]
+    assert (len(result.paths), len(result.skipped)) == (4, 1)
 
 
 def test_a_class_the_classifier_does_not_know(run: Path, tmp_path: Path) -> None:

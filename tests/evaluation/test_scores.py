@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -87,3 +88,7 @@ def test_views_of_another_kind(run: Path) -> None:
         score_views(engine, torch.zeros(1, 3, 4, 16, 16))
     with pytest.raises(timesformer.SettingError, match=r"expected \(batch, 3, frames, height, width\)"):
         score_views(engine, torch.zeros(3, 4, 16, 16, dtype=torch.uint8))
+    with pytest.raises(timesformer.SettingError, match=r"^clips: ndarray; expected a torch.Tensor"):
+        score_views(engine, np.zeros((1, 3, 4, 16, 16), np.uint8))  # type: ignore[arg-type]
+    with pytest.raises(timesformer.SettingError, match=r"^clips of shape \(0, 3, 4, 16, 16\): expected \(batch, 3, "):
+        score_views(engine, torch.zeros(0, 3, 4, 16, 16, dtype=torch.uint8))

@@ -79,6 +79,14 @@ def test_tables_from_scratch_are_smooth_waves_in_a_random_basis() -> None:
     assert space.std().item() == pytest.approx(0.93, abs=0.1)
 
 
+def test_motion_without_an_image_model_is_scratch() -> None:
+    weights = []
+    for how in ("scratch", "motion"):
+        torch.manual_seed(0)
+        weights.append(TimeSformer(**TINY, initialisation=how).state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
 @pytest.mark.parametrize("scheme", SCHEMES)
 def test_the_same_seed_gives_the_same_bits(scheme: str) -> None:
     def weights(seed: int) -> dict[str, Tensor]:

@@ -27,6 +27,23 @@ def test_it_is_the_attention_of_one_query() -> None:
     torch.testing.assert_close(pooling(tokens), torch.stack(expected))
 
 
+def test_gathering_is_the_same_with_all_its_gradients() -> None:
+    torch.manual_seed(0)
+    pooling = AttentivePooling(8, 2).double()
+    with torch.no_grad():
+        pooling.attention.qkv.bias.normal_()
+        pooling.query.normal_()
+    tokens, weights = torch.randn(3, 5, 8).double(), torch.randn(3, 8).double()
+    gradients = []
+    for pool in (pooling, pooling.gather):
+        pooling.zero_grad()
+        (pool(tokens) * weights).sum().backward()
+        gradients.append([parameter.grad for parameter in pooling.parameters()])
+    torch.testing.assert_close(pooling.gather(tokens), pooling(tokens))
+    for one, two in zip(*gradients, strict=True):
+        torch.testing.assert_close(one, two)
+
+
 @pytest.mark.parametrize("scheme", ["space_only", "joint_space_time", "divided_space_time"])
 def test_all_tokens_reach_the_head(scheme: str) -> None:
     """Without blocks that mix them, changing any frame changes what the head sees."""

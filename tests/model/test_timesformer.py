@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -289,6 +290,7 @@ def test_settings_that_are_refused(settings: dict[str, object], parts: list[str]
         (torch.zeros(3, 4, 32, 32), ["(3, 4, 32, 32)", "(batch, 3, frames, height, width)"]),
         (torch.zeros(1, 3, 4, 32, 32, dtype=torch.uint8), ["torch.uint8", "floating point"]),
         (torch.zeros(1, 3, 0, 32, 32), ["(1, 3, 0, 32, 32)", "(batch, 3, frames, height, width)"]),
+        (np.zeros((1, 3, 4, 32, 32), np.float32), ["clips: ndarray", "torch.Tensor", "torch.from_numpy"]),
         (torch.zeros(1, 3, 4, 0, 32), ["(1, 3, 4, 0, 32)", "(batch, 3, frames, height, width)"]),
     ],
     ids=lambda value: "x".join(map(str, value.shape)) if isinstance(value, Tensor) else "",

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import io
-import os
+import re
 import shutil
-import socket
-import subprocess
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -15,15 +12,18 @@ from typing import Any
 import pytest
 import torch
 from rich.console import Console
+from rich.text import Text
 
 from conftest import SMALL, small_recipe
+from started import in_processes
 from timesformer.data.dataset import SkippedVideos
 from timesformer.data.loader import Process, ShuffledEpochs
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import DataError, VideoError
+from timesformer.training.bar import make_bar
 from timesformer.training.callbacks import ReportMetrics, ReportSkipped, SaveClassifier
 from timesformer.training.curves import read_metrics
-from timesformer.training.fit import fit
+from timesformer.training.fit import fit, resume
 from timesformer.training.log import Log
 from timesformer.training.task import ClassificationTask
 from timesformer.weights.classifier import load_model
@@ -86,7 +86,7 @@ def test_equal_scores_go_to_the_lower_loss_then_the_later_epoch(
     task = ClassificationTask(classifier, small_recipe(), read_manifest(bars, "train"), 4, {})
     before: dict[str, Any] | None = None
     for epoch, found in enumerate(epochs):
-        kept = SaveClassifier(classifier, tmp_path / "model", {}, best=True)
+        kept = SaveClassifier(classifier, tmp_path / "model", {}, "val", [], chooses=True)
         if before is not None:
             kept.load_state_dict(before)  # as a run that is resumed after every epoch
         task.metrics = {} if found is None else {"val_top1": found[0], "val_loss": found[1]}
@@ -103,50 +103,12 @@ def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_pat
     shutil.copytree(bars, tmp_path / "data")
     manifest = read_manifest(tmp_path / "data", "train")
     second = ShuffledEpochs(len(manifest.videos), 0, 1, Process(1, 2))
-    bad = [manifest.videos[next(iter(second))[1]].path, read_manifest(tmp_path / "data", "val").videos[1].path]
+    bad = [manifest.videos[next(iter(second))[0][1]].path, read_manifest(tmp_path / "data", "val").videos[1].path]
     for path in bad:
         path.write_text("not a video")
     fit(small_recipe(*COMMON, "training.batch_size=2"), tmp_path / "data", tmp_path / "alone")
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    started = []
-    for rank in range(2):
-        environment = {
-            "RANK": rank,
-            "LOCAL_RANK": rank,
-            "GROUP_RANK": 0,
-            "WORLD_SIZE": 2,
-            "LOCAL_WORLD_SIZE": 2,
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-            "TORCHELASTIC_RUN_ID": "test",
-        }
-        words = [
-            sys.executable,
-            "-m",
-            "timesformer",
-            "train",
-            "--data",
-            tmp_path / "data",
-            "--recipe",
-            "demo",
-            "--out",
-            tmp_path / "run",
-            *SMALL,
-            *COMMON,
-            "training.batch_size=1",
-            "training.strategy=fsdp",
-        ]
-        started.append(
-            subprocess.Popen(
-                [str(word) for word in words],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=os.environ | {name: str(value) for name, value in environment.items()},
-                text=True,
-            )
-        )
+    words = ("--data", tmp_path / "data", "--recipe", "demo", "--out", tmp_path / "run", *SMALL, *COMMON)
+    started = in_processes(2, "train", *words, "training.batch_size=1", "training.strategy=fsdp")
     try:
         said = [process.communicate(timeout=400) for process in started]
     finally:
@@ -199,6 +161,63 @@ def test_an_epoch_that_was_resumed_takes_the_time_it_took(bars: Path, tmp_path: 
         patch.setattr(ReportMetrics, "on_train_batch_end", stop)
         with pytest.raises(ValueError, match="plug"):
             fit(small_recipe(*settings), bars, tmp_path / "run")
-    fit(small_recipe(*settings), bars, tmp_path / "run", resume=True)
-    line = (tmp_path / "run" / "log.txt").read_text().splitlines()[-1]
+    resume(tmp_path / "run")
+    lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
+    line = next(line for line in reversed(lines) if "  epoch   " in line)
     assert float(line.split()[-2]) < 100, line
+
+
+@pytest.mark.parametrize(
+    ("accumulate", "logged"), [(1, [4, 8, 12]), (2, [2, 4, 6]), (3, [2, 4, 6]), (4, [1, 2, 3]), (8, [1, 2, 3])]
+)
+def test_an_epoch_of_few_steps_has_a_row_of_its_last_batch(
+    bars: Path, tmp_path: Path, accumulate: int, logged: list[int]
+) -> None:
+    """Four batches an epoch, whatever number of them makes a step."""
+    settings = ("training.batch_size=2", "training.epochs=3", f"training.accumulate={accumulate}")
+    fit(small_recipe(*settings), bars, tmp_path / "run")
+    rows = read_metrics(tmp_path / "run" / "logs" / "metrics.csv")
+    assert [(int(row["step"]), float(row["epoch"])) for row in rows if row["batch_loss"]] == list(
+        zip(logged, (1.0, 2.0, 3.0), strict=True)
+    )
+
+
+def test_only_the_first_process_draws(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the second one of torchrun is given to draw on: nothing, though it has the same terminal."""
+    given: list[Console] = []
+
+    def stop(plan: object, floors: object, session: object, log: Log, console: Console) -> None:
+        given.append(console)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("timesformer.training.fit.run_training", stop)
+    for rank in range(2):
+        for name, value in {"RANK": rank, "WORLD_SIZE": 2, "LOCAL_WORLD_SIZE": 2, "TORCHELASTIC_RUN_ID": 1}.items():
+            monkeypatch.setenv(name, str(value))
+        console = Console(file=io.StringIO(), force_terminal=True)
+        with pytest.raises(KeyboardInterrupt):
+            fit(small_recipe(), bars, tmp_path / "run", console=console)
+    assert [make_bar(console).disable for console in given] == [False, True]
+
+
+def test_a_bar_counts_the_batches_of_its_epoch(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two batches an epoch; the bar itself is that of the whole run, and none of it is cut at 80 columns."""
+    shown: list[tuple[str, float, float | None]] = []
+    drawn = io.StringIO()
+    end = ReportMetrics.on_train_batch_end
+
+    def recorded(self: ReportMetrics, *given: Any) -> None:
+        end(self, *given)
+        task = self.progress.tasks[0]
+        shown.append((task.description.split(", loss")[0], task.completed, task.total))
+        self.progress.refresh()
+
+    monkeypatch.setattr(ReportMetrics, "on_train_batch_end", recorded)
+    fit(small_recipe(), bars, tmp_path / "run", console=Console(file=drawn, force_terminal=True, width=80))
+    assert shown == [
+        (f"epoch {epoch}/4, batch {batch}/2", 2 * (epoch - 1) + batch, 8) for epoch in (1, 2, 3, 4) for batch in (1, 2)
+    ]
+    lines = [line for line in Text.from_ansi(drawn.getvalue()).plain.splitlines() if "batch 2/2, loss" in line]
+    assert lines
+    for line in lines:
+        assert re.search(r"epoch \d/4, batch 2/2, loss \d\.\d{3} .*━.* 0:00:\d\d elapsed, [-\d:]+ left", line), line

@@ -17,7 +17,7 @@ from conftest import small_recipe
 from timesformer.errors import TrainingError
 from timesformer.training.checkpoint import AtomicFiles
 from timesformer.training.curves import MetricsFile
-from timesformer.training.fit import fit
+from timesformer.training.fit import fit, resume
 
 
 @contextmanager
@@ -108,7 +108,7 @@ def test_a_disk_that_is_full_for_metrics_stops_the_run_in_one_line(
         ):
             fit(small_recipe(), bars, tmp_path / "run")
     assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 4
-    fit(small_recipe(), bars, tmp_path / "run", resume=True)
+    resume(tmp_path / "run")
     assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 8
 
 

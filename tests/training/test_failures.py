@@ -5,9 +5,6 @@ from __future__ import annotations
 import io
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +13,11 @@ import torch
 from rich.console import Console
 
 from conftest import SMALL, SMALL_PROBE, small_recipe
+from started import Started, wait_for
 from timesformer.data.dataset import Batch
 from timesformer.errors import SettingError, TrainingError
 from timesformer.recipes import load_recipe
-from timesformer.training.fit import fit
+from timesformer.training.fit import fit, resume
 from timesformer.training.task import ClassificationTask
 
 pytestmark = pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning")
@@ -45,7 +43,7 @@ def test_a_full_disk_keeps_the_last_good_checkpoint(
             fit(small_recipe(), bars, tmp_path / "run")
     assert (tmp_path / "run" / "checkpoints" / "last.ckpt").read_bytes() == kept[0]
     assert [path.name for path in (tmp_path / "run" / "checkpoints").iterdir()] == ["last.ckpt"]
-    fit(small_recipe(), bars, tmp_path / "run", resume=True)
+    resume(tmp_path / "run")
 
 
 def test_a_loss_that_is_nan_names_the_videos(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -96,22 +94,23 @@ def test_a_probe_that_is_out_of_memory_says_so_too(
     def full(*given: Any) -> None:
         raise torch.OutOfMemoryError("CUDA out of memory")
 
-    monkeypatch.setattr("timesformer.training.probe.train_probe", full)
+    monkeypatch.setattr("timesformer.training.probe.choose_on", full)
     recipe = load_recipe("probe", SMALL_PROBE)
-    with pytest.raises(TrainingError, match=r"out of memory: lower probe.batch_size; .*/features is kept"):
+    with pytest.raises(TrainingError, match=r"out of memory: try fewer of probe\.heads .*/features is kept"):
         fit(recipe, bars, tmp_path / "run", init=run)
 
 
-@pytest.mark.parametrize("words", ["(pid 7) is killed by signal: Killed. ", "(pid(s) 7) exited unexpectedly"])
-def test_a_decoding_process_that_died_names_its_setting(
-    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, words: str
+def test_a_decoding_process_that_died_names_its_video_and_its_setting(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def killed(self: ClassificationTask, *given: Any) -> None:
-        raise RuntimeError(f"DataLoader worker {words}")
+    def killed(*given: Any) -> None:
+        os.kill(os.getpid(), signal.SIGKILL)
 
-    monkeypatch.setattr(ClassificationTask, "_loss", killed)
-    with pytest.raises(TrainingError, match=r"a process that decodes videos died, .*DataLoader.*: lower data.workers"):
-        fit(small_recipe(), bars, tmp_path / "run")
+    monkeypatch.setattr("timesformer.data.dataset.training_views", killed)
+    with pytest.raises(
+        TrainingError, match=r"\.mp4: the process that decodes it died, SIGKILL, .*; lower data.workers .*; there is no"
+    ):
+        fit(small_recipe("data.workers=2"), bars, tmp_path / "run")
 
 
 def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(
@@ -124,40 +123,25 @@ def test_ctrl_c_before_the_first_checkpoint_leaves_nothing(
     (tmp_path / "empty").mkdir()
     for name in ("new", "empty"):
         console = Console(file=io.StringIO(), width=200)
-        with pytest.raises(KeyboardInterrupt):
+        with pytest.raises(KeyboardInterrupt) as stop:
             fit(small_recipe(), bars, tmp_path / name, console=console)
+        assert stop.value.__notes__ == ["there is no checkpoint yet"]
         assert isinstance(console.file, io.StringIO)
-        assert console.file.getvalue().endswith("stopped; there is no checkpoint yet\n")
+        assert "stopped" not in console.file.getvalue()  # who catches it says so, once
     assert not (tmp_path / "new").exists()
     assert list((tmp_path / "empty").iterdir()) == []
 
 
 def test_a_terminated_process_group_ends_like_ctrl_c(bars: Path, tmp_path: Path) -> None:
-    """Its workers get the signal too, and torch raises for them."""
-    words = [
-        sys.executable,
-        "-m",
-        "timesformer",
-        "train",
-        "--data",
-        str(bars),
-        "--recipe",
-        "demo",
-        "--out",
-        str(tmp_path / "run"),
-        *SMALL,
-        "training.epochs=500",
-        "data.workers=2",
-    ]
-    process = subprocess.Popen(
-        words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, start_new_session=True
-    )
-    checkpoint, until = tmp_path / "run" / "checkpoints" / "last.ckpt", time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < until:
-        time.sleep(0.05)
+    """Its workers get the signal too, and end before it ends them."""
+    words = ("--data", bars, "--recipe", "demo", "--out", tmp_path / "run", *SMALL)
+    process = Started("train", *words, "training.epochs=500", "data.workers=2", session=True)
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    wait_for(checkpoint, process)
     os.killpg(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(timeout=60)
-    assert errors.splitlines() == ["timesformer: stopped"]
+    _, errors = process.communicate(60)
+    command = f"continue with `timesformer train --resume {tmp_path / 'run'}`"
+    assert errors.splitlines() == [f"timesformer: stopped; the last good checkpoint is {checkpoint}; {command}"]
     assert process.returncode == 130
     assert torch.load(checkpoint)["global_step"] > 0
 

@@ -17,12 +17,9 @@ from conftest import small_recipe
 from timesformer.config import Recipe
 from timesformer.data.dataset import Batch
 from timesformer.errors import DataError, SettingError
-from timesformer.recipes import load_recipe
 from timesformer.training.curves import read_metrics
-from timesformer.training.fit import fit
-from timesformer.training.plan import single_view
+from timesformer.training.fit import fit, resume
 from timesformer.training.task import ClassificationTask
-from timesformer.video.sampling import testing_clips
 from timesformer.weights.classifier import load_model
 
 
@@ -99,9 +96,9 @@ def test_a_stopped_run_resumes_to_the_same_weights(
         with pytest.raises(RuntimeError, match="plug"):
             fit(recipe, bars, tmp_path / "torn")
     before = len(rows)
-    result = fit(recipe, bars, tmp_path / "torn", resume=True)
+    result = resume(tmp_path / "torn")
     assert result.score is not None
-    assert [epoch for epoch, _ in rows[before:]] == [2, 2, 3, 3]  # nothing is trained on twice
+    assert [epoch for epoch, _ in rows[before:]] == [2, 2, 2, 3, 3, 3]  # nothing is trained on twice
     assert_bit_equal(tmp_path / "whole", tmp_path / "torn")
 
 
@@ -121,45 +118,34 @@ def test_ctrl_c_keeps_the_last_whole_epoch(bars: Path, tmp_path: Path, monkeypat
             raise KeyboardInterrupt
 
     monkeypatch.setattr(ClassificationTask, "on_train_epoch_start", _before(interrupt))
-    with pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt) as stop:
         fit(small_recipe(), bars, tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert last.exists()
     said = (tmp_path / "run" / "log.txt").read_text()
-    assert said.endswith(f"  stopped; the last good checkpoint is {last}; continue with --resume\n")
+    command = f"timesformer train --resume {tmp_path / 'run'}"
+    assert said.endswith(f"  stopped; the last good checkpoint is {last}; continue with `{command}`\n")
+    assert stop.value.__notes__ == [f"the last good checkpoint is {last}; continue with `{command}`"]
     assert load_model(tmp_path / "run").labels == ("left", "right")
 
 
-def test_resume_refuses_another_recipe_and_names_the_change(bars: Path, run: Path) -> None:
+def test_resume_refuses_another_recipe_and_names_the_change(run: Path) -> None:
     with pytest.raises(SettingError, match=r"optimizer\.learning_rate was 0\.002, is 0\.1"):
-        fit(small_recipe("optimizer.learning_rate=0.1"), bars, run, resume=True)
+        resume(run, overrides=["optimizer.learning_rate=0.1"])
 
 
 def test_a_finished_run_is_not_overwritten(bars: Path, run: Path) -> None:
     before = (run / "model" / "model.safetensors").read_bytes()
-    with pytest.raises(SettingError, match="already holds a run"):
+    with pytest.raises(
+        SettingError, match=r"already holds a run; `timesformer train --resume .*run` continues it, or name another"
+    ):
         fit(small_recipe(), bars, run)
     assert (run / "model" / "model.safetensors").read_bytes() == before
 
 
-def test_nothing_to_resume(bars: Path, tmp_path: Path) -> None:
+def test_nothing_to_resume(tmp_path: Path) -> None:
     with pytest.raises(SettingError, match="nothing to resume"):
-        fit(small_recipe(), bars, tmp_path / "none", resume=True)
-
-
-def test_without_val_the_last_epoch_is_kept(bars: Path, tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    for split in ("train", "test"):
-        shutil.copytree(bars / split, data / split)
-    result = fit(small_recipe(), data, tmp_path / "run")
-    assert result.epoch == 4
-
-
-def test_without_any_split_to_validate_on(bars: Path, tmp_path: Path) -> None:
-    shutil.copytree(bars / "train", tmp_path / "data" / "train")
-    result = fit(small_recipe(), tmp_path / "data", tmp_path / "run")
-    assert (result.epoch, result.score) == (4, None)
-    assert load_model(tmp_path / "run").labels == ("left", "right")
+        resume(tmp_path / "none")
 
 
 def test_data_that_cannot_be_trained_on(bars: Path, tmp_path: Path) -> None:
@@ -213,15 +199,6 @@ def test_after_ctrl_c_the_process_can_be_interrupted_again(
     assert signal.getsignal(signal.SIGINT) is handler
 
 
-def test_the_last_epoch_is_validated(bars: Path, tmp_path: Path) -> None:
-    result = fit(small_recipe("training.validate_every=3"), bars, tmp_path / "run")
-    validated = [
-        float(row["epoch"]) for row in read_metrics(tmp_path / "run" / "logs" / "metrics.csv") if row["val_top1"]
-    ]
-    assert validated == [3, 4]
-    assert result.score is not None
-
-
 def test_small_data_make_small_steps_and_rates(bars: Path, tmp_path: Path) -> None:
     """Eight videos: a batch of 16 is of 8, a step of 8 batches of 4 is of 2."""
     common = (
@@ -265,14 +242,6 @@ def test_the_last_step_of_an_epoch_is_a_mean_of_its_own_clips(
     torch.testing.assert_close(seen[5], seen[3])
 
 
-def test_a_single_view_is_one_clip_whatever_the_sampling() -> None:
-    given = load_recipe("howto100m-8").preprocessing
-    single = single_view(given)
-    assert len(testing_clips(10_000, 8, given.sampling, 30)) == 40
-    assert len(testing_clips(10_000, 8, single.sampling, 30, single.test_clips)) == 1
-    assert single == given.model_copy(update={"test_crops": 1, "sampling": single.sampling})
-
-
 def test_a_list_of_videos_to_skip(bars: Path, tmp_path: Path) -> None:
     file = tmp_path / "bad.csv"
     file.write_text("path,reason\ntrain/left/0.mp4,cut\nval/left/0.mp4,cut\n")
@@ -280,3 +249,19 @@ def test_a_list_of_videos_to_skip(bars: Path, tmp_path: Path) -> None:
     log = (tmp_path / "run" / "log.txt").read_text()
     assert "7 training videos, 3 validation videos (val)" in log
     assert "1 quarantined videos of train are skipped" in log
+
+
+@pytest.mark.parametrize("initialisation", ["released", "scratch"])
+@pytest.mark.parametrize("given", [True, False])
+def test_random_weights_that_wait_for_others_are_a_warning(
+    bars: Path, run: Path, tmp_path: Path, initialisation: str, given: bool
+) -> None:
+    recipe = small_recipe(f"model.initialisation={initialisation}", "training.epochs=1")
+    fit(recipe, bars, tmp_path / "run", init=run if given else None)
+    lines = (tmp_path / "run" / "log.txt").read_text().splitlines()
+    warnings = [line.partition("Z  ")[2] for line in lines if "warning" in line and "warning after epoch" not in line]
+    expected = (
+        "warning all 0.02 M weights are random: give those of a video model or an image ViT (--init WEIGHTS), or train "
+        "from scratch with model.initialisation=scratch"
+    )
+    assert warnings == ([expected] if initialisation == "released" and not given else [])

@@ -20,6 +20,28 @@ from timesformer.training.launch import Launch
 from timesformer.training.log import Log, describe_session, read_sessions, write_session
 
 
+@pytest.mark.parametrize("terminal", [True, False])
+def test_a_terminal_breaks_lines_between_words(tmp_path: Path, terminal: bool) -> None:
+    """Names that are longer than a line stay whole, letters that take two columns count as two."""
+    console = Console(file=io.StringIO(), width=20, force_terminal=terminal, color_system=None)
+    line = "data    /a/folder/with/a/long/name: 8 training videos, \u8dd1\u6b65 \u8df3\u8dc3 \u6e38\u6cf3 seed 0"
+    Log(tmp_path, console).say(line)
+    assert isinstance(console.file, io.StringIO)
+    printed = console.file.getvalue().splitlines()
+    if not terminal:
+        assert printed == [line]
+        return
+    assert printed == [
+        "data",
+        "        /a/folder/with/a/long/name:",
+        "        8 training",
+        "        videos, \u8dd1\u6b65",
+        "        \u8df3\u8dc3 \u6e38\u6cf3",
+        "        seed 0",
+    ]
+    assert (tmp_path / "log.txt").read_text(encoding="utf-8").splitlines()[0].endswith(line)
+
+
 def test_lines_are_printed_and_kept_with_their_time(tmp_path: Path) -> None:
     console = Console(file=io.StringIO(), width=20)
     log = Log(tmp_path, console)

@@ -138,6 +138,22 @@ class Toy(VideoModel):
         return frozenset({"table"})
 
 
+def test_what_the_weights_lacked_learns_at_a_multiple_of_the_rate() -> None:
+    """Of that of its layer; what is frozen is in no group."""
+    model = small_model()
+    model.embedding.requires_grad_(False)
+    model.get_parameter("embedding.time_table").requires_grad_(True)
+    new = frozenset({"embedding.time_table", "head.weight", "head.bias", "blocks.1.steps.time.fc.weight"})
+    settings = Optimizer(learning_rate=0.1, layer_decay=0.5, new_rate_factor=3, decay_all=False)
+    groups = make_optimizer(model, settings, 64, new=new).param_groups
+    found = {id(parameter): group["lr"] for group in groups for parameter in group["params"]}
+    trained = {name: parameter for name, parameter in model.named_parameters() if parameter.requires_grad}
+    assert found == {
+        id(parameter): pytest.approx(0.1 * 0.5 ** (3 - model.layer_of(name)) * (3 if name in new else 1))
+        for name, parameter in trained.items()
+    }
+
+
 def test_a_model_of_ones_own_answers_for_its_parameters() -> None:
     model = Toy()
     names = {id(parameter): name for name, parameter in model.named_parameters()}

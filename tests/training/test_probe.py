@@ -2,149 +2,199 @@
 
 from __future__ import annotations
 
+import csv
 import io
+import json
 import shutil
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 import torch
 from rich.console import Console
+from safetensors import safe_open
 from safetensors.torch import load_file
 
-from conftest import SMALL_PROBE, small_recipe
-from timesformer.config import ProbeRecipe
+from probes import probe_recipe
 from timesformer.errors import DataError, SettingError
 from timesformer.evaluation.evaluate import evaluate
-from timesformer.recipes import load_recipe
-from timesformer.training.fit import fit
-from timesformer.training.log import Log
-from timesformer.training.probe import Features, train_probe
-from timesformer.weights.classifier import Classifier, load_model
+from timesformer.features.extract import Features
+from timesformer.features.store import read_notes
+from timesformer.training.fit import fit, resume
+from timesformer.training.frozen import FrozenFeatures
+from timesformer.training.result import ProbeResult
+from timesformer.weights.classifier import load_model
 
 
-def probe_recipe(*overrides: str) -> ProbeRecipe:
-    common = ("probe.learning_rates=[0.0001,0.05]", "probe.epochs=20", "probe.batch_size=8")
-    recipe = load_recipe("probe", (*SMALL_PROBE, *common, *overrides))
-    assert isinstance(recipe, ProbeRecipe)
-    return recipe
+@pytest.fixture
+def without_val(bars: Path, tmp_path: Path) -> Path:
+    """`bars` without a val split, as a list with groups: videos of one number are of one source."""
+    shutil.copytree(bars / "train", tmp_path / "data" / "videos")
+    rows = [f"videos/{label}/{number}.mp4,{label},{number}" for label in ("left", "right") for number in range(4)]
+    (tmp_path / "data" / "train.csv").write_text("\n".join(["path,label,source", *rows]) + "\n")
+    return tmp_path / "data"
 
 
-def silent(folder: Path) -> Log:
-    return Log(folder, Console(quiet=True))
-
-
-def separable(classifier: Classifier, clips: int, seed: int) -> Features:
-    """Features of two classes that one direction tells apart, far from zero and of very unequal scale."""
-    generator = torch.Generator().manual_seed(seed)
-    width = classifier.model.settings.dimensions.width
-    labels = torch.arange(clips) % 2
-    features = torch.randn(clips, width, generator=generator)
-    features[:, 3] += 4.0 * labels - 2.0
-    scale = torch.logspace(-2, 2, width)
-    return Features(features * scale + 5 * scale, labels, torch.arange(clips))
-
-
-def test_the_scaling_is_folded_into_the_head(run: Path, tmp_path: Path) -> None:
-    classifier = load_model(run)
-    training, validation = separable(classifier, 200, 0), separable(classifier, 100, 1)
-    result, chosen = train_probe(classifier, probe_recipe(), training, validation, silent(tmp_path))
-    with torch.no_grad():
-        answers = result.model.head(validation.features).argmax(1)
-    assert float((answers == validation.labels_N).float().mean()) == pytest.approx(chosen.top1)
-    assert chosen.top1 > 0.9
-    assert chosen.rate == 0.05
-    for name, tensor in classifier.model.state_dict().items():
-        if not name.startswith("head."):
-            assert torch.equal(result.model.state_dict()[name], tensor), name
-
-
-def test_without_val_all_videos_train_and_none_that_chose_was_trained_on(run: Path, tmp_path: Path) -> None:
-    classifier = load_model(run)
-    training = separable(classifier, 200, 0)
-    result, chosen = train_probe(classifier, probe_recipe(), training, None, silent(tmp_path))
-    whole = separable(classifier, 400, 2)
-    with torch.no_grad():
-        answers = result.model.head(whole.features).argmax(1)
-    assert float((answers == whole.labels_N).float().mean()) > 0.9
-    # Labels that have nothing to do with the features: a video that was trained on would look known.
-    noise = training._replace(labels_N=torch.randint(2, (200,), generator=torch.Generator().manual_seed(3)))
-    _, chosen = train_probe(classifier, probe_recipe(), noise, None, silent(tmp_path))
-    assert chosen.top1 < 0.75
-
-
-@pytest.mark.parametrize("pooling", ["class_token", "attentive"])
-def test_a_whole_probe(bars: Path, run: Path, tmp_path: Path, pooling: str) -> None:
-    recipe = probe_recipe(f"model.pooling={pooling}", "preprocessing.test_crops=1")
-    result = fit(recipe, bars, tmp_path / "probe", init=run)
-    assert result.validation_split == "val"
+@pytest.mark.parametrize("heads", ["[linear]", "[attentive]", "[knn, linear, attentive]"])
+def test_a_whole_probe(bars: Path, run: Path, tmp_path: Path, heads: str) -> None:
+    console = Console(file=io.StringIO(), width=200)
+    recipe = probe_recipe(f"probe.heads={heads}", "preprocessing.test_crops=3")
+    result = fit(recipe, bars, tmp_path / "probe", init=run, console=console)
+    assert isinstance(result, ProbeResult)
     probed = load_model(tmp_path / "probe")
-    assert probed.model.settings.pooling == pooling
-    # What the run found on val is what a test of the saved classifier finds there.
+    kept = result.head.split(",")[0]
+    assert probed.model.settings.pooling == ("attentive" if kept == "attentive" else "class_token")
+    # What the run found on val, with all views, is what a test of the saved classifier finds there.
     found = evaluate(probed, bars, split="val", device="cpu", workers=0)
     assert found.metrics.top1 == pytest.approx(result.score)
     before = load_model(run).model.state_dict()
     for name, tensor in probed.model.state_dict().items():
         if not name.startswith(("head.", "pooling.")):
             assert torch.equal(before[name], tensor), name
-    kept = load_file(tmp_path / "probe" / "features" / "train.safetensors")
-    tokens = 1 + 4 * (16 // 8) ** 2
-    assert tuple(kept["features"].shape) == ((8, 32) if pooling == "class_token" else (8, tokens, 32))
+    tensors = load_file(tmp_path / "probe" / "features" / "train.safetensors")
+    assert tuple(tensors["features"].shape) == (8 * 3, 32)
+    assert ("tokens" in tensors) == ("attentive" in heads)
+    with (tmp_path / "probe" / "logs" / "heads.csv").open(newline="") as stream:
+        trials = list(csv.DictReader(stream))
+    of_head = {"linear": 4, "attentive": 2, "knn": 3}
+    names = heads.strip("[]").split(", ")
+    assert [trial["head"] for trial in trials] == [name for name in names for _ in range(of_head[name])]
+    (best,) = [trial for trial in trials if trial["kept"] == "1"]
+    assert result.head == f"{best['head']}, {'l2' if kept == 'linear' else 'learning rate'} {float(best['value']):g}"
+    assert (
+        float(best["top1"]) == result.score == max(float(trial["top1"]) for trial in trials if trial["head"] != "knn")
+    )
+    said = (tmp_path / "probe" / "log.txt").read_text()
+    for name in names:
+        assert f"head    {name}, " in said
+    assert f"on the 4 videos of val, which chose it among {result.tried}" in result.summary()
+    assert isinstance(console.file, io.StringIO)
+    assert "engine eager, fp32 (as asked); logits within" in console.file.getvalue()
+    assert not (tmp_path / "probe" / "held_out.parquet").exists()
+
+
+def test_without_val_folds_choose_and_estimate(without_val: Path, run: Path, tmp_path: Path) -> None:
+    recipe = probe_recipe("data.group=source", "probe.heads=[linear, knn]", "probe.precision=auto")
+    result = fit(recipe, without_val, tmp_path / "probe", init=run)
+    assert isinstance(result, ProbeResult)
+    assert (result.validation_split, result.videos, result.groups, result.tried) == (None, 8, 4, 4)
+    assert read_notes(tmp_path / "probe" / "features" / "train.safetensors")["precision"] in ("fp32", "bf16")
+    rows = pq.read_table(tmp_path / "probe" / "held_out.parquet").to_pylist()
+    assert [Path(row["path"]).name for row in rows] == [f"{number}.mp4" for _ in "lr" for number in range(4)]
+    assert sum(row["label"] == row["predicted"] for row in rows) / 8 == pytest.approx(result.score)
+    summary = result.summary()
+    assert "estimated by nested cross-validation over 8 training videos in 4 groups" in summary
+    assert summary in load_model(tmp_path / "probe").facts["probe"]
+    kept = json.loads((tmp_path / "probe" / "result.json").read_text())
+    assert (kept["split"], kept["groups"], kept["epoch"]) == ("train, nested cross-validation", 4, None)
+    assert kept["interval"] == pytest.approx(result.interval, abs=1e-6)
+    said = (tmp_path / "probe" / "log.txt").read_text()
+    assert "8 training videos, no val split: folds of them choose and estimate, 2 classes" in said
+    assert "note    clips of one source" not in said
+    assert "nested cross-validation; not kept" in said
+    assert "floor   most frequent class (left) on train: top-1 0.500" in said
+    again = fit(probe_recipe(), without_val, tmp_path / "ungrouped", init=run)
+    assert isinstance(again, ProbeResult)
+    assert again.groups is None
+    assert "note    clips of one source may be on both sides" in (tmp_path / "ungrouped" / "log.txt").read_text()
+
+
+def test_too_few_groups_are_refused_before_anything_is_computed(without_val: Path, run: Path, tmp_path: Path) -> None:
+    file = without_val / "train.csv"
+    file.write_text(
+        "\n".join(
+            f"{line[:-1]}{min(number % 4, 1)}" if number else line
+            for number, line in enumerate(file.read_text().splitlines())
+        )
+    )
+    with pytest.raises(
+        DataError, match=r"train\.csv: has 2 groups in column source; a probe without a val split needs"
+    ):
+        fit(probe_recipe("data.group=source"), without_val, tmp_path / "probe", init=run)
+    assert not (tmp_path / "probe").exists()
 
 
 def test_features_are_computed_once(bars: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fit(probe_recipe(), bars, tmp_path / "probe", init=run)
+    """A resumed probe has them, and the same head; other heads on the same features are a change to accept."""
+    fit(probe_recipe("probe.heads=[linear, attentive]"), bars, tmp_path / "probe", init=run)
     first = load_model(tmp_path / "probe").model.state_dict()
     shutil.rmtree(tmp_path / "probe" / "model")
 
     def unwanted(*given: object, **named: object) -> None:
         raise AssertionError("features were computed again")
 
-    monkeypatch.setattr("timesformer.training.probe.load_engine", unwanted)
-    fit(probe_recipe(), bars, tmp_path / "probe", init=run, resume=True)
+    monkeypatch.setattr("timesformer.training.frozen.load_engine", unwanted)
+    resume(tmp_path / "probe")
     second = load_model(tmp_path / "probe").model.state_dict()
     assert all(torch.equal(first[name], second[name]) for name in first)
-
-
-def test_the_run_says_which_rate_was_best(bars: Path, run: Path, tmp_path: Path) -> None:
-    console = Console(file=io.StringIO(), width=200)
-    fit(probe_recipe(), bars, tmp_path / "probe", init=run, console=console)
-    assert isinstance(console.file, io.StringIO)
-    assert "probe   of the learning rates 0.0001, 0.05, " in console.file.getvalue()
+    resume(tmp_path / "probe", overrides=["probe.heads=[linear]"], accept_changes=True)  # tokens are not needed
+    resume(tmp_path / "probe", overrides=["probe.heads=[linear, attentive]"], accept_changes=True)
+    change = ["probe.heads=[attentive, knn]"]
+    with pytest.raises(SettingError, match=r"changed since the run started: probe\.heads was "):
+        resume(tmp_path / "probe", overrides=change)
+    result = resume(tmp_path / "probe", overrides=change, accept_changes=True)
+    assert isinstance(result, ProbeResult)
+    assert result.head.startswith("attentive")
 
 
 def test_features_of_other_weights_or_settings_are_not_used(bars: Path, run: Path, tmp_path: Path) -> None:
     """Changes are refused as those of any run are; where they are accepted, all is computed anew."""
-    fit(small_recipe("seed=5"), bars, tmp_path / "other")
     fit(probe_recipe(), bars, tmp_path / "probe", init=run)
-    for recipe, init, change in (
-        (probe_recipe(), tmp_path / "other", "init was "),
-        (probe_recipe("model.num_frames=6"), run, "model.num_frames was 4, is 6"),
-    ):
-        with pytest.raises(SettingError, match=f"changed since the run started: .*{change}"):
-            fit(recipe, bars, tmp_path / "probe", init=init, resume=True)
-        fit(recipe, bars, tmp_path / "probe", init=init, resume=True, accept_changes=True)
-        fit(recipe, bars, tmp_path / "expected", init=init)
-        for split in ("train", "val"):
-            kept, expected = (
-                load_file(tmp_path / folder / "features" / f"{split}.safetensors")["features"]
-                for folder in ("probe", "expected")
-            )
-            assert torch.equal(kept, expected)
-        shutil.rmtree(tmp_path / "expected")
+    change = ["model.num_frames=6"]
+    with pytest.raises(SettingError, match=r"changed since the run started: model\.num_frames was 4, is 6"):
+        resume(tmp_path / "probe", overrides=change)
+    resume(tmp_path / "probe", overrides=change, accept_changes=True)
+    assert "val.safetensors has a different backbone and model" in (tmp_path / "probe" / "log.txt").read_text()
+    fit(probe_recipe(*change), bars, tmp_path / "expected", init=run)
+    for split in ("train", "val"):
+        kept, expected = (
+            load_file(tmp_path / folder / "features" / f"{split}.safetensors")["features"]
+            for folder in ("probe", "expected")
+        )
+        assert torch.equal(kept, expected)
 
 
-def test_weights_that_changed_under_their_name_are_seen(bars: Path, run: Path, tmp_path: Path) -> None:
+def test_a_file_of_features_says_what_its_rows_are(bars: Path, run: Path, tmp_path: Path) -> None:
+    fit(probe_recipe(), bars, tmp_path / "probe", init=run)
+    with safe_open(tmp_path / "probe" / "features" / "train.safetensors", "pt") as file:
+        paths, classes = (json.loads(file.metadata()[name]) for name in ("paths", "classes"))
+        labels, videos = file.get_tensor("labels"), file.get_tensor("videos")
+    assert [paths[video].split("/")[1] for video in videos] == [classes[label] for label in labels]
+    assert paths[0] == "train/left/0.mp4"
+
+
+def test_a_stopped_probe_needs_no_weights_but_its_own(
+    bars: Path, run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The weights are gone when it resumes, with the features of one of its two splits."""
+    recipe = probe_recipe("probe.heads=[linear, attentive]")
+    fit(recipe, bars, tmp_path / "whole", init=run)
     shutil.copytree(run / "model", tmp_path / "weights")
-    fit(probe_recipe(), bars, tmp_path / "probe", init=tmp_path / "weights")
-    before = load_file(tmp_path / "probe" / "features" / "val.safetensors")["features"]
-    fit(small_recipe("seed=5"), bars, tmp_path / "other")
-    shutil.copyfile(tmp_path / "other/model/model.safetensors", tmp_path / "weights/model.safetensors")
-    fit(probe_recipe(), bars, tmp_path / "probe", init=tmp_path / "weights", resume=True)
-    assert (
-        "val.safetensors has a different backbone; its features are computed anew"
-        in (tmp_path / "probe/log.txt").read_text()
-    )
-    assert not torch.equal(load_file(tmp_path / "probe" / "features" / "val.safetensors")["features"], before)
+    compute, found = FrozenFeatures.of, list[Features]()
+
+    def torn(self: FrozenFeatures, manifest: object) -> Features:
+        if found:
+            raise KeyboardInterrupt
+        found.append(compute(self, manifest))  # type: ignore[arg-type]
+        return found[0]
+
+    with monkeypatch.context() as patch:
+        patch.setattr(FrozenFeatures, "of", torn)
+        with pytest.raises(KeyboardInterrupt):
+            fit(recipe, bars, tmp_path / "probe", init=tmp_path / "weights")
+    shutil.rmtree(tmp_path / "weights")
+    resume(tmp_path / "probe")
+    one, two = (load_model(tmp_path / name).model.state_dict() for name in ("whole", "probe"))
+    assert all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_a_probe_of_an_earlier_version_whose_weights_were_not_kept_says_so(
+    bars: Path, run: Path, tmp_path: Path
+) -> None:
+    fit(probe_recipe(), bars, tmp_path / "probe", init=run)
+    shutil.rmtree(tmp_path / "probe" / "initial")
+    with pytest.raises(SettingError, match="cannot resume, initial/ is missing; start the run anew in another folder"):
+        resume(tmp_path / "probe")
 
 
 def test_other_videos_are_seen_even_where_they_are_as_many(bars: Path, run: Path, tmp_path: Path) -> None:
@@ -152,7 +202,7 @@ def test_other_videos_are_seen_even_where_they_are_as_many(bars: Path, run: Path
     fit(probe_recipe(), tmp_path / "data", tmp_path / "probe", init=run)
     (tmp_path / "data/train/left/0.mp4").rename(tmp_path / "data/train/right/9.mp4")
     with pytest.raises(SettingError, match=r"videos was 8 \(\w+\), is 8 \(\w+\)"):
-        fit(probe_recipe(), tmp_path / "data", tmp_path / "probe", init=run, resume=True)
+        resume(tmp_path / "probe")
 
 
 def test_videos_skipped_in_kept_features_are_still_counted(bars: Path, run: Path, tmp_path: Path) -> None:
@@ -161,25 +211,10 @@ def test_videos_skipped_in_kept_features_are_still_counted(bars: Path, run: Path
     bad.write_bytes(b"")
     recipe = probe_recipe("data.max_bad_fraction=0.2")
     first = fit(recipe, tmp_path / "data", tmp_path / "probe", init=run)
-    again = fit(recipe, tmp_path / "data", tmp_path / "probe", init=run, resume=True)
+    again = resume(tmp_path / "probe")
     assert [problem.path for problem in first.skipped] == [bad]
     assert [str(problem) for problem in again.skipped] == [str(problem) for problem in first.skipped]
     assert (tmp_path / "probe" / "log.txt").read_text().count(f"skipped {bad}") == 1
-
-
-def test_few_videos_choose_with_one_a_class(bars: Path, run: Path, tmp_path: Path) -> None:
-    """Four of a class are fewer than the five of which a fifth is one."""
-    for split in ("train", "test"):
-        shutil.copytree(bars / split, tmp_path / "data" / split)
-    result = fit(probe_recipe(), tmp_path / "data", tmp_path / "probe", init=run)
-    assert "8 training videos, no validation, 2 classes" in (tmp_path / "probe" / "log.txt").read_text()
-    assert result.epoch >= 1
-    assert result.score in (0.0, 0.5, 1.0)
-    for label in ("left", "right"):
-        for number in (1, 2, 3):
-            (tmp_path / "data" / "train" / label / f"{number}.mp4").unlink()
-    with pytest.raises(DataError, match="a probe without a val split needs a class of at least two videos"):
-        fit(probe_recipe(), tmp_path / "data", tmp_path / "other", init=run)
 
 
 def test_a_probe_without_weights_is_refused(
@@ -198,25 +233,33 @@ def test_features_outlive_a_stop(bars: Path, run: Path, tmp_path: Path, monkeypa
     def interrupt(*given: object, **named: object) -> None:
         raise KeyboardInterrupt
 
-    for stopped, kept in (("probe.load_engine", False), ("probe.train_probe", True)):
+    for stopped, kept in (("frozen.load_engine", False), ("probe.choose_on", True)):
         with monkeypatch.context() as patch:
             patch.setattr(f"timesformer.training.{stopped}", interrupt)
             with pytest.raises(KeyboardInterrupt):
                 fit(probe_recipe(), bars, tmp_path / "probe", init=run)
         assert (tmp_path / "probe").exists() == kept
-    fit(probe_recipe(), bars, tmp_path / "probe", init=run, resume=True)
+    resume(tmp_path / "probe")
+
+
+def test_a_probe_says_what_it_tries(bars: Path, run: Path, tmp_path: Path) -> None:
+    fit(probe_recipe("probe.heads=[linear, attentive, knn]"), bars, tmp_path / "probe", init=run)
+    said = (tmp_path / "probe" / "log.txt").read_text()
+    tried = "linear with l2 0.01, 0.1, 1, 10; attentive with learning rates 0.0001, 0.05, 4 epochs of adamw; knn with "
+    assert f"heads   {tried}1, 5, 20 neighbours, seed 0\n" in said
 
 
 @pytest.mark.parametrize(
     "setting",
     [
         "training.balance=loss",
-        "training.accumulate=2",
         "training.ema=0.9",
         "optimizer.name=sgd",
-        "optimizer.clip_gradient=1",
         "optimizer.learning_rate=0.1",
         "augmentation.mixup=0.2",
+        "probe.betas=[0.9, 0.9]",
+        "probe.schedule=cosine",
+        "probe.label_smoothing=0.1",
     ],
 )
 def test_what_a_probe_does_not_do_is_not_among_its_settings(setting: str) -> None:
@@ -225,20 +268,11 @@ def test_what_a_probe_does_not_do_is_not_among_its_settings(setting: str) -> Non
         probe_recipe(setting)
 
 
-def test_a_probe_knows_no_loss_scaling() -> None:
-    with pytest.raises(SettingError, match=r"probe\.precision is '16-mixed', should be '32-true' or 'bf16-mixed'"):
-        probe_recipe("probe.precision=16-mixed")
-
-
-def test_a_probe_says_how_it_trains(bars: Path, run: Path, tmp_path: Path) -> None:
-    fit(probe_recipe(), bars, tmp_path / "probe", init=run)
-    said = (tmp_path / "probe" / "log.txt").read_text()
-    assert "steps   20 epochs, 8 clips a step, adamw, learning rates 0.0001, 0.05, seed 0\n" in said
-
-
-def test_a_probe_and_a_trained_run_do_not_resume_each_other(bars: Path, run: Path, tmp_path: Path) -> None:
-    fit(probe_recipe(), bars, tmp_path / "probe", init=run)
-    with pytest.raises(SettingError, match="holds a run of task probe, not train; name another folder"):
-        fit(small_recipe(), bars, tmp_path / "probe", resume=True, accept_changes=True)
-    with pytest.raises(SettingError, match="holds a run of task train, not probe; name another folder"):
-        fit(probe_recipe(), bars, run, init=run, resume=True, accept_changes=True)
+def test_fitting_heads_has_a_bar(bars: Path, run: Path, tmp_path: Path) -> None:
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, width=100)
+    fit(probe_recipe("probe.heads=[linear, knn]"), bars, tmp_path / "probe", init=run, console=console)
+    text = drawn.getvalue()
+    assert "features of train, video 8/8, " in text
+    assert "features of val, video 4/4, " in text
+    assert "heads, fit 2/2: knn" in text

@@ -63,8 +63,8 @@ def test_from_a_list_to_a_prediction(tags: Path, tmp_path: Path) -> None:
     classifier = load_model(tmp_path / "run")
     assert classifier.model.settings.multilabel
     manifest = read_manifest(tags, "val")
-    found = evaluate(classifier, tags, split="val", device="cpu", workers=0)
-    assert set(found.summary()) == {"mean_average_precision", "videos", "skipped"}
+    found = evaluate(classifier, tags, split="val", device="cpu", precision="fp32", workers=0)
+    assert set(found.summary()) == {"mean_average_precision", "videos", "skipped", "engine", "precision"}
     assert found.labels_B.tolist() == [[float(name in video.labels) for name in range(2)] for video in manifest.videos]
     write_scores(found, tmp_path / "scores.pkl")
     written = pickle.loads((tmp_path / "scores.pkl").read_bytes())

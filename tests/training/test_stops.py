@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +11,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import SMALL, small_recipe
-from timesformer.config import Recipe
+from started import Started, wait_for
 from timesformer.data.dataset import Batch
 from timesformer.errors import SettingError
 from timesformer.training.checkpoint import SaveCheckpoints
 from timesformer.training.curves import read_metrics
-from timesformer.training.fit import fit
+from timesformer.training.fit import fit, resume
 from timesformer.training.log import read_sessions
 from timesformer.training.task import ClassificationTask
 
@@ -81,7 +78,7 @@ def test_a_run_resumes_after_any_batch(
     if batch == 0:
         assert not (tmp_path / "torn").exists()
         return
-    fit(small_recipe(*MIXED, "data.workers=2"), bars, tmp_path / "torn", resume=True, accept_changes=True)
+    resume(tmp_path / "torn", overrides=["data.workers=2"], accept_changes=True)
     assert_same_runs(whole, tmp_path / "torn")
     assert [session["seed"] for session in read_sessions(tmp_path / "torn")] == [0, 0]
     events = [EventAccumulator(str(run / "logs" / "tensorboard")).Reload() for run in (whole, tmp_path / "torn")]
@@ -111,34 +108,19 @@ def test_a_run_resumes_after_an_epoch_that_was_not_kept(
         patch.setattr(owner, name, torn)
         with pytest.raises(RuntimeError, match="plug"):
             fit(small_recipe(*MIXED), bars, tmp_path / "torn")
-    fit(small_recipe(*MIXED), bars, tmp_path / "torn", resume=True)
+    resume(tmp_path / "torn")
     assert_same_runs(whole, tmp_path / "torn")
 
 
 def test_a_killed_process_resumes(bars: Path, whole: Path, tmp_path: Path) -> None:
-    words = [
-        sys.executable,
-        "-m",
-        "timesformer",
-        "train",
-        "--data",
-        str(bars),
-        "--recipe",
-        "demo",
-        "--out",
-        str(tmp_path / "run"),
-        *SMALL,
-        *MIXED,
-        "data.workers=0",
-    ]
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
-    checkpoint, until = tmp_path / "run" / "checkpoints" / "last.ckpt", time.monotonic() + 120
-    while not checkpoint.exists() and time.monotonic() < until:
-        time.sleep(0.005)
+    words = ("--data", bars, "--recipe", "demo", "--out", tmp_path / "run", *SMALL, *MIXED, "data.workers=0")
+    process = Started("train", *words)
+    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
+    wait_for(checkpoint, process)
     process.kill()
     process.communicate()
     assert torch.load(checkpoint)["global_step"] < 12
-    fit(small_recipe(*MIXED), bars, tmp_path / "run", resume=True)
+    resume(tmp_path / "run")
     assert_same_runs(whole, tmp_path / "run")
 
 
@@ -146,13 +128,13 @@ def test_a_run_killed_before_its_first_checkpoint_starts_anew(bars: Path, whole:
     shutil.copytree(whole, tmp_path / "run")
     shutil.rmtree(tmp_path / "run" / "checkpoints")
     shutil.rmtree(tmp_path / "run" / "model")
-    fit(small_recipe(*MIXED), bars, tmp_path / "run", resume=True)
+    resume(tmp_path / "run")
     assert_same_runs(whole, tmp_path / "run")
 
 
-def stopped(bars: Path, folder: Path, *settings: str) -> Recipe:
+def stopped(bars: Path, folder: Path) -> None:
     """A run of 2 of 4 epochs that was stopped then."""
-    recipe = small_recipe("optimizer.schedule=cosine", *settings)
+    recipe = small_recipe("optimizer.schedule=cosine")
     with pytest.MonkeyPatch.context() as patch:
         step = ClassificationTask.on_train_epoch_start
 
@@ -164,7 +146,6 @@ def stopped(bars: Path, folder: Path, *settings: str) -> Recipe:
         patch.setattr(ClassificationTask, "on_train_epoch_start", torn)
         with pytest.raises(RuntimeError, match="plug"):
             fit(recipe, bars, folder)
-    return recipe
 
 
 def rates(run: Path) -> list[float]:
@@ -173,14 +154,14 @@ def rates(run: Path) -> list[float]:
 
 
 def test_accepted_changes_take_effect_at_the_same_point(bars: Path, tmp_path: Path) -> None:
-    longer = small_recipe("optimizer.schedule=cosine", "training.epochs=6", "optimizer.learning_rate=0.01")
-    fit(longer, bars, tmp_path / "longer")
+    longer = ("training.epochs=6", "optimizer.learning_rate=0.01")
+    fit(small_recipe("optimizer.schedule=cosine", *longer), bars, tmp_path / "longer")
     stopped(bars, tmp_path / "run")
     with pytest.raises(SettingError) as refused:
-        fit(longer, bars, tmp_path / "run", resume=True)
+        resume(tmp_path / "run", overrides=longer)
     for change in ("training.epochs was 4, is 6", "optimizer.learning_rate was 0.002, is 0.01", "--accept-changes"):
         assert change in str(refused.value)
-    fit(longer, bars, tmp_path / "run", resume=True, accept_changes=True)
+    resume(tmp_path / "run", overrides=longer, accept_changes=True)
     expected, found = rates(tmp_path / "longer"), rates(tmp_path / "run")
     assert len(found) == len(expected) == 6  # one row an epoch, of its last step
     assert found[2:] == pytest.approx(expected[2:])
@@ -199,28 +180,26 @@ def test_changes_that_cannot_be_accepted(bars: Path, tmp_path: Path, settings: d
     stopped(bars, tmp_path / "run")
     words = [f"{name}={value}" for name, value in settings.items()]
     with pytest.raises(SettingError, match=f"cannot resume with another network or optimiser than it has: .*{message}"):
-        fit(small_recipe("optimizer.schedule=cosine", *words), bars, tmp_path / "run", resume=True, accept_changes=True)
+        resume(tmp_path / "run", overrides=words, accept_changes=True)
 
 
-def test_other_classes_and_other_weights_are_refused(bars: Path, run: Path, tmp_path: Path) -> None:
-    recipe = stopped(bars, tmp_path / "run")
-    with pytest.raises(SettingError, match="init was None, is "):
-        fit(recipe, bars, tmp_path / "run", init=run, resume=True, accept_changes=True)
+def test_other_classes_are_refused(bars: Path, tmp_path: Path) -> None:
+    stopped(bars, tmp_path / "run")
     shutil.copytree(bars, tmp_path / "data")
     for split in ("train", "val", "test"):
         (tmp_path / "data" / split / "right").rename(tmp_path / "data" / split / "up")
     with pytest.raises(SettingError, match=r"classes was \['left', 'right'\], is \['left', 'up'\]"):
-        fit(recipe, tmp_path / "data", tmp_path / "run", resume=True, accept_changes=True)
+        resume(tmp_path / "run", data=tmp_path / "data", accept_changes=True)
 
 
 def test_damaged_files_are_named(bars: Path, tmp_path: Path) -> None:
-    recipe = stopped(bars, tmp_path / "run")
+    stopped(bars, tmp_path / "run")
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     content = checkpoint.read_bytes()
     checkpoint.write_bytes(content[: len(content) // 2])
     with pytest.raises(SettingError, match=r"cannot resume, last.ckpt is damaged: "):
-        fit(recipe, bars, tmp_path / "run", resume=True)
+        resume(tmp_path / "run")
     checkpoint.write_bytes(content)
     (tmp_path / "run" / "recipe.yaml").unlink()
     with pytest.raises(SettingError, match=r"cannot resume, recipe.yaml is damaged: .*No such file"):
-        fit(recipe, bars, tmp_path / "run", resume=True)
+        resume(tmp_path / "run")

@@ -9,7 +9,7 @@ from lightning.pytorch.loggers.logger import DummyLogger
 
 from conftest import small_recipe
 from timesformer.errors import SettingError
-from timesformer.training.fit import fit
+from timesformer.training.fit import fit, resume
 
 
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
@@ -38,7 +38,6 @@ def test_a_resumed_run_continues_in_its_tracker(
     kind = {"mlflow": "MLFlowLogger", "wandb": "WandbLogger"}[name]
     monkeypatch.setattr(f"lightning.pytorch.loggers.{kind}", Tracker)
     fit(small_recipe("training.epochs=1", f"training.loggers=[{name}]"), bars, tmp_path / "run")
-    longer = small_recipe(f"training.loggers=[{name}]")
-    fit(longer, bars, tmp_path / "run", resume=True, accept_changes=True)
-    fit(longer, bars, tmp_path / "run", resume=True)
+    resume(tmp_path / "run", overrides=["training.epochs=2"], accept_changes=True)
+    resume(tmp_path / "run")
     assert asked == [None, "run 1", "run 1"]

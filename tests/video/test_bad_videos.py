@@ -47,8 +47,6 @@ def test_files_that_are_no_videos(tmp_path: Path) -> None:
         (tmp_path / f"noise.{suffix}").write_bytes(np.random.default_rng(0).bytes(20000))
         refused(tmp_path / f"noise.{suffix}")
     refused(tmp_path / ("long" * 100), "cannot be read: File name too long")
-    os.mkfifo(tmp_path / "pipe.mp4")
-    refused(tmp_path / "pipe.mp4", "no such file")
 
 
 @pytest.mark.parametrize("cover", [False, True])
@@ -230,15 +228,3 @@ def test_lost_packet_of_a_transport_stream(tmp_path: Path) -> None:
             else:
                 np.testing.assert_array_equal(found, right[number])
     assert 0 < failed < 14
-
-
-def test_frames_of_two_sizes(tmp_path: Path) -> None:
-    """A broadcast that changes its picture size: no clip can hold both."""
-    small = write(tmp_path / "small.ts", 12, options=X264)
-    large = write(tmp_path / "large.ts", 12, options=X264, size=(96, 128))
-    path = tmp_path / "both.ts"
-    path.write_bytes(small.read_bytes() + large.read_bytes())
-    with open_video(path) as video:
-        video.read([0, 5])
-        with pytest.raises(VideoError, match=r"both\.ts: frame 18 is 128x96; its size .* does not match .* 64x48$"):
-            video.read([0, 18])

@@ -152,7 +152,7 @@ def test_joined_transport_streams(tmp_path: Path) -> None:
     assert [number_in(image) for image in every] == [*range(20), *range(20)]
     numbers = [25, 3, 39, 0]
     with open_video(whole) as video:
-        assert (video.num_frames, video.fps) == (40, None)
+        assert (video.num_frames, video.fps) == (40, 25.0)
         np.testing.assert_array_equal(video.read(numbers).permute(1, 2, 3, 0), [every[number] for number in numbers])
 
 

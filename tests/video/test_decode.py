@@ -158,7 +158,7 @@ def test_time_stamps_that_are_all_zero(tmp_path: Path) -> None:
     path = write(tmp_path / "zeros.mp4", 20, options={**X264, "bf": "0", "g": "8"}, change=forget)
     every = full_decode(path)
     with open_video(path) as video:
-        assert (video.num_frames, video.fps) == (20, None)
+        assert (video.num_frames, video.fps) == (20, 25.0)
     np.testing.assert_array_equal(images(path, [13, 2, 19]), [every[13], every[2], every[19]])
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 
-from timesformer.errors import SettingError
-from timesformer.video.encode import write_video
+from timesformer.errors import SettingError, VideoError
+from timesformer.video.encode import write_frames, write_video
 from timesformer.video.source import open_video
+from timesformer.video.video import Frame
 from videos import picture
 
 
@@ -49,3 +51,25 @@ def test_frame_rates_of_television(tmp_path: Path) -> None:
         write_video(tmp_path / "clip.mp4", torch.zeros(3, 30, 16, 16, dtype=torch.uint8), fps=fps)
         with open_video(tmp_path / "clip.mp4") as video:
             assert video.fps == pytest.approx(fps, rel=1e-3)
+
+
+def test_frames_keep_their_times(tmp_path: Path) -> None:
+    """Of a variable rate, and of odd sizes: the last row and column come twice."""
+    times = [0.0, 0.04, 0.3, 0.34, 1.5, 1.54]
+    images = [torch.from_numpy(picture(number, 47, 63)).permute(2, 0, 1) for number in range(6)]
+    write_frames(tmp_path / "clip.mp4", map(Frame, times, images), fps=4, crf=4)
+    with open_video(tmp_path / "clip.mp4") as video:
+        assert [video.seconds(number) for number in range(6)] == pytest.approx(times, abs=1e-4)
+        found = video.read(range(6))
+    assert found.shape == (3, 6, 48, 64)
+    assert (found[:, :, :47, :63].float() - torch.stack(images, 1).float()).abs().mean() < 4
+
+
+def test_frames_that_end_early_leave_nothing(tmp_path: Path) -> None:
+    def frames() -> Iterator[Frame]:
+        yield Frame(0.0, torch.zeros(3, 32, 32, dtype=torch.uint8))
+        raise VideoError("a.mp4", "frame 1 cannot be decoded")
+
+    with pytest.raises(VideoError):
+        write_frames(tmp_path / "clip.mp4", frames(), fps=10)
+    assert list(tmp_path.iterdir()) == []

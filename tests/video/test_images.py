@@ -12,6 +12,8 @@ from timesformer.errors import VideoError
 from timesformer.video.source import open_video
 from videos import full_decode, picture, write_image
 
+CASES = Path(__file__).parents[1] / "data/cases"
+
 
 @pytest.mark.parametrize("suffix", [".png", ".bmp"])
 def test_frames_in_the_order_of_their_numbers(tmp_path: Path, suffix: str) -> None:
@@ -26,13 +28,80 @@ def test_frames_in_the_order_of_their_numbers(tmp_path: Path, suffix: str) -> No
 
 
 def test_numbers_anywhere_in_the_name(tmp_path: Path) -> None:
-    names = ["a1b2.png", "a1b10.png", "a2b1.png", "a02b1.png", "b.png"]
-    order = [0, 1, 3, 2, 4]  # a02b1 and a2b1 are equal by number: by name, then
+    names = ["a1b2.png", "a1b10.png", "a2b1.png", "a02b1.png"]
+    order = [0, 1, 3, 2]  # a02b1 and a2b1 are equal by number: by name, then
     for number, name in enumerate(names):
         write_image(tmp_path / name, number)
     with open_video(tmp_path) as video:
-        found = video.read(range(5)).permute(1, 2, 3, 0)
+        found = video.read(range(4)).permute(1, 2, 3, 0)
     np.testing.assert_array_equal(found, [picture(number) for number in order])
+
+
+def test_frames_beside_optical_flow() -> None:
+    """As mmaction2 extracts them: img_*, flow_x_* and flow_y_*, 16 each."""
+    folder = CASES / "rawframes_with_flow/rawframes_train/v1"
+    with open_video(folder) as video:
+        assert video.num_frames == 16
+        found = video.read(range(16)).permute(1, 2, 3, 0)
+    right = [full_decode(folder / f"img_{number:05}.jpg")[0] for number in range(1, 17)]
+    np.testing.assert_array_equal(found, right)
+
+
+@pytest.mark.parametrize(
+    ("frames", "others"),
+    [
+        ("img_{}.png", ["flow_x_{}.png", "flow_y_{}.png"]),
+        ("{}.png", ["x_{}.png", "y_{}.png"]),
+        ("v1-{}.png", ["flow-{}.png", "FLOWX{}.png", "u-{}.png"]),
+        ("flower_{}.png", ["flow_{}.png"]),
+        ("frame{}.png", ["depth{}.png", "mask{}.png"]),
+        ("RGB_{}.png", ["ir_{}.png"]),
+        ("{}.png", ["depth_{}.png", "\u6df1\u5ea6{}.png"]),
+        ("{}.png", ["cover.jpg", "thumbnail.png"]),
+        ("frame_{}.png", ["frames_{}_of_it.png"]),
+        ("{}_a_{}.png", []),
+        ("x_{}.png", []),
+    ],
+)
+def test_one_name_pattern_is_the_frames(tmp_path: Path, frames: str, others: list[str]) -> None:
+    for number in (9, 10, 11):
+        write_image(tmp_path / frames.format(number, number), number)
+        for other in others:
+            write_image(tmp_path / other.format(number, number), 99)
+    with open_video(tmp_path) as video:
+        found = video.read(range(video.num_frames)).permute(1, 2, 3, 0)
+    np.testing.assert_array_equal(found, [picture(number) for number in (9, 10, 11)])
+
+
+def test_names_without_numbers_come_in_their_order(tmp_path: Path) -> None:
+    for number, name in enumerate(["a.png", "b.bmp", "c.png"]):
+        write_image(tmp_path / name, number)
+    with open_video(tmp_path) as video:
+        found = video.read(range(3)).permute(1, 2, 3, 0)
+    np.testing.assert_array_equal(found, [picture(number) for number in range(3)])
+
+
+@pytest.mark.parametrize(
+    ("names", "listed"),
+    [
+        (["img_1.png", "frame_1.png", "frame_2.png"], r"frame_\*\.png \(2\), img_\*\.png \(1\)"),
+        (["left1.png", "right1.png", "cover.png"], r"left\*\.png \(1\), right\*\.png \(1\)"),
+        (["flow_x_1.png", "flow_y_1.png"], r"flow_x_\*\.png \(1\), flow_y_\*\.png \(1\)"),
+        (["image1.png", "0.png", "1.png"], r"\*\.png \(2\), image\*\.png \(1\)"),
+        (["image1.png", "0_a.png", "1_a.png"], r"\*_a\.png \(2\), image\*\.png \(1\)"),
+        (["rgb1.png", "_0.png", "_1.png"], r"_\*\.png \(2\), rgb\*\.png \(1\)"),
+        (["1.png", "1.jpg"], r"\*\.(png|jpg) \(1\), \*\.(png|jpg) \(1\)"),
+        ([f"{letter}1.png" for letter in "abcdefg"], r"\w\*\.png \(1\), .* and 2 more"),
+    ],
+)
+def test_unclear_name_patterns_are_named(tmp_path: Path, names: list[str], listed: str) -> None:
+    for name in names:
+        write_image(tmp_path / name, 1)
+    with pytest.raises(
+        VideoError, match=rf": the names of its images follow several patterns: {listed}; expected one, such as img_\*"
+    ) as raised:
+        open_video(tmp_path)
+    assert raised.value.path == tmp_path
 
 
 def test_jpeg_is_scaled_as_video_is(tmp_path: Path) -> None:

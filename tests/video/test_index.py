@@ -52,13 +52,13 @@ def test_only_decoding_counts_frames_without_stamps(tmp_path: Path) -> None:
     assert [index.seconds(number) for number in (0, 5, 20)] == pytest.approx([0, 0.2, 0.8])
 
 
-def test_stamps_that_repeat_are_of_no_use(tmp_path: Path) -> None:
+def test_where_stamps_repeat_frames_last_what_their_packets_say(tmp_path: Path) -> None:
     def forget(packet: av.Packet[Any]) -> None:
         packet.pts = packet.dts = 0
 
     index = index_of(write(tmp_path / "a.mp4", 20, options={"bf": "0"}, change=forget))
-    assert (index.num_frames, index.fps, list(index.stamps), index.keys) == (20, None, [], (FILE_START,))
-    assert index.seconds(3) is None
+    assert (index.num_frames, index.fps, list(index.stamps), index.keys) == (20, 25.0, [], (FILE_START,))
+    assert index.seconds(3) == pytest.approx(3 / 25)
 
 
 def test_stamps_that_run_back_are_of_no_use(tmp_path: Path) -> None:

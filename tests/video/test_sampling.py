@@ -60,9 +60,18 @@ def test_rate_counts_frames_at_a_frame_rate() -> None:
     assert testing_clips(30, 5, at_30, None) == [[0, 7, 14, 21, 29]]
 
 
-def test_cover_reaches_the_last_frame_and_overlaps_nowhere() -> None:
-    clips = testing_clips(21, 4, Sampling(method="cover", rate=2), None)
-    assert clips == [[0, 2, 4, 7], [8, 10, 12, 15], [16, 18, 20, 20]]
+def test_cover_reaches_the_last_frame_and_no_further() -> None:
+    cover = Sampling(method="cover", rate=2)
+    assert testing_clips(21, 4, cover, None) == [[0, 2, 4, 7], [6, 8, 11, 13], [13, 15, 17, 20]]
+    assert testing_clips(19, 4, cover, None) == [[0, 2, 4, 7], [11, 13, 15, 18]]
+    assert testing_clips(9, 4, cover, None) == [[0, 2, 5, 7]]
+    assert testing_clips(5, 4, cover, None) == [[0, 2, 4, 4]]
+
+
+def test_spans_shorter_than_a_frame_do_not_run_backwards() -> None:
+    """2 frames at rate 1 of 30 a second, in a video of 10 a second: two thirds of a frame."""
+    assert testing_clips(3, 2, Sampling(rate=1, fps=30), 10.0) == [[1, 1]]
+    assert training_clip(9, 2, Sampling(rate=1, fps=30), 10.0, random.Random(1)) == [1, 1]
 
 
 def test_clips_that_cannot_be() -> None:
@@ -93,13 +102,12 @@ def test_every_clip_is_whole_in_order_and_repeatable(
 
 
 @given(frames=st.integers(1, 400), num_frames=st.integers(2, 16), rate=st.integers(1, 12))
-def test_cover_takes_every_part_once(frames: int, num_frames: int, rate: int) -> None:
-    length = num_frames * rate
+def test_cover_is_as_many_spans_as_the_video_is_long_rounded(frames: int, num_frames: int, rate: int) -> None:
     clips = testing_clips(frames, num_frames, Sampling(method="cover", rate=rate), None)
-    assert len(clips) == -(-frames // length)
-    for clip, numbers in enumerate(clips):
-        assert numbers[0] == clip * length
-        assert numbers[-1] == min(clip * length + length, frames) - 1
+    count = max(1, round(frames / (num_frames * rate)))
+    assert clips == testing_clips(frames, num_frames, Sampling(rate=rate), None, count)
+    if count > 1:
+        assert (clips[0][0], clips[-1][-1]) == (0, frames - 1)
 
 
 def test_training_spans_start_anywhere() -> None:

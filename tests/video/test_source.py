@@ -5,8 +5,11 @@ from __future__ import annotations
 import functools
 import http.server
 import io
+import os
 import pickle
+import re
 import socket
+import subprocess
 import sys
 import threading
 from collections.abc import Iterator
@@ -19,7 +22,7 @@ import torch
 from timesformer.config import ClipShape, Preprocessing, Sampling
 from timesformer.errors import SettingError, VideoError
 from timesformer.video import container
-from timesformer.video.source import MemoryFile, open_video, portable
+from timesformer.video.source import MemoryFile, open_video, portable, source_name
 from timesformer.video.views import read_views
 from videos import write
 
@@ -104,7 +107,7 @@ def test_every_kind_gives_the_views_of_the_file(
             numbers = [33, 5, 39, 21, 12, 0]
             assert torch.equal(video.read(numbers), expected.read(numbers))
         assert not opened.closed  # it is not ours
-    assert views.shape == (12, 3, 4, 24, 24)
+    assert views.shape == (9, 3, 4, 24, 24)
 
 
 def test_a_folder_given_as_a_url(tmp_path: Path) -> None:
@@ -162,6 +165,20 @@ def test_addresses_that_give_no_video(folder: Path, address: str, monkeypatch: p
         refused(silent_address, VideoError, r"a\.mp4: cannot be opened .*: no answer within 0\.3 seconds$")
 
 
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("https://[cdn]/a.mp4", "'cdn' does not appear to be an IPv4 or IPv6 address"),
+        ("rtsp://[::1/a.mp4", "Invalid IPv6 URL"),
+        ("file://[a/b.mp4", "Invalid IPv6 URL"),
+        ("https://a\u2100b/c.mp4", "netloc 'a\u2100b' contains invalid characters under NFKC normalization"),
+    ],
+)
+def test_what_only_looks_like_a_url(url: str, reason: str) -> None:
+    refused(url, VideoError, f"^{re.escape(url)}: not a URL: {re.escape(reason)}$")
+    assert (portable(url), source_name(url)) == (url, url)
+
+
 def test_files_have_a_frame_rate_of_their_own(folder: Path) -> None:
     for source in (folder / "a.mkv", str(folder), b"", "-", io.BytesIO()):
         with pytest.raises(SettingError, match=r"^fps is 25; only arrays and lists take a frame rate, other videos"):
@@ -186,3 +203,62 @@ def test_what_other_processes_can_open(folder: Path, monkeypatch: pytest.MonkeyP
     images = torch.zeros(3, 6, 32, 32, dtype=torch.uint8)
     sent_images = pickle.loads(pickle.dumps(portable(images, fps=5)))
     assert (sent_images.num_frames, sent_images.fps) == (6, 5)
+
+
+def test_descriptors_are_read_whole(folder: Path) -> None:
+    """A shell's <(cat a.mkv), /dev/stdin: pipes, that is. Other processes do not have them."""
+    path = folder / "a.mkv"
+    expected = read_views(path, SHAPE, COVER)
+    for portably in (False, True):
+        with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            name = f"/dev/fd/{process.stdout.fileno()}"
+            source = pickle.loads(pickle.dumps(portable(name))) if portably else Path(name)
+            with open_video(source) as video:
+                assert str(video.name) == name
+                assert torch.equal(read_views(video, SHAPE, COVER), expected)
+    with path.open("rb") as file:  # a shell's 3< a.mkv
+        assert torch.equal(read_views(f"/proc/self/fd/{file.fileno()}", SHAPE, COVER), expected)
+    refused("/dev/fd/987", VideoError, "^/dev/fd/987: cannot be read: No such file or directory$")
+    assert source_name("/dev/stdin") == Path("/dev/stdin")
+    own = os.dup(0)
+    try:
+        with subprocess.Popen(["cat", path], stdout=subprocess.PIPE) as process:
+            assert process.stdout is not None
+            os.dup2(process.stdout.fileno(), 0)
+            assert torch.equal(read_views("/dev/stdin", SHAPE, COVER), expected)
+    finally:
+        os.dup2(own, 0)
+        os.close(own)
+
+
+def test_standard_input_that_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.TextIOWrapper(io.BytesIO())
+    closed.close()
+    monkeypatch.setattr(sys, "stdin", closed)
+    refused("-", VideoError, r"^<stdin>: cannot be read: ")
+
+
+def test_streams_that_cannot_be_read_twice(tmp_path: Path, folder: Path, address: str) -> None:
+    """A named pipe, which nobody need write to, a device, a camera, a broadcast: never a process that hangs."""
+    os.mkfifo(tmp_path / "pipe.mp4")
+    what = "a stream, which cannot be read twice; save the part that is meant as a file, or send it to standard input"
+    refused(tmp_path / "pipe.mp4", VideoError, rf"pipe\.mp4: {what}, '-'$")
+    refused("/dev/null", VideoError, f"^/dev/null: {what}")
+    for url in ("rtsp://127.0.0.1/camera", "RTMPS://127.0.0.1/live/a", "udp://127.0.0.1:9", "pipe://0"):
+        refused(url, VideoError, f"^{url}: {what}")
+    write(folder / "part.ts", 40, options=X264)
+    playlist = "#EXTM3U\n#EXT-X-TARGETDURATION:2\n#EXTINF:1.6,\npart.ts\n"
+    (folder / "live.m3u8").write_text(playlist)
+    (folder / "over.m3u8").write_text(f"{playlist}#EXT-X-ENDLIST\n")
+    refused(f"{address}/live.m3u8", VideoError, f"^{address}/live.m3u8: {what}")
+    with open_video(f"{address}/over.m3u8") as video:
+        assert video.num_frames == 40
+
+
+def test_a_url_that_became_a_path() -> None:
+    """As in a data set's list, or by Path: the two slashes are one."""
+    for path in (Path("https://example.org/a.mp4"), "data/http:/example.org/a.mp4"):
+        refused(
+            path, VideoError, r"/a\.mp4: no such file; a URL is given as a string, and lists of a data set take files"
+        )

@@ -97,7 +97,7 @@ def test_views_come_clip_by_clip(tmp_path: Path) -> None:
     with open_video(tmp_path / "a.mp4") as video:
         cover = Preprocessing(sampling=Sampling(method="cover", rate=1), test_crops=1)
         views = read_views(video, recipe.model.clip_shape, cover)
-        frames = video.read([0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 9, 9], 16)[..., 3:19]  # 21 columns
+        frames = video.read([0, 1, 2, 3, 6, 7, 8, 9], 16)[..., 3:19]  # 21 columns
     assert torch.equal(views, torch.stack(frames.split(4, dim=1)))
 
 

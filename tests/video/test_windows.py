@@ -19,11 +19,11 @@ from videos import write
 
 
 def test_picture_of_the_module() -> None:
-    windows = testing_windows(24, 4, Sampling(method="cover", rate=2), 8.0, seconds=lambda number: number / 8)
+    windows = testing_windows(27, 4, Sampling(method="cover", rate=2), 9.0, seconds=lambda number: number / 9)
     assert windows == [
-        Window(0, 8, 0, 8, 0.0, 1.0),
-        Window(8, 8, 8, 16, 1.0, 2.0),
-        Window(16, 8, 16, 24, 2.0, 3.0),
+        Window(0, 8, 0, 8, 0.0, 8 / 9),
+        Window(9.5, 8, 9, 17, 1.0, 17 / 9),
+        Window(19, 8, 19, 27, 19 / 9, 3.0),
     ]
 
 
@@ -40,9 +40,35 @@ def test_spans_lie_evenly_and_may_begin_between_frames() -> None:
 
 def test_windows_past_the_end_of_a_short_video() -> None:
     (window,) = testing_windows(5, 4, Sampling(rate=4), 5.0, seconds=lambda number: number / 5)
-    assert window == Window(0, 16, 0, 5, 0.0, 1.0)
-    last = testing_windows(21, 4, Sampling(method="cover", rate=2), None)[-1]
-    assert (last.begin, last.length, last.first, last.stop) == (16, 8, 16, 21)
+    assert window == Window(0, 16, 0, 5, 0.0, 1.0, padded=True)
+
+
+@pytest.mark.parametrize(
+    ("video_frames", "begins"),
+    [
+        (3, [0]),
+        (256, [0]),
+        (257, [0.5]),
+        (383, [63.5]),
+        (385, [0, 129]),
+        (512, [0, 256]),
+        (600, [0, 344]),
+        (641, [0, 192.5, 385]),
+    ],
+)
+def test_cover_takes_as_many_windows_as_the_video_is_long_rounded(video_frames: int, begins: list[float]) -> None:
+    """8 x 32 frames; evenly from the first frame to the last, none past the end of a video longer than one."""
+    cover = Sampling(method="cover", rate=32)
+    assert [window.begin for window in testing_windows(video_frames, 8, cover, None)] == begins
+    start = cover.model_copy(update={"single_clip": "start"})
+    assert testing_windows(video_frames, 8, start, None)[0].begin == 0
+
+
+def test_cover_takes_the_papers_48_clips() -> None:
+    """A HowTo100M video of 410 s, clips of 8 frames at rate 1/32 (8.5 s), at 30 frames a second."""
+    windows = testing_windows(410 * 30, 8, Sampling(method="cover", rate=32, fps=30), 30.0)
+    assert len(windows) == 48
+    assert (windows[0].begin, windows[-1].begin + windows[-1].length) == (0, 410 * 30)
 
 
 def test_segments_are_spread_over_the_whole_video() -> None:
@@ -56,9 +82,9 @@ def test_seconds_are_those_of_the_file(tmp_path: Path) -> None:
     path = write(tmp_path / "uneven.mkv", 20, times=times, time_base=Fraction(1, 10))
     with open_video(path) as video:
         windows = testing_windows(20, 4, Sampling(method="cover", rate=2), video.fps, seconds=video.seconds)
-    assert [(window.first, window.stop) for window in windows] == [(0, 8), (8, 16), (16, 20)]
-    assert [window.start for window in windows] == pytest.approx([0, 0.8, 7.9])
-    assert [window.end for window in windows] == pytest.approx([0.8, 7.9, 10.9 + 10.9 / 19])
+    assert [(window.first, window.stop) for window in windows] == [(0, 8), (12, 20)]
+    assert [window.start for window in windows] == pytest.approx([0, 3.9])
+    assert [window.end for window in windows] == pytest.approx([0.8, 10.9 + 10.9 / 19])
 
 
 def test_a_rate_at_a_frame_rate() -> None:
@@ -83,7 +109,7 @@ def test_clips_that_cannot_be() -> None:
     method=st.sampled_from(["span", "segments", "cover"]),
     clips=st.integers(1, 5),
 )
-def test_a_clip_is_of_its_window_and_windows_of_cover_of_the_whole_video(
+def test_a_clip_is_of_its_window_and_windows_of_cover_end_with_the_video(
     frames: int, num_frames: int, rate: float, fps: float | None, method: str, clips: int
 ) -> None:
     sampling = Sampling(method=method, rate=rate, fps=30)
@@ -93,6 +119,12 @@ def test_a_clip_is_of_its_window_and_windows_of_cover_of_the_whole_video(
     for window, clip in zip(windows, numbers, strict=True):
         assert 0 <= window.first <= clip[0] <= clip[-1] < window.stop <= frames
     if method == "cover":
-        assert (windows[0].first, windows[-1].stop) == (0, frames)
-        for before, after in pairwise(windows):
-            assert after.first == before.stop or before.length < 1
+        length = windows[0].length
+        assert len(windows) == max(1, round(frames / length))
+        assert all(window.begin + length <= frames + 1e-6 for window in windows) or frames < length
+        if len(windows) > 1:
+            assert windows[0].begin == 0
+            assert windows[-1].begin + length == pytest.approx(frames)
+        gaps = [after.begin - before.begin - length for before, after in pairwise(windows)]
+        assert gaps == pytest.approx(gaps[:1] * len(gaps))
+        assert all(abs(gap) <= length / 2 + 1e-6 for gap in gaps)

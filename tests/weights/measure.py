@@ -1,6 +1,6 @@
 """Largest differences from the original codes, as numbers: python tests/weights/measure.py [FOLDER OF DINOv2-small]
 
-The tests assert bounds; this prints what docs/weights.md quotes. A minute, three of the six models being ViT-B.
+The tests assert bounds; this prints what docs/weights.md quotes. A minute, four of the seven models being ViT-B.
 """
 
 from __future__ import annotations
@@ -77,6 +77,17 @@ def against_transformers(size: str, scheme: str, folder: Path) -> tuple[float, b
     return difference, all(torch.equal(tensor, back[name]) for name, tensor in theirs.state_dict().items())
 
 
+def against_videomae(folder: Path) -> float:
+    torch.manual_seed(0)
+    theirs = transformers.VideoMAEForVideoClassification(transformers.VideoMAEConfig(num_labels=400)).eval()
+    for name, parameter in theirs.named_parameters():
+        if name.endswith("bias"):
+            parameter.normal_(0, 0.05)
+    theirs.save_pretrained(folder)
+    clips = torch.randn(1, 3, 16, 224, 224)
+    return (load_model(folder).model(clips) - theirs(clips.transpose(1, 2)).logits).abs().max().item()
+
+
 def against_dinov2(folder: str) -> float:
     theirs = transformers.Dinov2Model.from_pretrained(folder).eval()
     side = theirs.config.image_size
@@ -102,6 +113,8 @@ def main() -> None:
                 f"transformers {transformers.__version__}, {size}, {scheme}: {difference:.2g}, "
                 f"back {'bit-equal' if equal else 'DIFFERENT'}"
             )
+    with tempfile.TemporaryDirectory() as folder:
+        print(f"transformers {transformers.__version__}, VideoMAE, base: {against_videomae(Path(folder)):.2g}")
     for folder in sys.argv[1:]:
         print(f"{folder}, class token of one frame: {against_dinov2(folder):.2g}")
 

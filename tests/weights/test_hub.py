@@ -63,8 +63,12 @@ def test_what_the_hub_does_not_have(hub: Hub, tmp_path: Path) -> None:
         "refused: me/tiny: the hub's me/tiny has no tensors; expected model.safetensors or pytorch_model.bin"
     )
     for config, message in (
-        ({"model_type": "resnet"}, "weights of another model (resnet); expected a TimeSformer's"),
+        ({"model_type": "resnet"}, "weights of another model (resnet); expected a TimeSformer's or a VideoMAE's"),
         ({"model_type": "vit"}, "an image model; a video model can be initialised from it (timesformer train --init)"),
+        (
+            {"model_type": "videomae", "architectures": ["VideoMAEForPreTraining"]},
+            "an encoder without a head; a video model can be initialised from it (timesformer train --init)",
+        ),
     ):
         (hub.folder / "model.safetensors").write_bytes(b"large")
         (hub.folder / "config.json").write_text(json.dumps(config))
@@ -123,7 +127,7 @@ def test_a_configuration_in_the_cache_is_checked_too(hub: Hub, tmp_path: Path) -
     hub.asked.clear()
     for environment in ({}, {"HF_HUB_OFFLINE": "1"}):
         assert load("me/tiny", hub.address, cache, **environment) == (
-            "refused: me/tiny: weights of another model (resnet); expected a TimeSformer's"
+            "refused: me/tiny: weights of another model (resnet); expected a TimeSformer's or a VideoMAE's"
         )
     assert not any("resolve" in line for line in hub.asked)  # neither tensors nor, once more, the configuration
 
@@ -137,7 +141,7 @@ def test_a_repository_that_became_another_model(hub: Hub, tmp_path: Path) -> Non
     foreign(hub)
     hub.asked.clear()
     assert load("me/tiny", hub.address, cache) == (
-        "refused: me/tiny: weights of another model (resnet); expected a TimeSformer's"
+        "refused: me/tiny: weights of another model (resnet); expected a TimeSformer's or a VideoMAE's"
     )
     assert not any("model.safetensors" in line for line in hub.asked)
     assert contents(cache) == before
@@ -225,7 +229,7 @@ def test_a_download_that_breaks_off(hub: Hub, tmp_path: Path, failure: str) -> N
     """One line, nothing that would pass for whole weights, and the next attempt succeeds."""
     hub.failure = failure
     found = load("me/tiny", hub.address, tmp_path / "cache")
-    assert found.startswith("refused: me/tiny: cannot be downloaded: ")
+    assert found.startswith("refused: me/tiny: no such file or folder; cannot be downloaded from the hub: ")
     assert "\n" not in found
     assert not any("model.safetensors" in name for name in contents(tmp_path / "cache"))
     hub.failure = ""

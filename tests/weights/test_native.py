@@ -228,6 +228,18 @@ def test_damaged_folders(folder: Path) -> None:
         load_model(folder / "nowhere")
 
 
+def test_a_missing_file_is_not_looked_for_on_the_hub(monkeypatch: pytest.MonkeyPatch) -> None:
+    def unwanted(*given: object) -> Path:
+        raise AssertionError("asked the hub")
+
+    monkeypatch.setattr("timesformer.weights.read.download", unwanted)
+    for name in ("weights/dino.pth", "runs/model.safetensors"):
+        with pytest.raises(WeightsError, match=rf"^{name}: no such file or folder$"):
+            load_model(name)
+    with pytest.raises(AssertionError, match="asked the hub"):
+        load_model("facebook/dinov2-small")
+
+
 def test_weights_of_version_0_1_0_load_with_the_same_logits(tmp_path: Path) -> None:
     """Written by the first version, whose config.json is of version 1; the logits are the first version's."""
     old = load_model(Path(__file__).parent / "version_0_1_0")

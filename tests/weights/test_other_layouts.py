@@ -224,7 +224,7 @@ def test_labels_from_a_file(tmp_path: Path) -> None:
     (tmp_path / "names.txt").write_text("swim\n")
     with pytest.raises(WeightsError, match=r"names\.txt: 1 class names for a model of 2 classes"):
         load_model(tmp_path / "model", labels=tmp_path / "names.txt")
-    with pytest.raises(DataError, match=r"no\.txt: not a text file that can be read"):
+    with pytest.raises(DataError, match=r"no\.txt: cannot be read: No such file"):
         load_model(tmp_path / "model", labels=tmp_path / "no.txt")
     (tmp_path / "names.txt").write_text("swim\nswim\n")
     with pytest.raises(DataError, match=r"names\.txt, line 2: class swim is already in line 1; expected each"):

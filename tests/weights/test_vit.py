@@ -14,6 +14,7 @@ from torch import Tensor
 from timesformer.config import SCHEMES, Preprocessing, Scheme, TimeSformerSettings
 from timesformer.errors import WeightsError
 from timesformer.model.embed import resize_space
+from timesformer.model.initialise import TIME_SCALE
 from timesformer.weights.classifier import load_model
 from timesformer.weights.initialise import initialise_classifier
 from timesformer.weights.vit import HALF, IMAGENET
@@ -168,6 +169,31 @@ def test_every_scheme_begins_as_copies_of_the_image_models_attention(tmp_path: P
     same = one.embedding.space_table
     resized = resize_space(same[:, 1:], 4, (6, 6), "bicubic")
     assert torch.equal(tensors["embedding.space_table"][:, 1:], resized)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_start_that_learns_motion_soon(tmp_path: Path) -> None:
+    """Its time table alone differs from the released start; the scale is the image model's."""
+    write("Dinov2Model", tmp_path / "vit")
+    recipe = {"num_frames": 16, "image_size": 32, "patch_size": 8}
+    found = {}
+    for how in ("released", "scratch", "motion"):
+        torch.manual_seed(0)
+        settings = TimeSformerSettings(**recipe, initialisation=how)  # type: ignore[arg-type]
+        found[how] = initialise_classifier(settings, Preprocessing(), ("a", "b"), tmp_path / "vit")
+    released, scratch, motion = (found[how].classifier.model.state_dict() for how in found)
+    assert all(torch.equal(released[name], scratch[name]) for name in released)
+    changed = {name for name in released if not torch.equal(released[name], motion[name])}
+    assert changed == {"embedding.time_table"}
+    tokens = torch.nn.functional.conv2d(torch.randn(64, 3, 32, 32), motion["embedding.projection.weight"], stride=8)
+    table = motion["embedding.time_table"]
+    assert table.std() / tokens.std() == pytest.approx(0.93 * TIME_SCALE, rel=0.1)
+    assert found["motion"].new == {
+        "embedding.time_table",
+        *(f"blocks.{block}.steps.time.fc.{part}" for block in range(2) for part in ("weight", "bias")),
+        "head.weight",
+        "head.bias",
+    }
 
 
 @pytest.mark.filterwarnings("ignore")

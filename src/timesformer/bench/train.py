@@ -13,13 +13,14 @@ from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.limit import Speed, measure_speed
 from timesformer.bench.model import check_counts
 from timesformer.bench.products import training_products
-from timesformer.config import ActivationCheckpointing, Optimizer, Preprocessing, TimeSformerSettings
-from timesformer.device import find_device, native_bf16
+from timesformer.config import ActivationCheckpointing, Optimizer, Preprocessing, TimeSformerSettings, Training
+from timesformer.device import fast_bf16, find_device, native_bf16
 from timesformer.errors import SettingError, TrainingError
 from timesformer.model.timesformer import TimeSformer
 from timesformer.settings import make
 from timesformer.training.memory import keep_freed_memory
 from timesformer.training.optim import make_optimizer
+from timesformer.training.trainable import find_trainable
 from timesformer.video.transforms import normalise
 
 PRECISIONS = ("auto", "fp32", "bf16")
@@ -62,13 +63,20 @@ class Step:
         *,
         checkpoint_activations: ActivationCheckpointing = "none",
         compiled: bool = False,
+        training: Training | None = None,
     ) -> None:
+        """`training`: what of the model is trained, as if its head alone were new; all if not given."""
         self.device = find_device(device)
         self.precision = pick_precision(precision, self.device)
         if self.device.type == "cpu":
             keep_freed_memory()
         torch.manual_seed(0)
         model = TimeSformer(settings).to(self.device).train()
+        head = tuple(f"{name}." for name in model.head_names())
+        new = frozenset(name for name, _ in model.named_parameters() if name.startswith(head))
+        trainable = find_trainable(model, training or Training(), new)
+        if trainable is not None:
+            trainable.apply(model, seed=0)
         model.set_activation_checkpointing(checkpoint_activations)
         self.network: Callable[[torch.Tensor], torch.Tensor] = torch.compile(model) if compiled else model
         self.optimizer = make_optimizer(model, Optimizer(name="adamw", learning_rate=1e-4), batch, fused=True)
@@ -77,6 +85,7 @@ class Step:
         self.clips = torch.randint(0, 256, shape, dtype=torch.uint8, device=self.device)
         self.labels = torch.randint(0, settings.num_classes, (batch,), device=self.device)
         self.shape = shape
+        self.trained = sum(parameter.numel() for parameter in model.parameters() if parameter.requires_grad)
 
     def __call__(self) -> torch.Tensor:
         """Take the step; the loss before it."""
@@ -137,10 +146,9 @@ def plain_step(**arguments: Any) -> dict[str, Any]:
 
 
 def pick_precision(precision: str, device: torch.device) -> str:
-    """fp32 or bf16; "auto" takes bf16 where processor or GPU compute in it. Raises SettingError for another."""
+    """fp32 or bf16; "auto" takes bf16 where processor or GPU are faster in it. Raises SettingError for another."""
     if precision not in PRECISIONS:
         raise SettingError(f"precision is {precision!r}: one of {', '.join(PRECISIONS)}")
-    native = native_bf16(device)
-    if precision == "bf16" and not native:
+    if precision == "bf16" and not native_bf16(device):
         raise SettingError(f"precision bf16: {device.type} has no bf16 products of its own here: precision fp32")
-    return ("bf16" if native else "fp32") if precision == "auto" else precision
+    return ("bf16" if fast_bf16(device) else "fp32") if precision == "auto" else precision

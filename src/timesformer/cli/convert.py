@@ -22,10 +22,7 @@ def convert(
 
     classifier = convert_weights(weights, out, to, labels=labels, heads=heads)
     settings = classifier.model.settings
-    print(
-        f"{out}: {settings.describe()}, {settings.num_frames} frames of {settings.image_size} x "
-        f"{settings.image_size}, {len(classifier.labels)} classes, as {to}"
-    )
+    print(f"{out}: {settings.describe()}, {settings.clip_shape}, {len(classifier.labels)} classes, as {to}")
     if to == "huggingface":
         print(
             "transformers' pipeline takes other frames and crops than this package, so its labels differ: "

@@ -1,7 +1,8 @@
-"""`timesformer data`: check data sets, make one."""
+"""`timesformer data`: check data sets, split them, make one."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -9,12 +10,12 @@ import typer
 
 from timesformer.cli.options import Json
 
-app = typer.Typer(help="Check data sets, and make one.", no_args_is_help=True)
+app = typer.Typer(help="Check data sets, split them, and make one.", no_args_is_help=True)
 
 
 @app.callback()
 def data() -> None:
-    """Check data sets, and make one."""
+    """Check data sets, split them, and make one."""
 
 
 @app.command()
@@ -42,7 +43,16 @@ def motion(
 
 @app.command()
 def check(
-    folder: Annotated[Path, typer.Argument(help="Folder of the data set.", metavar="DATA")],
+    data: Annotated[
+        Path,
+        typer.Argument(
+            help="Folder of the data set; or of class folders, or one CSV with path,label, that is not split yet.",
+            metavar="DATA",
+        ),
+    ],
+    by: Annotated[
+        str | None, typer.Option(help="Column of the CSV lists whose groups should not cross splits.", metavar="COLUMN")
+    ] = None,
     jobs: Annotated[int | None, typer.Option(min=1, help="Processes that decode; one a core if not given.")] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds that a file may take.")] = 120,
     out: Annotated[
@@ -68,8 +78,9 @@ def check(
     with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as progress:
         task = progress.add_task("decoding", total=None)
         report = check_data(
-            folder,
+            data,
             out=out,
+            by=by,
             jobs=jobs,
             time_limit=time_limit,
             on_file=lambda done, total: progress.update(task, completed=done, total=total),
@@ -77,3 +88,32 @@ def check(
     print(json.dumps(report.summary()) if as_json else report)
     if not report.sound:
         raise typer.Exit(1)
+
+
+@app.command()
+def split(
+    source: Annotated[
+        Path, typer.Argument(help="Folder of class folders, or a CSV with path,label and others.", metavar="DATA")
+    ],
+    by: Annotated[
+        str, typer.Option(help="random, or the column of the CSV whose groups stay whole.", metavar="random|COLUMN")
+    ] = "random",
+    test: Annotated[float | None, typer.Option(help="Fraction to test on; 0.2 if not given.")] = None,
+    val: Annotated[float, typer.Option(help="Fraction to validate on.")] = 0.0,
+    folds: Annotated[int | None, typer.Option(help="Instead of --test: folders fold1, fold2, ... in OUT.")] = None,
+    seed: Annotated[int, typer.Option(min=0, help="Decides how videos are split.")] = 0,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder of the lists; where the data are, if not given.", metavar="OUT")
+    ] = None,
+) -> None:
+    """Write train.csv, val.csv and test.csv: classes alike in all parts, groups whole.
+
+    Each folder of lists is DATA for every other command.
+    """
+    from timesformer.data.split import split_data
+
+    done = split_data(source, out, by=by, test=test, val=val, folds=folds, seed=seed)
+    for folder, counts in done.lists.items():
+        print(f"{folder}: {', '.join(f'{part} {count}' for part, count in counts.items())}")
+    for note in done.notes:
+        print(f"note: {note}", file=sys.stderr)

@@ -2,35 +2,83 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from itertools import takewhile
+from typing import Annotated
 
 import typer
 
-from timesformer.cli import bench, convert, cost, data, demo, predict, test, train
+from timesformer import __version__
+from timesformer.cli import (
+    bench,
+    calibrate,
+    compare,
+    convert,
+    cost,
+    data,
+    demo,
+    explain,
+    features,
+    predict,
+    probe,
+    recipes,
+    search,
+    test,
+    timeline,
+    train,
+)
+from timesformer.cli.stop import STOPPED, say_stopped, stoppable
+from timesformer.cli.streams import prepare_streams
 from timesformer.errors import TimesformerError, one_line
 from timesformer.files import FULL
 
 app = typer.Typer(
     name="timesformer",
-    help="Video understanding by space-time attention: train, test and use TimeSformer.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
 app.command("demo")(demo.demo)
 app.command("train")(train.train)
+app.command("recipes")(recipes.recipes)
 app.command("test")(test.test)
+app.command("compare")(compare.compare)
 app.command("predict")(predict.predict)
+app.command("timeline")(timeline.timeline)
+app.command("features")(features.features)
+app.command("search")(search.search)
+app.command("probe")(probe.probe)
+app.command("calibrate")(calibrate.calibrate)
+app.command("explain")(explain.explain)
 app.command("convert")(convert.convert)
 app.command("cost")(cost.cost)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
 
 
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        print(f"timesformer {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Video understanding by space-time attention: train, test and use TimeSformer."""
+
+
 def main() -> None:
     """Run the command; an error a user can mend is one line and exit code 2."""
+    prepare_streams()
     try:
-        app()
+        with stoppable():
+            app()
     except TimesformerError as error:
         _complain(one_line(error))
         sys.exit(2)
@@ -40,10 +88,19 @@ def main() -> None:
         _complain(error.strerror if error.filename is None else f"{error.filename}: {error.strerror}")
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as stop:
-        if isinstance(stop, SystemExit) and stop.code != 130:  # typer makes a 130 of Ctrl-C
+        if isinstance(stop, SystemExit) and stop.code != STOPPED:  # typer makes a 130 of Ctrl-C
+            if stop.code == 2:
+                _explain_dashes()
             raise
-        _complain("stopped")
-        sys.exit(130)
+        say_stopped(stop)
+        sys.exit(STOPPED)
+
+
+def _explain_dashes() -> None:
+    """Where typer took a file for an option, say what to do."""
+    words = list(takewhile(lambda word: word != "--", sys.argv[1:]))
+    for name in (word for word in words if word.startswith("-") and len(word) > 1 and os.path.lexists(word)):
+        _complain(f"{name}: taken for an option; write -- before names that begin with -, or ./{name}")
 
 
 def _complain(text: str) -> None:

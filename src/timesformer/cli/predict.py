@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
-import json
-from typing import TYPE_CHECKING, Annotated, Any, Protocol
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timesformer.cli.options import Device, Engine, Labels, Precision, Weights
+from timesformer.cli.answers import Array, JsonLines, Nothing, Printed, Table, Tabs
+from timesformer.cli.options import Device, End, Engine, Labels, Precision, Start, Threads, Weights, Workers
 from timesformer.cli.progress import video_progress
+from timesformer.threads import use_threads
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    from timesformer.inference.rows import Tally
+    from timesformer.video.source import Source
 
-    from timesformer.inference.predictor import Answer
-
-HEADER = ("video", "label", "score")
 Videos = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         help="Video files, folders of videos, folders of image frames, URLs; - for standard input.",
         metavar="VIDEO|FOLDER|URL...",
@@ -27,17 +29,37 @@ Videos = Annotated[
 
 def predict(
     weights: Weights,
-    videos: Videos,
+    videos: Videos = None,
+    listed: Annotated[
+        str | None,
+        typer.Option("--list", help="File of paths and URLs, one a line; - for standard input.", metavar="FILE|-"),
+    ] = None,
+    shard: Annotated[
+        str | None,
+        typer.Option(help="Part I of N of the videos, I from 1 to N, by the SHA-256 of each path.", metavar="I/N"),
+    ] = None,
+    start: Start = None,
+    end: End = None,
+    whole: Annotated[bool, typer.Option("--whole", help="Mean over windows that cover the video.")] = False,
     top: Annotated[int, typer.Option(min=1, help="Classes to print a video.")] = 5,
+    threshold: Annotated[
+        float, typer.Option(help='Lowest score, 0 to 1, of a class; where none has it: "unknown".', metavar="SCORE")
+    ] = 0.0,
     labels: Labels = None,
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Precision = "auto",
-    workers: Annotated[int | None, typer.Option(min=0, help="Processes that decode; one a core if not given.")] = None,
+    threads: Threads = None,
+    workers: Workers = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON array at the end.")] = False,
     out: Annotated[
-        str | None, typer.Option(help="- prints JSON Lines, one video a line, as soon as it is known.", metavar="-")
+        str | None,
+        typer.Option(
+            help="Rows of all videos: *.jsonl, *.csv or *.parquet; - prints JSON Lines as they become known.",
+            metavar="FILE|-",
+        ),
     ] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that --out FILE has.")] = False,
 ) -> None:
     """The best classes of every video, with scores between 0 and 1.
 
@@ -46,15 +68,17 @@ def predict(
     from rich.console import Console
 
     from timesformer.errors import DataError, SettingError
-    from timesformer.evaluation.evaluate import Progress
+    from timesformer.inference.jobs import PredictionJob
     from timesformer.inference.predictor import load
-    from timesformer.inference.sources import find_sources
 
-    if out not in (None, "-"):
-        raise SettingError(f"--out {out}: expected -, for JSON Lines on standard output")
+    use_threads(threads)
+    file = None if out in (None, "-") else Path(str(out))
     if out and as_json:
-        raise SettingError("--json and --out - both print on standard output; expected one of them")
-    sources = find_sources(videos)
+        raise SettingError(f"--json and --out {out}: expected one of them")
+    if resume and file is None:
+        raise SettingError("--resume requires --out FILE")
+    sources, names = _find(videos or [], listed)
+    job = PredictionJob(sources, file, names=names, shard=shard, resume=resume, start=start, end=end, whole=whole)
     predictor = load(
         weights,
         device,
@@ -62,83 +86,58 @@ def predict(
         engine=engine,  # type: ignore[arg-type]
         precision=precision,  # type: ignore[arg-type]
         calibration=sources if precision == "int8" else (),
+        threshold=threshold,
     )
     console = Console(highlight=False)
-    printed: Printed = JsonLines() if out else Array() if as_json else Table(console) if console.is_terminal else Tabs()
-    bad = 0
-    with video_progress(bar=not (out and console.is_terminal)) as show:  # rows would go through the bar
-        show(Progress(predictor.engine, 0, len(sources), []))
-        for done, answer in enumerate(predictor.predict_all(sources, top, workers=workers), 1):
-            printed.add(answer)
-            bad += answer.problem is not None
-            show(Progress(predictor.engine, done, len(sources), [answer.problem] if answer.problem else []))
-    printed.end()
-    if bad:
-        raise DataError(f"{bad} of {len(sources)} videos cannot be read")
+    printed: Printed = Array() if as_json else Table(console) if console.is_terminal else Tabs()
+    printed = Nothing() if file else JsonLines() if out else printed
+    began = time.perf_counter()
+    # Rows on a terminal would go through the bar.
+    with video_progress(bar=not (out == "-" and console.is_terminal)) as show:
+        for answer in job.run(predictor, top, workers=workers, on_progress=show):
+            printed.add(answer.as_dict())
+        printed.end()
+    if job.complete:
+        print(f"{file}: is complete, with the rows of all {job.tally.videos} videos", file=sys.stderr)
+    else:
+        _summarise(job.tally, job.earlier, time.perf_counter() - began, file)
+    if job.tally.unreadable:
+        raise DataError(f"{job.tally.unreadable} of {job.tally.videos} videos cannot be read")
 
 
-class Printed(Protocol):
-    """A way to print answers: as they come, or at the end."""
+def _find(videos: list[str], listed: str | None) -> tuple[list[Source], list[str] | None]:
+    """All videos, and what their rows call those of a list: as they are listed."""
+    from collections import Counter
 
-    def add(self, answer: Answer) -> None: ...
+    from timesformer.data.folders import describe_passed
+    from timesformer.errors import SettingError
+    from timesformer.inference.sources import find_sources, read_list
 
-    def end(self) -> None: ...
-
-
-class JsonLines:
-    """One JSON object a line, as soon as it is known."""
-
-    def add(self, answer: Answer) -> None:
-        print(json.dumps(answer.as_dict(), ensure_ascii=False), flush=True)
-
-    def end(self) -> None:
-        pass
-
-
-class Array:
-    """One JSON array, at the end."""
-
-    def __init__(self) -> None:
-        self.rows: list[dict[str, Any]] = []
-
-    def add(self, answer: Answer) -> None:
-        self.rows.append(answer.as_dict())
-
-    def end(self) -> None:
-        print(json.dumps(self.rows, ensure_ascii=False))
+    if bool(videos) == (listed is not None):
+        raise SettingError("videos: expected VIDEO... or --list FILE, one of them")
+    if listed is not None:
+        sources = read_list(listed)
+        return sources, list(map(str, sources))
+    passed: Counter[str] = Counter()
+    sources = find_sources(videos, passed)
+    if passed:
+        print(f"passed over: {describe_passed(passed)}", file=sys.stderr)
+    return sources, None
 
 
-class Tabs:
-    """Lines of fields, as soon as they are known."""
-
-    def __init__(self) -> None:
-        self.began = False
-
-    def add(self, answer: Answer) -> None:
-        if not self.began:
-            print(*HEADER, sep="\t")
-            self.began = True
-        for label, score in answer.predictions:
-            print(answer.video, label, f"{score:.3f}", sep="\t", flush=True)
-
-    def end(self) -> None:
-        pass
-
-
-class Table:
-    """A table for people, at the end."""
-
-    def __init__(self, console: Console) -> None:
-        from rich.table import Column
-        from rich.table import Table as Rich
-
-        self.console = console
-        self.table = Rich(*(Column(name, overflow="fold") for name in HEADER), box=None, pad_edge=False)
-
-    def add(self, answer: Answer) -> None:
-        for rank, (label, score) in enumerate(answer.predictions):
-            self.table.add_row("" if rank else str(answer.video), label, f"{score:.3f}")
-
-    def end(self) -> None:
-        if self.table.rows:
-            self.console.print(self.table, markup=False)
+def _summarise(tally: Tally, earlier: int, seconds: float, file: Path | None) -> None:
+    """What became of the videos, on standard error; nothing of a single one that was seen well."""
+    if tally.little:
+        print(
+            f"note: little was seen of {tally.little} of {tally.videos} videos, such as {tally.example}; "
+            "--whole has all of them seen, and timesformer timeline says when",
+            file=sys.stderr,
+        )
+    if tally.videos != 1 or file:
+        rate = (tally.videos - earlier) / max(seconds, 1e-9)
+        rows = f"; rows in {file}" if file else ""
+        now = f" ({tally.videos - earlier} now)" if earlier else ""
+        print(
+            f"done: {tally.videos} videos{now}, {tally.unreadable} unreadable, {rate:.2f} videos/s{rows}",
+            file=sys.stderr,
+        )

@@ -7,20 +7,25 @@ from typing import Annotated
 
 import typer
 
-from timesformer.cli.options import Device, Engine, Json, Labels, Precision, Weights
+from timesformer.cli.options import (
+    DataFolder,
+    Device,
+    Engine,
+    Json,
+    Labels,
+    MaxBadFraction,
+    Precision,
+    Threads,
+    Weights,
+    Workers,
+)
 from timesformer.cli.progress import video_progress
-
-NAMES = {
-    "top1": "top-1",
-    "top5": "top-5",
-    "mean_class_accuracy": "mean class accuracy",
-    "mean_average_precision": "mean average precision",
-}
+from timesformer.threads import use_threads
 
 
 def test(
     weights: Weights,
-    data: Annotated[Path, typer.Option(help="Folder of the data set.", metavar="DATA")],
+    data: DataFolder,
     split: Annotated[str, typer.Option(help="train, val or test.")] = "test",
     clips: Annotated[int | None, typer.Option(min=1, help="Temporal clips; the weights' own if not given.")] = None,
     crops: Annotated[int | None, typer.Option(help="Spatial crops, 1 or 3; the weights' own if not given.")] = None,
@@ -38,26 +43,61 @@ def test(
         ),
     ] = None,
     labels: Labels = None,
-    workers: Annotated[int | None, typer.Option(help="Processes that decode; one a core if not given.")] = None,
-    max_bad_fraction: Annotated[
-        float, typer.Option(help="Fraction of unreadable videos over which the test stops.")
-    ] = 0.05,
+    workers: Workers = None,
+    max_bad_fraction: MaxBadFraction = 0.05,
     device: Device = "auto",
     engine: Engine = "auto",
-    precision: Precision = "fp32",
-    out: Annotated[Path | None, typer.Option(help="Scores of every video: *.parquet or *.pkl.", metavar="FILE")] = None,
+    precision: Precision = "auto",
+    threads: Threads = None,
+    top_k: Annotated[
+        str | None, typer.Option("--top-k", help="Numbers k of a top-k each, such as 1,3,10.", metavar="K,...")
+    ] = None,
+    by: Annotated[
+        str | None, typer.Option(help="Column of the list; the score by each of its values.", metavar="COLUMN")
+    ] = None,
+    group: Annotated[
+        str | None,
+        typer.Option(help="Column of the list, such as a person; intervals are over its groups.", metavar="COLUMN"),
+    ] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Scores of every video: *.parquet, *.csv, *.pkl or *.mmaction2.pkl.", metavar="FILE"),
+    ] = None,
+    details: Annotated[
+        Path | None,
+        typer.Option(
+            help="New folder for tables of classes, confusions, mistakes and calibration, and pictures.",
+            metavar="FOLDER",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Top-1, top-5 and mean class accuracy; the score of a video is the mean softmax of its views.
+    """Top-1, top-5 (of more than five classes), mean class accuracy and AUC (of two) with 95% intervals, the
+    calibration error, and where the mistakes are; the score of a video is the mean softmax of its views.
 
     Data and weights with several classes a video: mean average precision, of mean sigmoids."""
-    import json
+    from rich.console import Console
 
+    from timesformer.data.manifest import read_manifest
+    from timesformer.evaluation.analysis import analyse, check_top_k
+    from timesformer.evaluation.columns import Column
+    from timesformer.evaluation.details import check_details, write_details
     from timesformer.evaluation.evaluate import evaluate
     from timesformer.evaluation.score_files import check_score_file, write_scores
+    from timesformer.evaluation.table import analysis_table
+    from timesformer.files import as_json as to_json
 
+    use_threads(threads)
+    numbers = _numbers(top_k)
     if out is not None:
         check_score_file(out)
+    if details is not None:
+        check_details(details)
+    manifest = read_manifest(data, split) if by or group or numbers else None
+    if manifest:
+        check_top_k(numbers, multilabel=manifest.multilabel)
+    parts = Column(manifest, by, "scores by a column") if manifest and by else None
+    grouped = Column(manifest, group, "groups", group=True) if manifest and group else None
     with video_progress() as show:
         result = evaluate(
             weights,
@@ -77,15 +117,33 @@ def test(
             max_bad_fraction=max_bad_fraction,
             on_progress=show,
         )
-    if out is not None:
-        write_scores(result, out)
-    summary = result.summary()
-    if as_json:
-        print(json.dumps(summary))
+    if not result.first_process:
         return
-    for name, text in NAMES.items():
-        if name in summary and (name != "top5" or len(result.labels) > 5):
-            print(f"{text:23}{summary[name]:.4f}")
-    print(f"videos                 {summary['videos']}, skipped {summary['skipped']}")
+    groups = grouped.of(result.paths) if grouped else None
+    analysis = analyse(result, top_k=numbers, groups=groups, by=(parts.name, parts.of(result.paths)) if parts else None)
+    if out is not None:
+        write_scores(result, out, groups)
+    if details is not None:
+        write_details(analysis, details)
+    if as_json:
+        print(to_json(analysis.as_dict()))
+        return
+    for line in analysis_table(analysis, data, Console().width):
+        print(line)
+    groups_too = "" if analysis.groups is None else f" in {analysis.groups} groups"
+    print(f"videos                 {len(result.paths)}{groups_too}, skipped {len(result.skipped)}")
+    print(f"engine                 {result.engine}, {result.precision}")
     if out is not None:
         print(f"scores                 {out}")
+    if details is not None:
+        print(f"details                {details}")
+
+
+def _numbers(top_k: str | None) -> list[int]:
+    """The numbers of --top-k."""
+    from timesformer.errors import SettingError
+
+    numbers = [] if top_k is None else [part.strip() for part in top_k.split(",")]
+    if not all(number.isdecimal() and int(number) for number in numbers):
+        raise SettingError(f"--top-k {top_k}: expected numbers of at least 1, such as 1,3,10")
+    return [int(number) for number in numbers]

@@ -3,57 +3,143 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from timesformer.cli.options import Threads
+from timesformer.errors import SettingError
+from timesformer.threads import use_threads
+
+if TYPE_CHECKING:
+    from timesformer.data.folds import Folds
+    from timesformer.folds.parts import FoldsResult
+
 
 def train(
-    data: Annotated[Path, typer.Option(help="Folder of the data set.", metavar="DATA")],
-    recipe: Annotated[str, typer.Option(help="Name of a recipe, or a YAML file.", metavar="NAME|FILE")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Settings to change, such as training.epochs=2 seed=7.", metavar="[KEY=VALUE]..."),
     ] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of the data set.", metavar="DATA")] = None,
+    recipe: Annotated[
+        str | None,
+        typer.Option(help="Name of a recipe (`timesformer recipes` lists them), or a YAML file.", metavar="NAME|FILE"),
+    ] = None,
     init: Annotated[str | None, typer.Option(help="Weights to initialise the network from.", metavar="WEIGHTS")] = None,
-    out: Annotated[Path, typer.Option(help="Folder of the run.", metavar="RUN")] = Path("runs/train"),
+    out: Annotated[Path | None, typer.Option(help="Folder of the run; runs/train if not given.", metavar="RUN")] = None,
     seed: Annotated[
         int | None, typer.Option(min=0, help="Seed of everything random; the recipe's if not given.")
     ] = None,
     deterministic: Annotated[
         bool, typer.Option("--deterministic", help="Refuse operations whose result may differ from run to run.")
     ] = False,
+    folds: Annotated[
+        str | None,
+        typer.Option(
+            help="Train and test in so many folds of the train split, or with groups in one for each group.",
+            metavar="K|groups",
+        ),
+    ] = None,
+    group: Annotated[
+        str | None, typer.Option(help="With --folds: column of the list whose groups stay whole.", metavar="COLUMN")
+    ] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="Train and test with so many seeds, --seed and those after it.", metavar="N")
+    ] = None,
+    threads: Threads = None,
     resume: Annotated[
-        bool, typer.Option("--resume", help="Continue the run in RUN after its last checkpoint.")
-    ] = False,
+        Path | None,
+        typer.Option(
+            help="Continue this run after its last checkpoint. It needs no other option, but --data for data that have "
+            "moved.",
+            metavar="RUN",
+        ),
+    ] = None,
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="With --resume: continue although settings or data have changed.")
     ] = False,
 ) -> None:
     """Train a classifier; RUN/model is the result."""
+    if resume is None and accept_changes:
+        raise SettingError("--accept-changes requires --resume RUN")
+    if resume is None and (data is None or recipe is None):
+        raise SettingError(
+            "train requires --data and --recipe (`timesformer recipes` lists them), or --resume RUN alone"
+        )
+    several = {"--folds": folds, "--group": group, "--seeds": seeds}
+    for name, value in ({"--recipe": recipe, "--init": init, "--out": out} | several).items():
+        if resume is not None and value is not None:
+            raise SettingError(
+                f"{name} {value}: cannot be combined with --resume RUN, which keeps the run's own; KEY=VALUE changes a "
+                "setting"
+            )
+
+    number = _number_of(folds)
+
     from rich.console import Console
 
-    from timesformer.training.fit import fit
+    from timesformer.recipes import load_recipe
 
     changes = list(overrides or ())
     if seed is not None:
         changes.append(f"seed={seed}")
     if deterministic:
         changes.append("training.deterministic=true")
-    result = fit(
-        recipe,
-        data,
-        out,
-        overrides=changes,
-        init=init,
-        resume=resume,
-        accept_changes=accept_changes,
-        console=Console(),
-    )
+    # a typo is found before torch is imported
+    settings = None if recipe is None else load_recipe(recipe, changes, init=init is not None)
+
+    from timesformer.folds import run as folds_run
+    from timesformer.training import fit
+    from timesformer.training.resume import PARTS
+
+    use_threads(threads)
+    console = Console()
+    if resume is not None and (resume / PARTS).exists():
+        if changes or accept_changes:
+            raise SettingError(f"{resume}: settings of folds and seeds cannot change; start a new run")
+        _say(folds_run.resume_folds(resume, data=data, console=console))
+        return
+    if any(value is not None for value in several.values()):
+        assert data is not None
+        assert settings is not None
+        _say(
+            folds_run.fit_folds(
+                settings,
+                data,
+                out or Path("runs/train"),
+                folds=number,
+                group=group,
+                seeds=seeds,
+                init=init,
+                console=console,
+            )
+        )
+        return
+    if resume is not None:
+        result = fit.resume(resume, overrides=changes, data=data, accept_changes=accept_changes, console=console)
+    else:
+        assert data is not None
+        assert settings is not None
+        result = fit.fit(settings, data, out or Path("runs/train"), init=init, console=console)
     if not result.first_process:
         return
-    split = {"val": "validation", "test": "test split", None: "held-out"}[result.validation_split]
-    score = "" if result.score is None else f", {split} {result.metric} {result.score:.3f}"
-    print(f"{result.model}: the classifier of epoch {result.epoch}{score}")
     if result.skipped:
         print(f"{len(result.skipped)} videos could not be read and were skipped")
+    print(f"{result.model}: {result.summary()}")
+
+
+def _number_of(folds: str | None) -> Folds | None:
+    if folds is None:
+        return None
+    if folds == "groups":
+        return "groups"
+    if not folds.isdecimal():
+        raise SettingError(f"--folds {folds}: expected a number of at least 2, or groups")
+    return int(folds)
+
+
+def _say(result: FoldsResult) -> None:
+    from timesformer.folds.table import summarise
+
+    print(f"{result.model}: an ensemble of {len(result.parts)} classifiers; {summarise(result)}")

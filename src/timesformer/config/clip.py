@@ -19,6 +19,9 @@ class ClipShape(NamedTuple):
     frames: int
     side: int
 
+    def __str__(self) -> str:
+        return f"{self.frames} frames of {self.side} x {self.side}"
+
 
 class Sampling(Settings):
     """Which frames of a video make a clip; see `timesformer.video.sampling` for the picture."""
@@ -26,7 +29,7 @@ class Sampling(Settings):
     method: SamplingMethod = Field(
         "span",
         description="span: frames spread over num_frames x rate; segments: one frame in each of num_frames "
-        "equal segments; cover: non-overlapping spans over the whole video",
+        "equal segments; cover: spans over the whole video, as many as it is long, rounded",
     )
     rate: float = Field(32, gt=0, description="frames between two frames of a clip (span and cover)")
     fps: float | None = Field(
@@ -50,6 +53,12 @@ class Preprocessing(Settings):
     channels: Literal["rgb", "bgr"] = Field("rgb", description="channel order the model expects")
     sampling: Sampling = Field(Sampling(), description="which frames make a clip")
     test_clips: int = Field(1, gt=0, description="temporal clips a video is tested with (not for cover)")
+    window: float | None = Field(
+        None,
+        gt=0,
+        description="seconds of a timeline's windows; null is the span of a clip, and unknown with segments, whose "
+        "runs keep the median length of their training videos here",
+    )
     test_crops: Literal[1, 3] = Field(3, description="spatial crops a clip is tested with, along its longer side")
 
     @model_validator(mode="after")

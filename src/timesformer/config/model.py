@@ -14,10 +14,10 @@ from timesformer.settings import Settings
 Scheme = Literal["space_only", "joint_space_time", "divided_space_time", "sparse_local_global", "axial"]
 Size = Literal["tiny", "small", "base", "large"]
 Order = Literal["time_space", "space_time", "parallel"]
-PositionTables = Literal["none", "space", "space_time"]
+PositionTables = Literal["none", "space", "space_time", "sinusoidal"]
 PositionResize = Literal["bicubic", "nearest", "nearest_flat"]
-Initialisation = Literal["released", "scratch"]
-Pooling = Literal["class_token", "attentive"]
+Initialisation = Literal["released", "scratch", "motion"]
+Pooling = Literal["class_token", "mean", "first_patch", "attentive"]
 ActivationCheckpointing = Literal["none", "cheap", "blocks"]
 
 # The steps of each scheme (paper, section 3); what a step does is in `timesformer.model.schemes`.
@@ -79,9 +79,22 @@ class ModelSettings(Settings):
         """What height and width of a clip must be multiples of, pixels."""
         return 1
 
+    @property
+    def frame_unit(self) -> int:
+        """What the number of frames of a clip must be a multiple of."""
+        return 1
+
+    @property
+    def feature_token(self) -> int | None:
+        """Which of all tokens the head sees; None where it sees none of them alone."""
+        return None
+
     def describe(self) -> str:
         """The network in a few words, without its clips."""
         return self.architecture
+
+    def __str__(self) -> str:
+        return self.describe()
 
 
 class TimeSformerSettings(ModelSettings):
@@ -99,23 +112,36 @@ class TimeSformerSettings(ModelSettings):
     )
     order: Order = Field("time_space", description="order of the two steps of divided_space_time (paper, table 8)")
     patch_size: int = Field(16, gt=0, description="side of a patch, pixels; divides image_size")
-    position: PositionTables = Field("space_time", description="learned position tables (space_only has none for time)")
+    tubelet: int = Field(1, gt=0, description="frames of a patch; divides num_frames")
+    position: PositionTables = Field(
+        "space_time",
+        description="learned position tables (space_only has none for time), or sinusoidal: a fixed one of sines and "
+        "cosines for all patches of a clip, as VideoMAE has",
+    )
     position_resize: PositionResize = Field(
         "bicubic",
         description="how tables are resized for a clip of another shape: bicubic (linear in time), nearest or "
         "nearest_flat, as the released code's forward pass or its weight loader does",
     )
+    class_token: bool = Field(True, description="a class token beside the patches; not in VideoMAE")
     class_token_in_time: bool = Field(
         False, description="the class token is a key of time attention (paper's Eq. 11, not the released code)"
     )
     pooling: Pooling = Field(
-        "class_token", description="what the head sees: the class token, or all tokens by a learned query's attention"
+        "class_token",
+        description="what the head sees: the class token, the mean of all patches, the first patch, or all tokens by a "
+        "learned query's attention",
     )
     drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth of the last block; linear over depth")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout after the tables, in the MLP and before the head")
     norm_epsilon: float = Field(1e-6, gt=0, description="what layer norms add to the variance")
+    last_norm_epsilon: float | None = Field(
+        None, gt=0, description="the same of the norm after the blocks; null takes norm_epsilon"
+    )
     initialisation: Initialisation = Field(
-        "released", description="new weights: as the released code's, or such that a small model learns motion sooner"
+        "released",
+        description="new weights: as the released code's; scratch, such that a small model learns motion sooner; or "
+        "motion, which is scratch, and with an image model (--init) a time table at the scale of its tokens, not zero",
     )
 
     @property
@@ -129,10 +155,24 @@ class TimeSformerSettings(ModelSettings):
         """The patch size."""
         return self.patch_size
 
+    @property
+    def frame_unit(self) -> int:
+        """The tubelet."""
+        return self.tubelet
+
+    @property
+    def feature_token(self) -> int | None:
+        """The class token or the first patch, where the head sees that."""
+        return {"class_token": 0, "first_patch": int(self.class_token)}.get(self.pooling)
+
     def describe(self) -> str:
         """Scheme, dimensions and patch size."""
         width, depth, heads = self.dimensions
-        return f"{self.scheme_name}, width {width}, {depth} blocks, {heads} heads, patch {self.patch_size}"
+        tubelet = f" x {self.tubelet} frames" if self.tubelet > 1 else ""
+        return f"{self.scheme_name}, width {width}, {depth} blocks, {heads} heads, patch {self.patch_size}{tubelet}"
+
+    def __str__(self) -> str:
+        return f"{self.architecture}, {self.describe()}"
 
     @property
     def hidden(self) -> int:
@@ -169,10 +209,20 @@ class TimeSformerSettings(ModelSettings):
             raise ValueError(f"width {width} is not a multiple of heads {heads}")
         if self.image_size % self.patch_size:
             raise ValueError(f"image_size {self.image_size} is not a multiple of patch_size {self.patch_size}")
+        if self.num_frames % self.tubelet:
+            raise ValueError(f"num_frames {self.num_frames} is not a multiple of tubelet {self.tubelet}")
         if self.order != "time_space" and self.scheme != "divided_space_time":
             raise ValueError(f"order {self.order!r} is only for scheme divided_space_time, not {self.scheme_name}")
         if self.class_token_in_time and "time" not in self.steps:
             raise ValueError(f"class_token_in_time needs a scheme with time attention, not {self.scheme_name}")
+        if not self.class_token:
+            for name, value, allowed in (
+                ("scheme", self.scheme_name, ("joint_space_time", "joint")),
+                ("position", self.position, ("sinusoidal", "none")),
+                ("pooling", self.pooling, ("mean", "first_patch", "attentive")),
+            ):
+                if value not in allowed:
+                    raise ValueError(f"class_token false needs {name} {' or '.join(allowed)}, not {value}")
         return self
 
 

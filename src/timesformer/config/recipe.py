@@ -100,7 +100,13 @@ class Recipe(RunSettings):
 
     @model_validator(mode="after")
     def _warmup_fits(self) -> Self:
-        check_warmup("optimizer", self.optimizer.warmup_epochs, "training", self.training.epochs)
+        epochs = self.training.epochs
+        warmup = self.optimizer.warmup_of(epochs)
+        if warmup >= epochs:
+            raise ValueError(
+                f"optimizer.warmup_epochs {warmup:g} leaves nothing of training.epochs {epochs}; lower it as well, say "
+                f"optimizer.warmup_epochs={epochs / 10:g}"
+            )
         return self
 
     @model_validator(mode="after")
@@ -117,31 +123,22 @@ class ProbeRecipe(RunSettings):
 
     # What had these names while a probe was a `Recipe`, before version 0.2.
     moved: ClassVar[dict[str, str]] = {
-        f"{group}.{name}": f"probe.{name}"
-        for group, names in {
-            "optimizer": ("weight_decay", "betas", "schedule", "steps", "warmup_epochs"),
-            "training": ("label_smoothing", "epochs", "batch_size", "device", "precision"),
-        }.items()
-        for name in names
+        "optimizer.weight_decay": "probe.weight_decay",
+        **{f"training.{name}": f"probe.{name}" for name in ("epochs", "batch_size", "device", "precision")},
     }
 
     task: Literal["probe"] = Field("probe", description="train heads on the features of a frozen network")
     probe: Probe = Probe()
 
     @model_validator(mode="after")
-    def _warmup_fits(self) -> Self:
-        check_warmup("probe", self.probe.warmup_epochs, "probe", self.probe.epochs)
+    def _heads_fit(self) -> Self:
+        pooling = getattr(self.model, "pooling", None)
+        if pooling == "attentive":
+            raise ValueError("model.pooling is attentive; a probe tries that head with probe.heads=[attentive]")
+        if "attentive" in self.probe.heads and pooling is None:
+            raise ValueError(f"probe.heads has attentive, which architecture {self.model.architecture} does not have")
         return self
 
 
 AnyRecipe = Recipe | ProbeRecipe
 TASKS: dict[str, type[Recipe] | type[ProbeRecipe]] = {"train": Recipe, "probe": ProbeRecipe}
-
-
-def check_warmup(schedule: str, warmup: float, length: str, epochs: int) -> None:
-    """Raises ValueError where the warm-up of group `schedule` is as long as the epochs of group `length`."""
-    if warmup >= epochs:
-        raise ValueError(
-            f"{schedule}.warmup_epochs {warmup:g} leaves nothing of {length}.epochs {epochs}; lower it as well, say "
-            f"{schedule}.warmup_epochs={epochs / 10:g}"
-        )

@@ -9,17 +9,23 @@ from __future__ import annotations
 import os
 import signal
 import time
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Iterable
 from concurrent.futures import BrokenExecutor, Future, as_completed
-from multiprocessing import get_context
+from dataclasses import replace
+from multiprocessing.context import SpawnContext
+from multiprocessing.synchronize import RLock
 from pathlib import Path
 
 import torch
 from pebble import ProcessExpired, ProcessPool
 
+from timesformer.data.decoding import follow_parent
 from timesformer.data.inspect import Facts, inspect_video
-from timesformer.data.manifest import Manifest, find_splits, read_manifest
-from timesformer.data.quarantine import quarantine_file, read_quarantine, write_quarantine
+from timesformer.data.labels import Spellings
+from timesformer.data.layouts import find_splits
+from timesformer.data.manifest import Manifest, read_manifest, read_unsplit
+from timesformer.data.quarantine import absolute, quarantine_file, read_quarantine, write_quarantine
 from timesformer.data.report import Report
 from timesformer.device import cores
 from timesformer.errors import DataError, SettingError, VideoError, one_line
@@ -31,6 +37,7 @@ def check_data(
     data: str | Path,
     *,
     out: str | Path | None = None,
+    by: str | None = None,
     jobs: int | None = None,
     time_limit: float = TIME_LIMIT,
     on_file: Callable[[int, int], None] = lambda done, total: None,
@@ -38,38 +45,45 @@ def check_data(
 ) -> Report:
     """Decode every file of every split once, and write the quarantine list; quarantined files are checked too.
 
-    out: the list, DATA/quarantine.csv if not given; it is removed where every file can be decoded. jobs: processes,
-    one a core if not given. time_limit: seconds a file may take. on_file: called with the number of files done and of
-    all. inspect: what is done to a file, in another process. Raises DataError for a folder without any split that can
-    be read, and where the list could not be written; SettingError for jobs below 1 and a time
-    limit that is not above 0.
+    data: a data set; or a folder of class folders, or one CSV, which no lists split yet: all is one part then. out: the
+    list, quarantine.csv of the data's folder if not given. Files on it that are there but were not checked, such as
+    those of another CSV, stay on it; it is removed where it would name none. by: a column of the CSV lists, such as a
+    person or a recording, whose groups should not cross splits. jobs: processes, one a core if not given. time_limit:
+    seconds a file may take. on_file: called with the number of files done and of all. inspect: what is done to a file,
+    in another process. Raises DataError for a folder without any split that can be read, for the list of one split,
+    and where the list could not be written; SettingError for jobs below 1 and a time limit that is not above 0.
     """
     if (jobs is not None and jobs < 1) or not 0 < time_limit < float("inf"):
         raise SettingError(f"jobs {jobs}, time limit {time_limit}: expected at least one job, seconds above 0")
     start = time.monotonic()
-    folder = Path(data)
-    manifests, broken = _read_splits(folder)
+    whole = read_unsplit(Path(data))
+    folder = Path(data) if whole is None else whole.folder
+    manifests, broken = _read_splits(folder) if whole is None else ({whole.split: whole}, {})
+    groups = None if by is None else {split: Counter(manifest.groups(by)) for split, manifest in manifests.items()}
     file = quarantine_file(folder) if out is None else Path(out)
     _check_target(folder, file)
-    paths = list(dict.fromkeys(video.path for manifest in manifests.values() for video in manifest.videos))
+    listed = {video.path: video for manifest in manifests.values() for video in manifest.videos}
     facts: dict[Path, Facts] = {}
     reasons: dict[Path, str] = {}
-    for path, result in _inspect_all(paths, inspect, jobs or cores(), time_limit, on_file).items():
-        if isinstance(result, str):
-            reasons[path] = result
-        else:
+    for path, result in _inspect_all(list(listed), inspect, jobs or cores(), time_limit, on_file).items():
+        reason = result if isinstance(result, str) else listed[path].miscounted(result.num_frames)
+        if reason is not None:
+            reasons[path] = reason
+        elif not isinstance(result, str):
             facts[path] = result
-    write_quarantine(folder, file, reasons)
-    return Report(folder, manifests, broken, facts, reasons, file, time.monotonic() - start)
+    kept = _unchecked(folder, file, listed)
+    write_quarantine(folder, file, kept | reasons)
+    return Report(folder, manifests, broken, facts, reasons, file, time.monotonic() - start, groups, len(kept))
 
 
 def _read_splits(folder: Path) -> tuple[dict[str, Manifest], dict[str, str]]:
     """The splits, and why the rest cannot be read: Something-Something's test list, say, has no labels."""
-    manifests: dict[str, Manifest] = {}
+    spellings, manifests = Spellings(), dict[str, Manifest]()
     broken: dict[str, DataError] = {}
     for split in find_splits(folder) or ["train"]:
         try:
-            manifests[split] = read_manifest(folder, split, quarantine=False)
+            manifest = read_manifest(folder, split, quarantine=False)
+            manifests[split] = replace(manifest, labels=tuple(map(spellings.first, manifest.labels)))
         except DataError as error:
             broken[split] = error
     if not manifests:
@@ -89,6 +103,13 @@ def _check_target(folder: Path, file: Path) -> None:
         raise DataError(f"{error}; remove this file, or name another with --out") from None
 
 
+def _unchecked(folder: Path, file: Path, checked: Iterable[Path]) -> dict[Path, str]:
+    """What the list names beside the files that were checked, where these files are still there."""
+    done = set(map(absolute, checked))
+    earlier = read_quarantine(folder, file)
+    return {path: reason for path, reason in earlier.items() if path not in done and path.exists()}
+
+
 def _inspect_all(
     paths: list[Path],
     inspect: Callable[[Path], Facts],
@@ -99,9 +120,8 @@ def _inspect_all(
     """The facts of every file, or the reason why there are none, in the order of `paths`."""
     found: dict[Path, Facts | str] = {}
     on_file(0, len(paths))
-    pool = ProcessPool(
-        min(jobs, len(paths)), initializer=torch.set_num_threads, initargs=(1,), context=get_context("spawn")
-    )
+    context = _LastingLocks()
+    pool = ProcessPool(min(jobs, len(paths)), initializer=_start_process, initargs=(os.getpid(),), context=context)
     try:
         waiting: dict[Future[Facts], Path] = {
             pool.schedule(inspect, (path,), timeout=time_limit): path for path in paths
@@ -114,6 +134,26 @@ def _inspect_all(
         pool.stop()
         pool.join()
     return {path: found[path] for path in paths}
+
+
+class _LastingLocks(SpawnContext):
+    """Spawned processes whose locks last as long as this object.
+
+    pebble forgets its locks before it ends its processes: one that is still starting up would find none, and say so.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.locks: list[RLock] = []
+
+    def RLock(self) -> RLock:  # noqa: N802  (as the standard library has it)
+        self.locks.append(super().RLock())
+        return self.locks[-1]
+
+
+def _start_process(parent: int) -> None:
+    follow_parent(parent)
+    torch.set_num_threads(1)
 
 
 def _reason(error: BaseException, time_limit: float) -> str:

@@ -14,8 +14,9 @@ DIGEST_SIDE = 32  # pixels of the short side of the frames that the digest is ta
 class Facts(NamedTuple):
     """A video that can be decoded.
 
-    num_frames; fps: mean frames a second, None where unknown; width and height: pixels, as shown; codec: such as
-    "h264"; content: digest of all frames, equal for videos that show the same.
+    num_frames; fps: mean frames a second, None where unknown; width and height: pixels, as the first frame is shown;
+    codec: such as "h264"; content: digest of all frames, equal for videos that show the same; resized: frames of
+    another size or rotation than the first, which are resized to it.
     """
 
     num_frames: int
@@ -24,6 +25,7 @@ class Facts(NamedTuple):
     height: int
     codec: str
     content: str
+    resized: int = 0
 
 
 def inspect_video(path: Path) -> Facts:
@@ -38,4 +40,4 @@ def inspect_video(path: Path) -> Facts:
         for _, image_CHW in video.frames(DIGEST_SIDE):
             digest.update(repr(tuple(image_CHW.shape)).encode())
             digest.update(image_CHW.numpy().data)
-        return Facts(video.num_frames, video.fps, width, height, video.codec, digest.hexdigest())
+        return Facts(video.num_frames, video.fps, width, height, video.codec, digest.hexdigest(), video.resized)

@@ -13,9 +13,12 @@ A path may be a video file or a folder of image frames.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from timesformer.data.folders import VIDEO_SUFFIXES, describe_passed, find_videos, kind_of, scan_folder
+from timesformer.data.labels import Spellings
 from timesformer.data.lists import (
     SPLITS,
     LabelledVideo,
@@ -27,8 +30,6 @@ from timesformer.data.lists import (
     words,
 )
 from timesformer.errors import DataError
-from timesformer.video.images import IMAGE_SUFFIXES
-from timesformer.video.source import VIDEO_SUFFIXES
 
 Reader = Callable[[Path, Path], Listing]
 
@@ -54,18 +55,30 @@ def find_split(folder: Path, split: str) -> tuple[Path, Reader]:
     if present:
         choose = "" if split == "train" else f"; --split {present[-1]} takes that one"
         raise DataError(f"{folder}: has no {split} split; it has {', '.join(present)}{choose}")
-    if any(folder.resolve().name in names for names in SPLITS.values()) and find_splits(folder.resolve().parent):
+    if is_one_split(folder):
         raise DataError(f"{folder}: no data set found, but a split of one; did you mean {folder.parent}?")
     classes = [entry.name for entry in _folders(folder) if find_videos(entry)]
     if classes:
         raise DataError(
             f"{folder}: no data set found, but folders of videos: {some(classes)}; if these are the "
-            f"classes, move them into {folder / split}"
+            f"classes, `timesformer data split {folder}` writes lists"
         )
     raise DataError(
         f"{folder}: no data set found; expected {split}/ with class folders, {split}.csv with columns "
         "path,label, an mmaction2 list or Something-Something JSON"
     )
+
+
+def is_one_split(folder: Path) -> bool:
+    """Whether a folder is DATA/train or another split of a data set, not a data set."""
+    folder = folder.resolve()
+    return any(folder.name in names for names in SPLITS.values()) and bool(find_splits(folder.parent))
+
+
+def split_of(file: Path) -> str | None:
+    """The split that a file lists, such as train of DATA/train.csv; None where it lists none."""
+    lists = ((split, source) for split in SPLITS for source, _ in _sources(file.parent, split))
+    return next((split for split, source in lists if source.exists() and source.samefile(file)), None)
 
 
 def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:
@@ -94,31 +107,25 @@ def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:
 
 def read_folders(folder: Path, source: Path) -> Listing:
     """A folder of videos for each class."""
-    found = {entry.name: find_videos(entry) for entry in _folders(source)}
+    spellings, found = Spellings(), dict[str, list[Path]]()
+    passed = Counter(kind_of(path) for path in source.iterdir() if path.name[0] != "." and not path.is_dir())
+    outside = sum(count for kind, count in passed.items() if kind in VIDEO_SUFFIXES)
+    for entry in _folders(source):
+        below = scan_folder(entry)
+        found.setdefault(spellings.first(entry.name), []).extend(below.videos)
+        passed += below.passed
     labels = tuple(name for name, paths in found.items() if paths)
-    return Listing(
-        labels, [LabelledVideo(path, (number,)) for number, name in enumerate(labels) for path in found[name]]
-    )
+    videos = [LabelledVideo(path, (number,)) for number, name in enumerate(labels) for path in found[name]]
+    empty = [name for name, paths in found.items() if not paths]
+    notes = [*spellings.notes]
+    notes += [f"passed over: {describe_passed(passed)}"] if passed else []
+    notes += [f"{outside} of them are videos in no class folder"] if outside else []
+    notes += [f"folders without a video, so no classes: {some(empty)}"] if empty else []
+    return Listing(labels, videos, notes=tuple(notes))
 
 
 def _folders(folder: Path) -> list[Path]:
     return [entry for entry in sorted(folder.iterdir()) if entry.is_dir() and not entry.name.startswith(".")]
-
-
-def find_videos(folder: Path) -> list[Path]:
-    """All video files and folders of image frames below a folder, in order of their paths.
-
-    Pictures beside video files are not frames; hidden files and folders are ignored.
-    """
-    videos, frames = set(), set()
-    for path in folder.rglob("*"):
-        if any(part.startswith(".") for part in path.relative_to(folder).parts) or not path.is_file():
-            continue
-        if path.suffix.lower() in VIDEO_SUFFIXES:
-            videos.add(path)
-        elif path.suffix.lower() in IMAGE_SUFFIXES:
-            frames.add(path.parent)
-    return sorted(videos | frames - {path.parent for path in videos})
 
 
 def some(names: list[str] | tuple[str, ...]) -> str:

@@ -7,14 +7,27 @@ names the file and the line.
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from timesformer.data.labels import read_labels
-from timesformer.data.text import csv_header, csv_rows, text_lines
-from timesformer.errors import DataError
+from timesformer.data.labelled_csv import labelled_rows
+from timesformer.data.labels import composed, read_labels
+from timesformer.data.list_checks import (
+    check_label_numbers,
+    check_numbers,
+    encoding_notes,
+    label_notes,
+    located,
+    why_not_a_row,
+)
+from timesformer.data.text import text_lines
+from timesformer.errors import DataError, VideoError
+from timesformer.files import open_text
+from timesformer.video.source import open_video
+from timesformer.video.video import Video
 
 SPLITS = {"train": ("train",), "val": ("val", "validation", "valid"), "test": ("test",)}
 
@@ -24,11 +37,12 @@ class LabelledVideo:
     """A video file (or folder of frames) and its classes, as indices of the manifest's labels.
 
     `labels` holds one class, or in multi-label data any number in ascending order. Where it is one,
-    `path, label = video` takes both.
+    `path, label = video` takes both. frames: how many the list says the folder holds; None where it does not say.
     """
 
     path: Path
     labels: tuple[int, ...]
+    frames: int | None = None
 
     @property
     def label(self) -> int:
@@ -39,60 +53,57 @@ class LabelledVideo:
     def __iter__(self) -> Iterator[Any]:
         return iter((self.path, self.label))
 
+    def open(self) -> Video:
+        """Open it, see `open_video`. Raises VideoError for a folder of another number of frames than the list says."""
+        video = open_video(self.path)
+        if (reason := self.miscounted(video.num_frames)) is not None:
+            video.close()
+            raise VideoError(self.path, reason)
+        return video
+
+    def miscounted(self, num_frames: int) -> str | None:
+        """Why a folder of so many frames is not the one of the list; None where it is."""
+        if self.frames in (None, num_frames):
+            return None
+        return f"holds {num_frames} frames, but its list says {self.frames}; complete the folder or correct the list"
+
 
 class Listing(NamedTuple):
-    """What a list holds: names of the classes, the videos, and whether a video may have several classes or none."""
+    """What a list holds: names of the classes, the videos, whether a video may have several classes or none, and lines
+    on what is in it that may not be meant."""
 
     labels: tuple[str, ...]
     videos: list[LabelledVideo]
     multilabel: bool = False
+    notes: tuple[str, ...] = ()
 
 
 def read_csv(folder: Path, source: Path) -> Listing:
     """CSV with the columns `path` and `label` (or `labels`), or the official code's Kinetics lists."""
-    lines = text_lines(source)
-    header = csv_header(lines)
-    if "label" in header and "labels" in header:
-        raise DataError(f"{source}: has both a column label and a column labels; keep one")
-    column = "labels" if "labels" in header else "label"
-    if "path" not in header or column not in header:
-        first = next(filter(None, lines), "")
+    rows = labelled_rows(source)
+    if rows is None:
+        first = next(filter(None, text_lines(source)), "")
         if first.rpartition(" ")[2].isdecimal():
             return read_text_list(folder, source)
         raise DataError(
             f"{source}: the first line is {first[:80]!r}; expected a header path,label[,more] or "
             "path,labels[,more], or lines of 'path label-number' without a header"
         )
-    rows: list[tuple[str, list[str]]] = []
-    for number, (path, cell) in csv_rows(source, lines, ("path", column)):
-        if not path or not (cell or column == "labels"):
-            raise DataError(f"{source}, line {number}: path {path[:80]!r}, label {cell!r}; neither may be empty")
-        rows.append((path, _several(source, number, cell) if column == "labels" else [cell]))
-    names = tuple(sorted({name for _, row in rows for name in row}))
-    if rows and not names:
-        raise DataError(f"{source}: no video has a class")
+    names = tuple(sorted({name for row in rows.classes for name in row}))
     numbers = {name: number for number, name in enumerate(names)}
-    videos = [LabelledVideo(folder / path, tuple(sorted(numbers[name] for name in row))) for path, row in rows]
-    return Listing(names, videos, column == "labels")
-
-
-def _several(source: Path, line: int, cell: str) -> list[str]:
-    """The classes of a cell, parted by semicolons."""
-    names = [name.strip() for name in cell.split(";")] if cell else []
-    if not all(names):
-        raise DataError(f"{source}, line {line}: labels {cell[:80]!r}; a class without a name")
-    twice = next((name for name in names if names.count(name) > 1), None)
-    if twice is not None:
-        raise DataError(f"{source}, line {line}: labels {cell[:80]!r}; class {twice} is there more than once")
-    return names
+    videos = [
+        LabelledVideo(located(folder, path), tuple(sorted(numbers[name] for name in row)))
+        for path, row in zip(rows.column("path"), rows.classes, strict=True)
+    ]
+    return Listing(names, videos, rows.multilabel, rows.notes + encoding_notes(names))
 
 
 def is_text_list(source: Path) -> bool:
     """Whether the first line that holds anything is of the form `path label-number`."""
     try:
-        with source.open(encoding="utf-8-sig") as file:
+        with open_text(source) as file:
             path, _, label = next((line.strip() for line in file if line.strip()), "").rpartition(" ")
-    except (OSError, UnicodeDecodeError):
+    except OSError:
         return False
     return bool(path) and label.isdecimal()
 
@@ -103,17 +114,21 @@ def read_text_list(folder: Path, source: Path) -> Listing:
     for number, line in enumerate(text_lines(source), 1):
         path, _, label = line.rpartition(" ")
         if line and not (path and label.isdecimal()):
-            raise DataError(f"{source}, line {number}: {line[:80]!r}; expected 'path label-number'")
+            raise DataError(f"{source}, line {number}: {line[:80]!r}; {why_not_a_row(line)}")
         rows += [(path.strip(), int(label))] if line else []
     root, counted = _root_of(folder, source, [path for path, _ in rows])
-    top = max((label for _, label in rows), default=-1)
-    names = _label_names(folder) or tuple(str(number) for number in range(top + 1))
-    if top >= len(names):
-        raise DataError(
-            f"{source}: label number {top}; there are {len(names)} label names, so at most {len(names) - 1}"
-        )
-    found = [(root / (_uncounted(path) if counted else path), label) for path, label in rows]
-    return Listing(names, [LabelledVideo(path, (label,)) for path, label in found])
+    if not counted:
+        check_numbers(root, source, [path for path, _ in rows])
+    numbers, names = {label for _, label in rows}, _label_names(folder) or None
+    check_label_numbers(source, numbers, names)
+    names = names or tuple(str(number) for number in range(max(numbers, default=-1) + 1))
+    found = [
+        LabelledVideo(located(root, _uncounted(path)), (label,), _count(path))
+        if counted
+        else LabelledVideo(located(root, path), (label,))
+        for path, label in rows
+    ]
+    return Listing(names, found, notes=label_notes(numbers, names))
 
 
 def _root_of(folder: Path, source: Path, paths: list[str]) -> tuple[Path, bool]:
@@ -126,9 +141,9 @@ def _root_of(folder: Path, source: Path, paths: list[str]) -> tuple[Path, bool]:
     roots = [folder, *(folder / name for name in (*names, "videos", "rawframes"))]
     for path in paths:
         for root in roots:
-            if (root / path).exists():
+            if os.path.exists(located(root, path)):
                 return root, False
-            if _uncounted(path) != path and (root / _uncounted(path)).is_dir():
+            if _uncounted(path) != path and os.path.isdir(located(root, _uncounted(path))):
                 return root, True
     return folder, False
 
@@ -137,6 +152,11 @@ def _uncounted(path: str) -> str:
     """A path of a list without the number of frames that may follow it."""
     shorter, _, count = path.rpartition(" ")
     return shorter.strip() if shorter and count.isdecimal() else path
+
+
+def _count(path: str) -> int | None:
+    """The number of frames that follows a path of a list."""
+    return int(path.rpartition(" ")[2]) if _uncounted(path) != path else None
 
 
 def _label_names(folder: Path) -> tuple[str, ...] | None:
@@ -161,7 +181,7 @@ def read_something(folder: Path, source: Path) -> Listing:
     if not isinstance(entries, list):
         raise DataError(f"{source}: expected a list of entries with id and template, got {type(entries).__name__}")
     labels = tuple(sorted(given, key=lambda name: int(given[name])))
-    numbers = {name: number for number, name in enumerate(labels)}
+    numbers = {composed(name): number for number, name in enumerate(labels)}
     root = next((path for path in (folder / "videos", folder / "20bn-something-something-v2") if path.is_dir()), folder)
     videos = []
     for entry in entries:
@@ -170,12 +190,12 @@ def read_something(folder: Path, source: Path) -> Listing:
                 f"{source}: entry {str(entry)[:80]}; expected id and template (the test list has no labels)"
             )
         label = entry["template"].replace("[", "").replace("]", "")
-        if label not in numbers:
+        if composed(label) not in numbers:
             raise DataError(f"{source}: template {label!r} is not in {label_files[0].name}")
         path = root / f"{entry['id']}.webm"
-        if not path.exists() and path.with_suffix(".mp4").exists():
+        if not os.path.exists(path) and os.path.exists(path.with_suffix(".mp4")):
             path = path.with_suffix(".mp4")
-        videos.append(LabelledVideo(path, (numbers[label],)))
+        videos.append(LabelledVideo(path, (numbers[composed(label)],)))
     return Listing(labels, videos)
 
 

@@ -5,13 +5,11 @@ Columns `path,reason`; paths are relative to DATA, or absolute where they lie ou
 
 from __future__ import annotations
 
-import csv
 import os
 from pathlib import Path
 
-from timesformer.data.text import csv_header, csv_rows, text_lines
+from timesformer.data.text import csv_header, csv_rows, text_lines, write_csv
 from timesformer.errors import DataError, one_line
-from timesformer.files import replacing
 
 COLUMNS = ("path", "reason")
 
@@ -50,10 +48,7 @@ def write_quarantine(folder: Path, file: Path, reasons: dict[Path, str]) -> None
         if not reasons:
             file.unlink(missing_ok=True)
             return
-        with replacing(file) as temporary, temporary.open("w", encoding="utf-8", newline="") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            writer.writerows((inside(folder, path), one_line(reason)) for path, reason in reasons.items())
+        write_csv(file, COLUMNS, ((inside(folder, path), one_line(reason)) for path, reason in reasons.items()))
     except OSError as error:
         raise DataError(f"{file}: cannot be written: {error.strerror}") from None
 

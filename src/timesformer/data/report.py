@@ -30,7 +30,8 @@ class Report:
 
     folder: the data set; splits: those that could be read, quarantined videos included; broken: why the rest could not;
     facts: of the files that can be decoded; reasons: why the rest cannot; quarantine: where these are listed;
-    seconds: what the check took.
+    seconds: what the check took; groups: videos of each group, by split, where groups were asked for; unchecked: how
+    many more files the list names, which were not checked.
     """
 
     folder: Path
@@ -40,6 +41,8 @@ class Report:
     reasons: dict[Path, str]
     quarantine: Path
     seconds: float
+    groups: dict[str, Counter[str]] | None = None
+    unchecked: int = 0
 
     @property
     def sound(self) -> bool:
@@ -64,9 +67,16 @@ class Report:
             "frame_rates": _counts(f"{round(facts.fps, 2):g}" if facts.fps else "unknown" for facts in facts),
             "codecs": _counts(facts.codec for facts in facts),
             "unreadable": [{"path": inside(self.folder, path), "reason": why} for path, why in self.reasons.items()],
+            "size_changes": [
+                {"path": inside(self.folder, path), "resized": facts.resized, "frames": facts.num_frames}
+                for path, facts in self.facts.items()
+                if facts.resized
+            ],
             "duplicates": duplicates,
             "leaks": leaks,
-            "quarantine": str(self.quarantine) if self.reasons else None,
+            "crossing_groups": self._crossing_groups(),
+            "quarantine": str(self.quarantine) if self.reasons or self.unchecked else None,
+            "unchecked": self.unchecked,
         }
 
     def _split(self, manifest: Manifest) -> dict[str, Any]:
@@ -79,6 +89,7 @@ class Report:
         smallest, largest = (choose(some, key=some.__getitem__) if some else None for choose in (min, max))
         return {
             "list": manifest.source.name,
+            "notes": list(manifest.notes),
             "multilabel": manifest.multilabel,
             "videos": len(manifest.videos),
             "unreadable": len(manifest.videos) - len(good),
@@ -102,6 +113,14 @@ class Report:
             if len(splits) == 1 < len(self.splits):
                 lonely.setdefault(splits.pop(), []).append(name)
         return lonely
+
+    def _crossing_groups(self) -> dict[str, dict[str, int]] | None:
+        """Groups that have videos in several splits, with how many in each; None where none were asked for."""
+        if self.groups is None:
+            return None
+        names = dict.fromkeys(name for counts in self.groups.values() for name in counts)
+        where = {name: {split: part[name] for split, part in self.groups.items() if part[name]} for name in names}
+        return {name: counts for name, counts in where.items() if len(counts) > 1}
 
     def _copies(self) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
         """Groups of videos that show the same: within a split, and across splits."""
@@ -187,16 +206,27 @@ def _findings(found: dict[str, Any]) -> list[str]:
     """What is wrong, and what is not."""
     lines = [f"{split} cannot be read: {reason}" for split, reason in found["broken_splits"].items()]
     for split, part in found["splits"].items():
+        lines += [f"{split}: {note}" for note in part["notes"]]
         if part["empty_classes"]:
             lines.append(f"classes of {split} without a video: {_few(part['empty_classes'])}")
     for split, names in found["classes_in_one_split"].items():
         lines.append(f"classes in {split} only: {_few(names)}")
     bad = [f"{problem['path']}: {problem['reason']}" for problem in found["unreadable"]]
     lines += _list("files that cannot be decoded", bad)
+    resized = [f"{file['path']}: {file['resized']} of {file['frames']} frames" for file in found["size_changes"]]
+    if resized:
+        lines += _list("files whose picture changes its size, resized to that of the first frame", resized)
     lines += _list("duplicates within a split", [_copies(group) for group in found["duplicates"]])
     lines += _list("leaks between splits", [_copies(group) for group in found["leaks"]])
+    if (crossing := found["crossing_groups"]) is not None:
+        counts = {
+            name: ", ".join(f"{split} {count}" for split, count in part.items()) for name, part in crossing.items()
+        }
+        lines += _list("groups that cross splits", [f"{name}: {text}" for name, text in counts.items()])
     if found["quarantine"]:
         lines += ["", f"{found['quarantine']} lists the files that cannot be decoded"]
+    if count := found["unchecked"]:
+        lines[-1] += f", and {count} that {'was' if count == 1 else 'were'} listed before and not checked now"
     return lines
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from timesformer.device import native_bf16
+from timesformer.device import fast_bf16
 from timesformer.engine.arithmetic import Arithmetic, floating
 from timesformer.engine.compiled import Compiled
 from timesformer.engine.linear import has_onednn
@@ -51,7 +51,7 @@ def build(
         if type(model) is not TimeSformer:
             raise SettingError(f"precision int8 is not for architecture {model.settings.architecture}: fp32 or bf16")
         assert clips is not None
-        wide = floating("bf16" if native_bf16() else "fp32", device, packed=True)
+        wide = floating("bf16" if fast_bf16() else "fp32", device, packed=True)
         with torch.inference_mode():
             return network(calibrate(network, clips.split(1), wide))
     with torch.inference_mode(engine == "eager"), torch.no_grad():

@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple, get_args
 
 import torch
 
-from timesformer.device import native_bf16
+from timesformer.device import fast_bf16, native_bf16
 from timesformer.engine.linear import has_onednn
 from timesformer.errors import SettingError
 
@@ -68,12 +68,13 @@ def _check(engine: str, precision: str, device: torch.device) -> None:
 
 
 def _precision(engine: str, precision: str, device: torch.device) -> tuple[str, str]:
-    native = native_bf16(device)
     what = "this GPU" if device.type == "cuda" else f"this {platform.machine()} processor"
-    if precision == "bf16" and not native:
+    if precision == "bf16" and not native_bf16(device):
         raise SettingError(f"precision bf16: {what} has no bf16 products of its own: precision fp32")
     if precision != "auto":
         return precision, "as asked"
-    if "bf16" in SUPPORTED[engine] and native:
-        return "bf16", f"native on {what}"
-    return "fp32", f"engine {engine} has no bf16" if native else f"{what} has no bf16 of its own"
+    if not native_bf16(device):
+        return "fp32", f"{what} has no bf16 of its own"
+    if not fast_bf16(device):
+        return "fp32", f"bf16 is slower on {what}, which has no AMX"
+    return ("bf16", f"native on {what}") if "bf16" in SUPPORTED[engine] else ("fp32", f"engine {engine} has no bf16")

@@ -13,7 +13,7 @@ Dimensions: B batch, C 3 colours, T frames, H and W pixels, N patches of a frame
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
@@ -24,9 +24,11 @@ from timesformer.device import Uploads, find_device
 from timesformer.engine.agreement import LIMITS, Agreement, reference_logits, synthetic_clip
 from timesformer.engine.build import Run, build
 from timesformer.engine.choose import Choice, EngineName, Precision, choose
+from timesformer.engine.ensemble import MeanScores
 from timesformer.errors import EngineError, SettingError
 from timesformer.model.protocol import check_clips
-from timesformer.weights.classifier import Classifier, load_model
+from timesformer.weights.classifier import Classifier
+from timesformer.weights.ensemble import load_classifiers
 
 __all__ = ["Engine", "EngineName", "Precision", "load_engine", "make_engine"]
 
@@ -44,7 +46,8 @@ class Engine:
 
     Attributes: `engine` and `precision` that were chosen, `device`, `agreement` with the float32 model, `reason`: one
     line on what was chosen and why; `clip_shape` that the model is made for; `multilabel`, whether a video may have
-    several classes; and `views`: how many such clips at a time keep the device busy.
+    several classes; `feature_token`, which of all tokens the features are, None where they are no one token; and
+    `views`: how many such clips at a time keep the device busy.
     """
 
     def __init__(
@@ -52,11 +55,10 @@ class Engine:
     ) -> None:
         self.engine, self.precision, self.reason = choice
         self.device, self.agreement, self.clip_shape = device, agreement, settings.clip_shape
-        self.multilabel = settings.multilabel
-        self._unit = settings.clip_unit
-        tokens = (
-            self.clip_shape.frames * max(1, self.clip_shape.side // (self._unit if self._unit > 1 else SQUARE)) ** 2
-        )
+        self.multilabel, self.feature_token = settings.multilabel, settings.feature_token
+        self._units = settings.clip_unit, settings.frame_unit
+        unit = settings.clip_unit if settings.clip_unit > 1 else SQUARE
+        tokens = self.clip_shape.frames // settings.frame_unit * max(1, self.clip_shape.side // unit) ** 2
         self.views = max(1, TOKENS["cpu" if device.type == "cpu" else "gpu"] // tokens)
         self._run, self._upload, self._lock = run, Uploads(device), threading.Lock()
 
@@ -67,18 +69,22 @@ class Engine:
     def features(self, clips_BCTHW: Tensor, layer: int = -1, tokens: bool = False) -> Tensor:
         """What the head would see, float32 (B, D), were block number `layer` the last (negative ones count from it).
 
-        tokens: all tokens after the last norm in its place, (B, 1 + T N, D): the class token, then the patches of frame
-        after frame, row by row. Any layer but the last costs no more than the blocks up to it; tokens of the last layer
-        cost its whole block, which logits do not need, and its memory from the first time on.
+        tokens: all tokens after the last norm in its place, (B, 1 + T N, D): the class token, where the model has one,
+        then the patches of frame after frame, row by row. Any layer but the last costs no more than the blocks up to
+        it; tokens of the last layer cost its whole block, which the logits of a class token do not need, and its memory
+        from the first time on.
 
         Raises SettingError for a layer, or tokens, that the model does not have, and for clips as `__call__` does.
         """
         return self._call(clips_BCTHW, layer, tokens)
 
     def _call(self, clips_BCTHW: Tensor, layer: int | None, tokens: bool) -> Tensor:
-        check_bytes(clips_BCTHW, self._unit)
+        check_bytes(clips_BCTHW, *self._units)
         with self._lock, torch.inference_mode():
             return self._run(self._upload(clips_BCTHW), layer, tokens)
+
+    def __repr__(self) -> str:
+        return f"Engine({self.engine}, {self.precision} on {self.device}; {self.clip_shape})"
 
     def __str__(self) -> str:
         return f"engine {self.engine}, {self.precision} ({self.reason}); {self.agreement}"
@@ -94,21 +100,50 @@ def load_engine(
 ) -> Engine:
     """The network of any weights that `timesformer.load` takes, or of a classifier, ready for uint8 clips.
 
-    engine, precision: "auto" picks by what the machine has: bf16 where the processor or GPU computes in it natively,
-    fp32 elsewhere, or where bf16 misses its agreement; never int8. device: as for `timesformer.load`.
+    Of an ensemble each member gets an engine. The logits are then those whose softmax, or sigmoid where a video may
+    have several classes, is the mean of the members'; there are no features.
+
+    engine, precision: "auto" picks by what the machine has: bf16 where the processor or GPU is faster in it, fp32
+    elsewhere, or where bf16 misses its agreement; never int8. device: as for `timesformer.load`.
     clips: uint8 RGB clips (B, 3, T, H, W) like those to come. int8 is calibrated on them and needs them, better 16 than
     1; the first few serve to compare the engine with the float32 model (without clips, a synthetic one does).
 
     Raises SettingError for an engine or precision that the machine or the installed packages lack, EngineError for an
     engine whose logits miss the agreement that `timesformer.engine.agreement.LIMITS` states for its precision.
     """
-    if isinstance(weights, Classifier):
-        return make_engine(weights, engine, precision, device, clips, _keep)
-    classifier = load_model(weights)
-    return make_engine(classifier, engine, precision, device, clips, classifier.forget)
+    forget = not isinstance(weights, Classifier)
+    classifiers = (weights,) if isinstance(weights, Classifier) else load_classifiers(weights)
+    return make_engine(classifiers, engine, precision, device, clips, forget=forget)
 
 
 def make_engine(
+    classifiers: Sequence[Classifier],
+    engine: EngineName,
+    precision: Precision,
+    device: str,
+    clips: Tensor | None,
+    *,
+    forget: bool,
+) -> Engine:
+    """As `load_engine`, for a classifier or the members of an ensemble.
+
+    forget: let go of the memory of every part of a model that has been used (`Classifier.forget`), which keeps memory
+    low; not for a classifier that may have been changed since it was opened.
+    """
+    made = [
+        _make_one(classifier, engine, precision, device, clips, classifier.forget if forget else _keep)
+        for classifier in classifiers
+    ]
+    if len(made) == 1:
+        return made[0]
+    settings = classifiers[0].model.settings
+    choice = Choice(made[0].engine, "+".join(sorted({one.precision for one in made})), made[0].reason)
+    choice = choice._replace(reason=f"an ensemble of {len(made)}, {choice.reason}")
+    agreement = max((one.agreement for one in made), key=lambda found: found.value)
+    return Engine(MeanScores(made, settings.multilabel), choice, made[0].device, settings, agreement)
+
+
+def _make_one(
     classifier: Classifier,
     engine: EngineName,
     precision: Precision,
@@ -116,16 +151,12 @@ def make_engine(
     clips: Tensor | None,
     forget: Callable[[], None],
 ) -> Engine:
-    """As `load_engine`; `forget` is called whenever a part of the model has been used.
-
-    `Classifier.forget` then keeps memory low; not for a classifier that may have been changed since it was opened.
-    """
     settings, found = classifier.model.settings, find_device(device)
     choice = choose(engine, precision, found)
     if found.type != "cpu":
         forget = _keep  # the model is moved to the device, whole
     if clips is not None:
-        check_bytes(clips, settings.clip_unit)
+        check_bytes(clips, settings.clip_unit, settings.frame_unit)
         clips = clips.cpu()
     elif choice.precision == "int8":
         raise SettingError(
@@ -148,11 +179,11 @@ def make_engine(
         choice = choice._replace(precision="fp32", reason=missed)
 
 
-def check_bytes(clips: Tensor, unit: int) -> None:
+def check_bytes(clips: Tensor, unit: int, frame_unit: int = 1) -> None:
     """Raises SettingError for what is no batch of uint8 clips, as `timesformer.model.protocol.check_clips`."""
+    check_clips(clips, unit, frame_unit)
     if clips.dtype != torch.uint8:
         raise SettingError(f"clips of type {clips.dtype}: an engine takes uint8 RGB clips, not normalised")
-    check_clips(clips, unit)
     if not len(clips):
         raise SettingError(f"clips of shape {tuple(clips.shape)}: expected (batch, 3, frames, height, width)")
 

@@ -121,9 +121,8 @@ def _free_batch() -> Any:
 def _import(package: str, engine: str) -> Any:
     import importlib
 
+    packages = {"openvino": "openvino", "onnx": "onnx onnxscript onnxruntime"}[engine]
     try:
         return importlib.import_module(package)
     except ImportError:
-        raise SettingError(
-            f"engine {engine} needs the package {package}, which is not installed: pip install 'timesformer[export]'"
-        ) from None
+        raise SettingError(f"engine {engine}: the package {package} is not installed; pip install {packages}") from None

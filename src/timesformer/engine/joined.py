@@ -16,14 +16,18 @@ from timesformer.engine.layout import Layout
 from timesformer.engine.parts import StepParts
 from timesformer.engine.probing import probe
 from timesformer.model.attention import join_heads, split_heads
-from timesformer.model.tokens import Grid
+from timesformer.model.tokens import Grid, join_tokens
 
 
 class JoinedLayout(Layout):
-    """tokens_BMD."""
+    """tokens_BMD. class_tokens: how many come before the patches, 1 or 0."""
+
+    def __init__(self, class_tokens: int = 1) -> None:
+        self.class_tokens = class_tokens
 
     def start(self, x_TBSD: Tensor) -> Tensor:
-        return torch.cat([x_TBSD[0, :, :1], x_TBSD[:, :, 1:].transpose(0, 1).flatten(1, 2)], dim=1)
+        patches_BQD = x_TBSD[:, :, self.class_tokens :].transpose(0, 1).flatten(1, 2)
+        return torch.cat([x_TBSD[0, :, :1], patches_BQD], dim=1) if self.class_tokens else patches_BQD
 
     def frames(self, frames: int) -> int:
         return frames
@@ -44,7 +48,7 @@ class JoinedLayout(Layout):
         return x
 
     def step(self, parts: StepParts, how: Arithmetic, prefix: str) -> nn.Module:
-        return JoinedStep(parts, how, prefix)
+        return JoinedStep(parts, how, prefix, self.class_tokens)
 
     def block(self, steps: dict[str, nn.Module], mlp: nn.Module | None, *, parallel: bool) -> nn.Module:
         assert not parallel  # only steps side by side are those of divided_space_time
@@ -94,24 +98,24 @@ class JoinedAttention(nn.Module):
 class JoinedStep(nn.Module):
     """One attention step, added to the tokens in place."""
 
-    def __init__(self, parts: StepParts, how: Arithmetic, prefix: str) -> None:
+    def __init__(self, parts: StepParts, how: Arithmetic, prefix: str, class_tokens: int) -> None:
         super().__init__()
-        self.function, self.dtype = parts.step.function, how.enters
+        self.function, self.dtype, self.first = parts.step.function, how.enters, class_tokens
         self.attention = JoinedAttention(parts, how, prefix)
         self.fc = None if parts.fc is None else how.make(f"{prefix}.{parts.name}.fc", *parts.fc, "none")
 
     def forward(self, tokens_BMD: Tensor, frames: int, grid: Grid) -> Tensor:
         normed = self.attention.norm(tokens_BMD).to(self.dtype)
-        x_BTND = normed[:, 1:].unflatten(1, (frames, -1))
-        dx, dcls = self.function(self.attention, x_BTND, normed[:, :1], grid)
+        x_BTND = normed[:, self.first :].unflatten(1, (frames, -1))
+        dx, dcls = self.function(self.attention, x_BTND, normed[:, : self.first], grid)
         if self.fc is not None:
             dx, dcls = self.fc(dx), None if dcls is None else self.fc(dcls)
         if torch.compiler.is_exporting():
-            start = torch.zeros_like(tokens_BMD[:, :1]) if dcls is None else dcls
-            return tokens_BMD + torch.cat([start, dx.flatten(1, 2)], dim=1)
-        tokens_BMD[:, 1:] += dx.flatten(1, 2)
+            start = torch.zeros_like(tokens_BMD[:, : self.first]) if dcls is None else dcls
+            return tokens_BMD + join_tokens(dx, start)
+        tokens_BMD[:, self.first :] += dx.flatten(1, 2)
         if dcls is not None:
-            tokens_BMD[:, :1] += dcls
+            tokens_BMD[:, : self.first] += dcls
         return tokens_BMD
 
 

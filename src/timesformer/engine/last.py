@@ -15,7 +15,7 @@ from timesformer.engine.arithmetic import Arithmetic
 from timesformer.engine.layout import Layout
 from timesformer.engine.linear import PlainLinear
 from timesformer.engine.mlp import FusedMlp
-from timesformer.engine.parts import LinearParts, MlpParts, StepParts, take_mlp, take_step
+from timesformer.engine.parts import LinearParts, MlpParts, StepParts, active_steps, take_mlp, take_step
 from timesformer.engine.probing import probe
 from timesformer.model.block import Block, Step
 from timesformer.model.schemes import AttentionStep
@@ -71,7 +71,7 @@ class LastBlock(nn.Module):
     def __init__(self, block: Block, layout: Layout, how: Arithmetic, prefix: str) -> None:
         super().__init__()
         self.layout, self.wide, self.prefix = layout, how.wide or how, prefix
-        self.order, self.parallel = block.order, block.parallel
+        self.order, self.parallel = active_steps(block), block.parallel
         self.name = _last_of_class_token(block) or ""
         number = 0 if self.parallel else self.order.index(self.name)
         before, after = self.order[:number], [name for name in self.order[number:] if name != self.name]
@@ -130,7 +130,7 @@ def has_class_keys(block: Block) -> bool:
 
 def _last_of_class_token(block: Block) -> str | None:
     """The last step that changes the class token; None where none does."""
-    return next((name for name in reversed(block.order) if probe(_attention(block, name)).class_token), None)
+    return next((name for name in reversed(active_steps(block)) if probe(_attention(block, name)).class_token), None)
 
 
 def _attention(block: Block, name: str) -> AttentionStep:

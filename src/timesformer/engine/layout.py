@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from timesformer.engine.arithmetic import Arithmetic
 from timesformer.engine.mlp import FusedMlp
-from timesformer.engine.parts import StepParts, take_mlp, take_step
+from timesformer.engine.parts import StepParts, active_steps, take_mlp, take_step
 from timesformer.model.block import Block
 from timesformer.model.tokens import Grid
 
@@ -50,7 +50,7 @@ class Layout(ABC):
 
     @abstractmethod
     def tokens(self, x: Tensor) -> Tensor:
-        """Class token and patches of each clip: (B, 1 + T N, D)."""
+        """Class token, where there is one, and patches of each clip: (B, 1 + T N, D)."""
 
     @abstractmethod
     def step(self, parts: StepParts, how: Arithmetic, prefix: str) -> nn.Module:
@@ -63,5 +63,5 @@ class Layout(ABC):
 
 def whole_block(block: Block, layout: Layout, how: Arithmetic, prefix: str) -> nn.Module:
     """A block of the model for all tokens."""
-    steps = {name: layout.step(take_step(block, name), how, prefix) for name in block.order}
+    steps = {name: layout.step(take_step(block, name), how, prefix) for name in active_steps(block)}
     return layout.block(steps, FusedMlp(take_mlp(block), how, prefix), parallel=block.parallel)

@@ -4,8 +4,9 @@ TimeSformer is rewritten for inference: the same function of a clip, with less a
 changed once, when it is built, and is exact but for rounding:
 
     embedding     takes bytes: normalisation and channel order are in its weights (`timesformer.engine.embedding`)
-    temporal_fc   each step's output projection and the linear layer after it are one matrix
-    last block    only what the class token gains is computed (`timesformer.engine.last`)
+    temporal_fc   each step's output projection and the linear layer after it are one matrix; where that layer is all
+                  zero, as in a video model just made of an image model, the step is not computed
+    last block    where the head sees the class token, only what that gains is computed (`timesformer.engine.last`)
 
 A model of any other architecture runs as it is, after normalisation.
 
@@ -103,15 +104,17 @@ class FusedTimeSformer(Network):
         how = how or Arithmetic()
         settings, blocks = model.settings, model.blocks()
         self.embedding = FusedEmbedding(model.embedding, preprocessing, how)
-        in_frames = STEPS.issuperset(settings.steps)
-        self.layout: Layout = FramesLayout(apart=settings.scheme == "space_only") if in_frames else JoinedLayout()
+        self.class_tokens, self.how = int(settings.class_token), settings.pooling
+        self.layout: Layout = JoinedLayout(self.class_tokens)
+        if STEPS.issuperset(settings.steps):
+            self.layout = FramesLayout(apart=settings.scheme == "space_only")
         self.pooling = None
         if model.pooling is not None:
             attention = model.pooling.attention
             self.pooling = ClassStep(take_linear(attention.qkv), take_linear(attention.proj), attention.heads)
             self.register_buffer("query", own(model.pooling.query)[0])
-        # Pooling sees all tokens, so no block is the class token's alone.
-        short = self.pooling is None and has_class_keys(blocks[-1])
+        # Where the head sees more than the class token, no block is the class token's alone.
+        short = settings.pooling == "class_token" and has_class_keys(blocks[-1])
         self.blocks = nn.ModuleList()
         for number, block in enumerate(blocks[:-1] if short else blocks):
             self.blocks.append(whole_block(block, self.layout, how, str(number)))
@@ -141,6 +144,13 @@ class FusedTimeSformer(Network):
             self.whole_last = self.last.whole()
         return layer
 
+    def _pool(self, x: Tensor) -> Tensor:
+        """As the model's."""
+        if self.how == "class_token":
+            return self.layout.class_token(x)
+        patches_BQD = self.layout.tokens(x)[:, self.class_tokens :]
+        return patches_BQD.mean(1) if self.how == "mean" else patches_BQD[:, 0]
+
     def _features(self, clips_BCTHW: Tensor, layer: int, tokens: bool) -> Tensor:
         """As the model's `forward_layer`, for a layer from 0."""
         frames, grid = self.embedding.shape(clips_BCTHW)
@@ -157,7 +167,7 @@ class FusedTimeSformer(Network):
             assert self.whole_last is not None
             x = self.whole_last(x, frames, grid)
         if not tokens and self.pooling is None:
-            features = self.norm(self.layout.class_token(x))
+            features = self.norm(self._pool(x))
             return features
         features = self.norm(self.layout.tokens(x))
         if tokens or self.pooling is None:

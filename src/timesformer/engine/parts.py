@@ -44,6 +44,21 @@ class MlpParts(NamedTuple):
     fc2: LinearParts
 
 
+def active_steps(block: Block) -> tuple[str, ...]:
+    """The steps of a block from which tokens gain anything, in their order.
+
+    From a step whose last linear layer is all zero they gain nothing, so it need not be computed; every step but the
+    last is such a one in a video model just initialised from an image model.
+    """
+    return tuple(name for name in block.order if not _all_zero(block.steps[name]))
+
+
+def _all_zero(step: nn.Module) -> bool:
+    """Whether a step's last linear layer is; one on the meta device, which has no values, counts as any other."""
+    assert isinstance(step, Step)
+    return step.fc is not None and not any(parameter.is_meta or parameter.any() for parameter in step.fc.parameters())
+
+
 def take_step(block: Block, name: str) -> StepParts:
     """A step of a block; the linear layer after it is multiplied into its projection where that is the same."""
     step = block.steps[name]

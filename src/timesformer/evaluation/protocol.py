@@ -8,17 +8,19 @@ from typing import Any
 
 from timesformer.config import Preprocessing
 from timesformer.settings import make
-from timesformer.weights.classifier import Classifier, load_model
+from timesformer.weights.classifier import Classifier
+from timesformer.weights.ensemble import load_classifiers
 from timesformer.weights.resize import resize_classifier
 
 
-def as_classifier(
+def as_classifiers(
     weights: str | Path | Classifier, labels: str | Path | None = None, heads: int | None = None
-) -> Classifier:
-    """Weights as `timesformer.load_model` takes them, or a classifier, with the class names of a file where given."""
+) -> tuple[Classifier, ...]:
+    """What `timesformer.load` takes as WEIGHTS, with the class names of a file where given: a classifier, or the
+    members of an ensemble."""
     if not isinstance(weights, Classifier):
-        return load_model(weights, labels=labels, heads=heads)
-    return weights if labels is None else weights.with_labels(labels)
+        return load_classifiers(weights, labels=labels, heads=heads)
+    return (weights if labels is None else weights.with_labels(labels),)
 
 
 def change_protocol(

@@ -1,49 +1,58 @@
-"""The scores of an evaluation as a file, one row a video."""
+"""The scores of an evaluation as a file, one row a video; such a Parquet file read again."""
 
 from __future__ import annotations
 
+import csv
 import json
 import pickle
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
+import torch
 from torch import Tensor
 
-from timesformer.errors import SettingError
+from timesformer.errors import DataError, SettingError
 from timesformer.evaluation.evaluate import EvaluationResult
-from timesformer.files import replacing
+from timesformer.files import escape, open_text, replacing
 
-SUFFIXES = (".parquet", ".pkl")
+MMACTION2 = ".mmaction2.pkl"
+SUFFIXES = (".parquet", ".csv", ".pkl", MMACTION2)
 
 
 def check_score_file(file: str | Path) -> Path:
     """The path of a score file, checked before a long evaluation is run for it.
 
-    Raises SettingError for a suffix other than .parquet and .pkl, for a folder, and where no file can be written.
+    Raises SettingError for a suffix that is none of SUFFIXES, for a folder, and where no file can be written.
     """
     path = Path(file)
     if path.suffix not in SUFFIXES:
-        raise SettingError(f"{path}: cannot be a score file; expected *.parquet or *.pkl")
+        raise SettingError(f"{path}: cannot be a score file; expected *{', *'.join(SUFFIXES[:-1])} or *{SUFFIXES[-1]}")
     if path.is_dir():
         raise SettingError(f"{path}: is a folder; expected a file")
     if not path.parent.is_dir():
         raise SettingError(f"{path}: no such folder {path.parent}")
-    with _writing(path), tempfile.TemporaryFile(dir=path.parent):
+    with writing(path), tempfile.TemporaryFile(dir=path.parent):
         pass
     return path
 
 
-def write_scores(result: EvaluationResult, file: str | Path) -> None:
-    """Write one row a video: path, label, predicted and scores (one float a class, in the order of the labels).
+def write_scores(result: EvaluationResult, file: str | Path, groups: Sequence[str] | None = None) -> None:
+    """Write one row a video: path, label, predicted and scores (one float a class, in the order of the labels), and
+    group where `groups` has that of each.
 
     In multi-label data label and predicted (scores above 0.5) are any number of names with semicolons between them.
 
-    A .parquet file has the class names in its schema's metadata under "labels", as JSON; a .pkl file is a dictionary
-    {"labels": [...], "videos": [rows]}. The file appears under its name only when it is complete. Raises SettingError
-    as `check_score_file` does.
+    .parquet: the class names are in the schema's metadata under "labels", as JSON; bytes of names that are not UTF-8
+    are escapes, see `timesformer.files.unescape`. .csv: a column a class, score_NAME, and such bytes as they are.
+    .pkl: a dictionary {"labels": [...], "videos": [rows]}. .mmaction2.pkl: what mmaction2 1.x dumps (`tools/test.py
+    --dump`), for its eval_metric.py and confusion_matrix.py: a list of dictionaries with the tensors pred_score (K,)
+    and gt_label, pred_label (1,), in multi-label data gt_label (K,) of zeros and ones; our rows are in them too.
+
+    The file appears under its name only when it is complete. Raises SettingError as `check_score_file` does.
     """
     path = check_score_file(file)
     rows: list[dict[str, Any]] = [
@@ -51,15 +60,95 @@ def write_scores(result: EvaluationResult, file: str | Path) -> None:
             "path": str(video),
             "label": _names(label, result.labels),
             "predicted": _names(scores > 0.5 if label.ndim else scores.argmax(), result.labels),
+            **({} if groups is None else {"group": groups[row]}),
             "scores": scores.tolist(),
         }
-        for video, label, scores in zip(result.paths, result.labels_B, result.scores_BK, strict=True)
+        for row, (video, label, scores) in enumerate(zip(result.paths, result.labels_B, result.scores_BK, strict=True))
     ]
-    with _writing(path), replacing(path) as temporary, temporary.open("wb") as stream:
-        if path.suffix == ".parquet":
-            _write_parquet(rows, result.labels, stream)
-        else:
-            pickle.dump({"labels": list(result.labels), "videos": rows}, stream)
+    with writing(path), replacing(path) as temporary:
+        if path.suffix == ".csv":
+            _write_csv(rows, result, temporary)
+            return
+        with temporary.open("wb") as stream:
+            if path.suffix == ".parquet":
+                _write_parquet(rows, result.labels, stream)
+            elif path.name.endswith(MMACTION2):
+                pickle.dump(_data_samples(rows, result), stream)
+            else:
+                pickle.dump({"labels": list(result.labels), "videos": rows}, stream)
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """What a Parquet file of scores holds. groups: of each video, where the file has them."""
+
+    path: Path
+    videos: tuple[str, ...]
+    labels: tuple[str, ...]
+    scores_BK: Tensor
+    labels_B: Tensor
+    groups: tuple[str, ...] | None
+
+
+def read_scores(file: str | Path) -> Scores:
+    """Read what `write_scores` wrote to a .parquet file.
+
+    labels_B has class numbers; where a row has any other number of classes than one, rows (B, K) of zeros and ones.
+    Raises DataError, in one line, for anything else.
+    """
+    import pyarrow
+    import pyarrow.parquet
+
+    path = Path(file)
+    if not path.is_file():
+        raise DataError(f"{path}: no such file; expected *.parquet of `timesformer test --out`")
+    try:
+        table = pyarrow.parquet.read_table(path)
+        labels = tuple(str(name) for name in json.loads(table.schema.metadata[b"labels"]))
+        names = ("path", "label", "scores", *(["group"] if "group" in table.column_names else []))
+        columns = {name: table.column(name).to_pylist() for name in names}
+        scores_BK = torch.tensor(columns["scores"], dtype=torch.float32)
+        if not len(scores_BK) or scores_BK.shape[1:] != (len(labels),):
+            raise ValueError("no scores of all classes")
+        labels_B = _numbers(columns["label"], [escape(label) for label in labels])
+    except (OSError, ValueError, TypeError, KeyError, AttributeError, pyarrow.ArrowException) as error:
+        reason = (error.strerror if isinstance(error, OSError) else None) or "holds no scores"
+        raise DataError(f"{path}: {reason}; expected *.parquet of `timesformer test --out`") from None
+    groups = tuple(columns["group"]) if "group" in columns else None
+    return Scores(path, tuple(columns["path"]), labels, scores_BK, labels_B, groups)
+
+
+def _numbers(cells: list[str], labels: list[str]) -> Tensor:
+    """The classes of each video, by their names. Raises KeyError for a name that is none of the labels."""
+    number = {name: row for row, name in enumerate(labels)}
+    if all(cell in number for cell in cells):
+        return torch.tensor([number[cell] for cell in cells])
+    found = torch.zeros(len(cells), len(labels))
+    for row, cell in enumerate(cells):
+        for name in filter(None, cell.split(";")):
+            found[row, number[name]] = 1
+    return found
+
+
+def _data_samples(rows: list[dict[str, Any]], result: EvaluationResult) -> list[dict[str, Any]]:
+    return [
+        {
+            **row,
+            "pred_score": scores.clone(),
+            "pred_label": scores.argmax().reshape(1),
+            "gt_label": label.reshape(-1).clone(),
+        }
+        for row, scores, label in zip(rows, result.scores_BK, result.labels_B, strict=True)
+    ]
+
+
+def _write_csv(rows: list[dict[str, Any]], result: EvaluationResult, file: Path) -> None:
+    with open_text(file, "w") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        names = [name for name in rows[0] if name != "scores"]
+        writer.writerow([*names, *(f"score_{label}" for label in result.labels)])
+        for row, scores in zip(rows, result.scores_BK.numpy(), strict=True):
+            writer.writerow([*(row[name] for name in names), *map(str, scores)])  # the shortest that is this float32
 
 
 def _names(label: Tensor, labels: tuple[str, ...]) -> str:
@@ -68,7 +157,7 @@ def _names(label: Tensor, labels: tuple[str, ...]) -> str:
 
 
 @contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def writing(path: Path) -> Iterator[None]:
     """Raises SettingError, naming the path, for whatever the system refuses."""
     try:
         yield
@@ -80,11 +169,9 @@ def _write_parquet(rows: list[dict[str, Any]], labels: tuple[str, ...], stream: 
     import pyarrow
     import pyarrow.parquet
 
-    fields = [
-        ("path", pyarrow.string()),
-        ("label", pyarrow.string()),
-        ("predicted", pyarrow.string()),
-        ("scores", pyarrow.list_(pyarrow.float32())),
-    ]
+    texts = [name for name in rows[0] if name != "scores"]
+    fields = [*((name, pyarrow.string()) for name in texts), ("scores", pyarrow.list_(pyarrow.float32()))]
     schema = pyarrow.schema(fields, metadata={"labels": json.dumps(labels)})
+    for row in rows:
+        row.update({name: escape(row[name]) for name in texts})
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), stream)

@@ -14,13 +14,15 @@ from torch import Tensor
 
 from timesformer.config import Preprocessing
 from timesformer.data.dataset import Batch
-from timesformer.engine.engine import Engine
+from timesformer.engine.engine import Engine, check_bytes
+from timesformer.errors import WorkerError
 from timesformer.model.protocol import VideoModel
 from timesformer.video.transforms import normalise
 
 VIEWS_AT_ONCE = 8
 
-Network = Callable[[Tensor], Tensor]  # uint8 clips (B, 3, T, S, S) to logits (B, K): an engine, or `plain_network`
+# uint8 clips (B, 3, T, S, S) to logits (B, K): an engine, or `plain_network`; or to features (B, ...).
+Network = Callable[[Tensor], Tensor]
 
 
 def plain_network(model: VideoModel, preprocessing: Preprocessing) -> Network:
@@ -41,6 +43,7 @@ def score_views(engine: Engine, views_VCTSS: Tensor) -> Tensor:
     views_VCTSS: uint8 (V, 3, T, S, S), at least one, such as `timesformer.read_views` gives; the engine gets
     `engine.views` of them at a time. Raises SettingError for views of another shape or type.
     """
+    check_bytes(views_VCTSS, 1)
     queue = ViewQueue(engine, engine.views)
     queue.put(views_VCTSS)
     queue.finish()
@@ -53,27 +56,44 @@ def score_batches(
 ) -> Iterator[tuple[Batch, Tensor]]:
     """Each batch with the scores (B, K) of its videos, in float32 on the CPU; rows sum to 1, unless `multilabel`.
 
-    The network gets `views` views at a time, of as many videos as they belong to, and fewer only at the end.
+    The network gets its views as `run_batches` says.
+    """
+    for batch, rows in run_batches(network, batches, views):
+        logits_VK = torch.stack(rows) if rows else torch.empty(0, 0)
+        yield batch, mean_scores(logits_VK, batch.counts_B, multilabel=multilabel)
+
+
+def run_batches(
+    network: Network, batches: Iterable[Batch], views: int = VIEWS_AT_ONCE
+) -> Iterator[tuple[Batch, list[Tensor]]]:
+    """Each batch with what a network makes of each of its views, in float32 on the CPU.
+
+    The network gets `views` views at a time, of as many videos as they belong to, and fewer only at the end, or before
+    a WorkerError of the batches is raised.
     """
     queue = ViewQueue(network, views)
     waiting: deque[Batch] = deque()
 
-    def finished() -> Iterator[tuple[Batch, Tensor]]:
+    def finished() -> Iterator[tuple[Batch, list[Tensor]]]:
         while waiting and len(queue.logits) >= len(waiting[0].views_VCTSS):
             batch = waiting.popleft()
-            rows = [queue.logits.popleft() for _ in range(len(batch.views_VCTSS))]
-            logits_VK = torch.stack(rows) if rows else torch.empty(0, 0)
-            yield batch, mean_scores(logits_VK, batch.counts_B, multilabel=multilabel)
+            yield batch, [queue.logits.popleft() for _ in range(len(batch.views_VCTSS))]
 
-    for batch in batches:
-        waiting.append(batch)
-        queue.put(batch.views_VCTSS)
-        while queue.full:
-            queue.run()
+    stopped = None
+    try:
+        for batch in batches:
+            waiting.append(batch)
+            queue.put(batch.views_VCTSS)
+            while queue.full:
+                queue.run()
+                yield from finished()
             yield from finished()
-        yield from finished()
+    except WorkerError as error:  # a job that is resumed goes on after what has been read
+        stopped = error
     queue.finish()
     yield from finished()
+    if stopped:
+        raise stopped
 
 
 class ViewQueue:

@@ -5,13 +5,12 @@ Dimensions: B batch, T frames, N patches of a frame, D channels.
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor, nn
 
 from timesformer.config import TimeSformerSettings
 from timesformer.model.attention import Attend, Attention, DropPath, attend
 from timesformer.model.schemes import attention_step
-from timesformer.model.tokens import Grid
+from timesformer.model.tokens import Grid, join_tokens, split_tokens
 
 
 class Step(nn.Module):
@@ -66,7 +65,6 @@ class Block(nn.Module):
             dx, dcls = self.steps[name](seen_x, seen_cls, grid)
             x_BTND = x_BTND + dx
             cls_B1D = cls_B1D if dcls is None else cls_B1D + dcls
-        tokens = torch.cat([cls_B1D, x_BTND.flatten(1, 2)], dim=1)
+        tokens = join_tokens(x_BTND, cls_B1D)
         tokens = tokens + self.drop_path(self.mlp(self.norm(tokens)))
-        cls_B1D, patches = tokens.tensor_split([1], dim=1)
-        return patches.unflatten(1, x_BTND.shape[1:3]), cls_B1D
+        return split_tokens(tokens, x_BTND.shape[1], cls_B1D.shape[1])

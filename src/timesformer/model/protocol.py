@@ -80,20 +80,29 @@ class VideoModel(nn.Module, ABC):
         """The layer of a parameter: 0 before the blocks, 1 to n for them, n + 1 for what follows (layer decay)."""
         return len(self.blocks()) + 1
 
+    def video_parameters(self) -> frozenset[str]:
+        """Names of the parameters that, beside the head's, learn a video task where the image model inside is frozen:
+        what was added to it for video, and the norms.
+
+        Raises SettingError for a model that was not made of an image model.
+        """
+        raise SettingError(f"training.trainable is video; architecture {self.settings.architecture} has no image model")
+
+    def adaptable_layers(self) -> tuple[str, ...]:
+        """Names of the modules that a low-rank adapter may stand in for: the linear layers of the blocks."""
+        blocks = {id(part) for block in self.blocks() for part in block.modules()}
+        return tuple(name for name, part in self.named_modules() if isinstance(part, nn.Linear) and id(part) in blocks)
+
     def no_weight_decay(self) -> frozenset[str]:
         """Names of parameters, beside norms and biases, that are usually not decayed: tables, learned tokens."""
         return frozenset()
 
     def head_names(self) -> tuple[str, ...]:
-        """Names of this model's modules that, one after the other, make logits of frozen features: what a probe trains.
+        """Names of this model's modules that, one after the other, make logits of frozen features: a probe's are new.
 
         The last one is the classifier, whose rows are the classes.
         """
         return ("head",)
-
-    def head_sees_tokens(self) -> bool:
-        """Whether the first of these modules takes all tokens (B, M, D), not features (B, D)."""
-        return False
 
     def set_activation_checkpointing(self, what: ActivationCheckpointing) -> None:
         """What training computes again in the backward pass: "none", "cheap" or "blocks".
@@ -106,12 +115,22 @@ class VideoModel(nn.Module, ABC):
             )
 
 
-def check_clips(clips: Tensor, unit: int) -> None:
-    """Raises SettingError for anything but clips (B, 3, T, H, W) whose height and width are multiples of `unit`."""
+def check_clips(clips: Tensor, unit: int, frame_unit: int = 1) -> None:
+    """Raises SettingError for anything but clips (B, 3, T, H, W) whose height and width are multiples of `unit`, and
+    whose number of frames is one of `frame_unit`."""
+    if not isinstance(clips, Tensor):
+        raise SettingError(
+            f"clips: {type(clips).__name__}; expected a torch.Tensor (batch, 3, frames, height, width), which "
+            "torch.from_numpy makes of a numpy array"
+        )
     if clips.ndim != 5 or clips.shape[1] != 3 or 0 in clips.shape[2:]:
         raise SettingError(f"clips of shape {tuple(clips.shape)}: expected (batch, 3, frames, height, width)")
     if clips.shape[3] % unit or clips.shape[4] % unit:
         raise SettingError(
             f"frames of {clips.shape[3]} x {clips.shape[4]} pixels: height and width must be "
             f"multiples of the patch size {unit}"
+        )
+    if clips.shape[2] % frame_unit:
+        raise SettingError(
+            f"clips of {clips.shape[2]} frames: their number must be a multiple of the tubelet {frame_unit}"
         )

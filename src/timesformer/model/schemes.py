@@ -125,7 +125,7 @@ def time_with_class_keys(frames: int, grid: Grid) -> Keys:
 
 def joint(attention: StepAttention, x_BTND: Tensor, cls_B1D: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:
     """Attention over the whole clip (Eq. 5)."""
-    return split_tokens(attention(join_tokens(x_BTND, cls_B1D)), x_BTND.shape[1])
+    return split_tokens(attention(join_tokens(x_BTND, cls_B1D)), x_BTND.shape[1], cls_B1D.shape[1])
 
 
 def joint_keys(frames: int, grid: Grid) -> Keys:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from timesformer.config import ActivationCheckpointing, TimeSformerSettings
 from timesformer.errors import SettingError
 from timesformer.model.attention import Attend, attend
-from timesformer.model.block import Block
+from timesformer.model.block import Block, Step
 from timesformer.model.checkpointing import run_block
 from timesformer.model.embed import Embedding
 from timesformer.model.initialise import initialise
@@ -52,16 +52,17 @@ class TimeSformer(VideoModel):
         self.embedding = Embedding(settings)
         drop_probs = torch.linspace(0, settings.drop_path, depth, device="cpu").tolist()
         self.blocks = Blocks(Block(settings, drop_prob, attend) for drop_prob in drop_probs)
-        self.norm = nn.LayerNorm(width, settings.norm_epsilon)
+        self.norm = nn.LayerNorm(width, settings.last_norm_epsilon or settings.norm_epsilon)
         self.pooling = AttentivePooling(width, heads, attend) if settings.pooling == "attentive" else None
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(width, settings.num_classes)
         initialise(self, settings.initialisation)
 
     def forward_features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The class token after the last norm, or what attentive pooling makes of all tokens: (B, D).
+        """The class token, the mean of all patches or the first one after the last norm, or what attentive pooling
+        makes of all tokens after it: (B, D).
 
-        T is free; H and W are any multiples of the patch size. Raises SettingError for another shape.
+        T is any multiple of the tubelet, H and W of the patch size. Raises SettingError for another shape.
         """
         return self.forward_layer(clips_BCTHW)
 
@@ -72,17 +73,22 @@ class TimeSformer(VideoModel):
 
     def forward_layer(self, clips_BCTHW: Tensor, layer: int = -1, *, tokens: bool = False) -> Tensor:
         """What the head would see, (B, D), were block number `layer` the last; with `tokens` all tokens after the
-        norm, the class token before the patches of frame after frame, (B, 1 + T N, D)."""
+        norm, the class token, where there is one, before the patches of frame after frame, (B, 1 + T N, D)."""
         x_BTND, cls_B1D = self._encode(clips_BCTHW, layer)
         if not tokens and self.pooling is None:
-            features: Tensor = self.norm(cls_B1D[:, 0])
+            features: Tensor = self.norm(self._pool(x_BTND, cls_B1D))
             return features
         tokens_BMD: Tensor = self.norm(join_tokens(x_BTND, cls_B1D))
         return tokens_BMD if tokens or self.pooling is None else self.pooling(tokens_BMD)
 
+    def _pool(self, x_BTND: Tensor, cls_B1D: Tensor) -> Tensor:
+        if self.settings.pooling == "mean":
+            return x_BTND.mean((1, 2))
+        return x_BTND[:, 0, 0] if self.settings.pooling == "first_patch" else cls_B1D[:, 0]
+
     def _encode(self, clips_BCTHW: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Patches x_BTND and class token cls_B1D after block number `layer`."""
-        check_clips(clips_BCTHW, self.settings.clip_unit)
+        check_clips(clips_BCTHW, self.settings.clip_unit, self.settings.frame_unit)
         if not clips_BCTHW.is_floating_point():
             raise SettingError(f"clips of type {clips_BCTHW.dtype}: expected floating point, already normalised")
         blocks = self.blocks()
@@ -105,13 +111,25 @@ class TimeSformer(VideoModel):
             return 0
         return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else len(self.blocks()) + 1
 
+    def video_parameters(self) -> frozenset[str]:
+        """The steps that come before a scheme's last, which is the image model's own, the time table, and all norms."""
+        *added, _ = self.settings.steps
+        if not added and self.embedding.time_table is None:
+            raise SettingError(
+                f"training.trainable is video; a model of scheme {self.settings.scheme_name} and position "
+                f"{self.settings.position} has nothing that an image model lacks"
+            )
+        prefixes = tuple(
+            f"{name}."
+            for name, part in self.named_modules()
+            if isinstance(part, nn.LayerNorm) or (isinstance(part, Step) and name.split(".")[-1] in added)
+        )
+        names = (name for name, _ in self.named_parameters())
+        return frozenset(name for name in names if name.startswith(prefixes) or name == "embedding.time_table")
+
     def no_weight_decay(self) -> frozenset[str]:
         """Position tables, the class token and the query of attentive pooling."""
         return frozenset(name for name, _ in self.named_parameters() if name in TABLES)
-
-    def head_sees_tokens(self) -> bool:
-        """Whether attentive pooling comes before the head."""
-        return self.pooling is not None
 
     def head_names(self) -> tuple[str, ...]:
         """The head; before it attentive pooling, where there is one."""

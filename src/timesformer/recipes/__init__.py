@@ -6,10 +6,16 @@ A recipe may extend another one, which it names: a packaged recipe, or a file re
     model: {scheme: joint_space_time}
 
 Groups are merged; any other value, a list too, replaces the one that is extended.
+
+What a run with `--init` needs otherwise than one from scratch stands in `with_init`, and is merged in the same way:
+
+    with_init:
+      optimizer: {learning_rate: 0.0001, layer_decay: 0.75}
 """
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Mapping
 from importlib import resources
 from pathlib import Path
@@ -21,7 +27,9 @@ from timesformer.config import AnyRecipe, Recipe
 from timesformer.errors import SettingError, one_line
 from timesformer.settings import Settings, group_of, make, refuse
 
-__all__ = ["change_recipe", "load_recipe", "named_recipes"]
+__all__ = ["change_recipe", "load_recipe", "named_recipes", "recipe_text", "settings_with_init"]
+
+WITH_INIT = "with_init"
 
 
 def named_recipes() -> list[str]:
@@ -31,15 +39,23 @@ def named_recipes() -> list[str]:
     )
 
 
-def load_recipe(name_or_file: str | Path, overrides: Iterable[str] = ()) -> AnyRecipe:
+def load_recipe(name_or_file: str | Path, overrides: Iterable[str] = (), *, init: bool = False) -> AnyRecipe:
     """A recipe by name or from a YAML file, changed by overrides such as ``training.epochs=2``.
+
+    init: whether the run is initialised from other weights, for which a recipe may have settings of its own.
 
     Returns a `Recipe`, or a `ProbeRecipe` where the file says ``task: probe``.
 
     Raises:
         SettingError: no such recipe, YAML that cannot be read, a setting that does not exist or a value it refuses.
     """
-    return _make(_read_values(name_or_file), overrides, f"recipe {name_or_file}")
+    values, with_init = _read_both(name_or_file)
+    return _make(_merge(values, with_init) if init else values, overrides, f"recipe {name_or_file}")
+
+
+def settings_with_init(name_or_file: str | Path) -> dict[str, Any]:
+    """The plain values that a recipe has for runs with `--init`, by group. Raises SettingError as `load_recipe`."""
+    return _read_both(name_or_file)[1]
 
 
 def change_recipe(recipe: AnyRecipe, overrides: Iterable[str]) -> AnyRecipe:
@@ -57,13 +73,22 @@ def _make(values: dict[str, Any], overrides: Iterable[str], source: str) -> AnyR
     return make(kind, values, source)
 
 
+def _read_both(name_or_file: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The plain values of a recipe, and those for runs with `--init`."""
+    values = _read_values(name_or_file)
+    with_init = values.pop(WITH_INIT, {})
+    if not isinstance(with_init, dict):
+        raise SettingError(f"recipe {name_or_file}: {WITH_INIT} is {with_init!r}; expected settings by name")
+    return values, with_init
+
+
 def _read_values(name_or_file: str | Path, extending: tuple[str, ...] = ()) -> dict[str, Any]:
     """The plain values of a recipe and of what it extends. `extending`: the recipes that extend this one, if any."""
     source = str(name_or_file)
     if Path(source).resolve() in [Path(name).resolve() for name in extending]:
         raise SettingError(f"recipe {extending[0]}: extends itself: {' -> '.join([*extending, source])}")
     try:
-        values = yaml.safe_load(_recipe_text(name_or_file, extending)) or {}
+        values = yaml.safe_load(recipe_text(name_or_file, extending)) or {}
     except yaml.YAMLError as error:
         raise SettingError(f"recipe {source}: not YAML: {one_line(error)}") from None
     if not isinstance(values, dict):
@@ -86,15 +111,16 @@ def _merge(base: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]
     return merged
 
 
-def _recipe_text(name_or_file: str | Path, extending: tuple[str, ...]) -> str:
+def recipe_text(name_or_file: str | Path, extending: tuple[str, ...] = ()) -> str:
+    """What a recipe's file holds, of a packaged one by name. Raises SettingError as `load_recipe`."""
     if str(name_or_file) in named_recipes():
         return resources.files("timesformer.recipes").joinpath(f"{name_or_file}.yaml").read_text(encoding="utf-8")
     path = Path(name_or_file)
     if not path.is_file():
         extended = f"{extending[-1]}: extends " if extending else ""
-        raise SettingError(
-            f"recipe {extended}{name_or_file}: no such file, nor one of the recipes {', '.join(named_recipes())}"
-        )
+        close = difflib.get_close_matches(path.stem.lower(), named_recipes())
+        hint = f"did you mean {' or '.join(close)}?" if close else "`timesformer recipes` lists the recipes"
+        raise SettingError(f"recipe {extended}{name_or_file}: no such recipe or file; {hint}")
     try:
         return path.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -17,7 +17,7 @@ def class_weights(manifest: Manifest) -> Tensor:
     In multi-label data: videos without a class for each with it, which weighs its positives against its negatives. That
     has no limit: a class of one video in a thousand weighs 999.
     """
-    counts_K = _counts(manifest)
+    counts_K = class_counts(manifest)
     videos = len(manifest.videos)
     if manifest.multilabel:
         return (videos - counts_K) / counts_K.clamp_min(1)
@@ -27,12 +27,12 @@ def class_weights(manifest: Manifest) -> Tensor:
 
 def video_weights(manifest: Manifest) -> list[float]:
     """How often to draw each video, so that all classes come equally often; in multi-label data by its rarest class."""
-    counts_K = _counts(manifest)
+    counts_K = class_counts(manifest)
     most = len(manifest.videos)
     return [1 / min((int(counts_K[label]) for label in video.labels), default=most) for video in manifest.videos]
 
 
-def _counts(manifest: Manifest) -> Tensor:
-    """Videos of each class."""
+def class_counts(manifest: Manifest) -> Tensor:
+    """Videos of each class: (K,)."""
     labels = torch.tensor([label for video in manifest.videos for label in video.labels], dtype=torch.long)
     return torch.bincount(labels, minlength=len(manifest.labels))

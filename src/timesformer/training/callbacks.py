@@ -3,27 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+import signal
+import threading
 import time
+from collections.abc import Hashable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from timesformer.config import Recipe
 from timesformer.data.dataset import Batch, SkippedVideos
 from timesformer.errors import VideoError
+from timesformer.evaluation.interval import Interval, grouped_interval
+from timesformer.evaluation.metrics import NAMES
+from timesformer.model.adapters import merge_adapters
 from timesformer.model.architectures import build_model
 from timesformer.model.protocol import VideoModel
-from timesformer.training.curves import draw_curves
+from timesformer.training.bar import counted, make_bar
+from timesformer.training.curves import SPLITS, draw_curves
 from timesformer.training.log import Log, write_session
 from timesformer.training.task import ClassificationTask
 from timesformer.weights.classifier import Classifier
 
-LOG_EVERY = 10
-SHOWN = {"train_loss": "loss", "train_top1": "top-1", "val_top1": "top-1", "val_top5": "top-5", "val_map": "mAP"}
+LOG_EVERY = 10  # optimiser steps from one row of a batch's loss to the next; fewer where an epoch has fewer
 
 
 class RecordSession(Callback):
@@ -39,24 +45,13 @@ class RecordSession(Callback):
 
 
 class ReportMetrics(Callback):
-    """One bar for the whole run with the time left, a line of metrics an epoch, and all of them to the loggers."""
+    """One bar with the epoch's batches and the time left of the run, a line of metrics an epoch, and all of them to the
+    loggers."""
 
-    def __init__(self, log: Log, console: Console, validation: str) -> None:
-        """`validation`: what the validation split is called in a line."""
-        self.lines, self.validation = log, validation
-        self.progress = Progress(
-            TextColumn("epoch {task.fields[epoch]}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TextColumn("batches, loss {task.fields[loss]}"),
-            TimeElapsedColumn(),
-            TextColumn("elapsed,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
-            console=console,
-            transient=True,
-            disable=not console.is_terminal,  # elsewhere a bar that is erased would leave an empty line
-        )
+    def __init__(self, log: Log, console: Console, split: str | None) -> None:
+        """`split`: the one that is validated, if any."""
+        self.lines, self.split = log, split
+        self.progress = make_bar(console)
         self.epoch_start = 0.0
         self.stepped = 0
 
@@ -68,24 +63,26 @@ class ReportMetrics(Callback):
         assert trainer.max_epochs is not None
         batches = int(trainer.num_training_batches)
         done = batches * trainer.current_epoch + trainer.fit_loop.epoch_loop.batch_progress.current.ready
-        self.task = self.progress.add_task("", total=batches * trainer.max_epochs, epoch="", loss="-")
-        self.progress.update(self.task, completed=done)
+        self.task = self.progress.add_task("", total=batches * trainer.max_epochs, completed=done)
+        self._describe(trainer, done - batches * trainer.current_epoch)
         self.progress.start()
         self.on_train_epoch_start(trainer, pl_module)  # which Lightning skips where a run resumes inside an epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         self.epoch_start = time.perf_counter()
-        self.progress.update(self.task, epoch=f"{trainer.current_epoch + 1}/{trainer.max_epochs}")
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Batch, batch_idx: int
     ) -> None:
         assert isinstance(pl_module, ClassificationTask)
-        self.progress.update(self.task, advance=1, loss=f"{pl_module.last_loss:.3f}")
+        self._describe(trainer, batch_idx + 1, f", loss {pl_module.last_loss:.3f}")
+        self.progress.advance(self.task)
         stepped, self.stepped = trainer.global_step > self.stepped, trainer.global_step
-        if stepped and trainer.global_step % min(LOG_EVERY, int(trainer.num_training_batches)) == 0:
+        batches = int(trainer.num_training_batches)
+        steps = math.ceil(batches / trainer.accumulate_grad_batches)
+        if stepped and trainer.global_step % min(LOG_EVERY, steps) == 0:
             metrics = {"batch_loss": pl_module.last_loss, "learning_rate": pl_module.last_rate}
-            self._log(trainer, trainer.current_epoch + (batch_idx + 1) / int(trainer.num_training_batches), metrics)
+            self._log(trainer, trainer.current_epoch + (batch_idx + 1) / batches, metrics)
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ClassificationTask)
@@ -93,16 +90,21 @@ class ReportMetrics(Callback):
         metrics = pl_module.metrics
         self._log(trainer, trainer.current_epoch + 1.0, metrics)
         line = [f"epoch {trainer.current_epoch + 1:3}/{trainer.max_epochs}"]
-        line += [f"{SHOWN[name]} {metrics[name]:.3f}" for name in ("train_loss", "train_top1") if name in metrics]
-        validated = [
-            f"{SHOWN[name]} {value:.3f}" for name, value in metrics.items() if name.startswith("val_") and name in SHOWN
-        ]
-        if validated:
-            line.append(f"{self.validation} {' '.join(validated)}")
+        line += [f"loss {metrics['train_loss']:.3f}"] if "train_loss" in metrics else []
+        line += _scores(metrics, "train")
+        if self.split and (validated := _scores(metrics, self.split)):
+            line.append(f"{SPLITS[self.split]} {' '.join(validated)}")
         line.append(f"{time.perf_counter() - self.epoch_start:.1f} s")
-        self.lines.say("   ".join(line))
+        self.lines.say("  ".join(line))
         if trainer.is_global_zero:
             draw_curves(self.lines.folder / "logs" / "metrics.csv", self.lines.folder / "curves.png")
+
+    def _describe(self, trainer: Trainer, batch: int, loss: str = "") -> None:
+        """Say where in which epoch the run is; the bar and the time that is left are the whole run's."""
+        assert trainer.max_epochs is not None
+        epoch = counted(trainer.current_epoch + 1, trainer.max_epochs)
+        batches = counted(batch, int(trainer.num_training_batches))
+        self.progress.update(self.task, description=f"epoch {epoch}, batch {batches}{loss}")
 
     def _log(self, trainer: Trainer, epoch: float, metrics: dict[str, float]) -> None:
         for logger in trainer.loggers:
@@ -119,6 +121,10 @@ class ReportMetrics(Callback):
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.stepped = state_dict["stepped"]
+
+
+def _scores(metrics: dict[str, float], split: str) -> list[str]:
+    return [f"{text} {metrics[f'{split}_{name}']:.3f}" for name, text in NAMES.items() if f"{split}_{name}" in metrics]
 
 
 class ValidateLastEpoch(Callback):
@@ -164,37 +170,75 @@ class ReportSkipped(Callback):
             self.lines.say(f"skipped {problem}", style="yellow")
 
 
+class StopAtOnce(Callback):
+    """SIGTERM stops a run as Ctrl-C does. Lightning would wait for a batch, and tell the other processes from inside
+    the handler, where each waits for all."""
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, signal.default_int_handler)  # Lightning puts back what was there
+
+
 class SaveClassifier(Callback):
-    """Keeps RUN/model: the weights of the best validation score, or of the last epoch where `best` is off.
+    """Keeps RUN/model: the weights of the best validation score, or of the last epoch where that does not choose.
 
     Of equal scores, which a few videos often have, the lower validation loss is the better one, then the later epoch.
     """
 
-    def __init__(self, classifier: Classifier, folder: Path, facts: dict[str, str], *, best: bool) -> None:
-        self.classifier, self.folder, self.facts, self.best = classifier, folder, facts, best
+    def __init__(
+        self,
+        classifier: Classifier,
+        folder: Path,
+        facts: dict[str, str],
+        split: str | None,
+        groups: Sequence[Hashable],
+        *,
+        chooses: bool,
+    ) -> None:
+        """`groups`: of each video of the manifest that validates, for the interval of the score. `chooses`: whether the
+        best score does, and not the last epoch."""
+        self.chooses = chooses
+        self.classifier, self.folder, self.facts, self.split, self.groups = classifier, folder, facts, split, groups
+        self.interval: Interval | None = None
         self.score: float | None = None
         self.loss: float | None = None
-        self.epoch = 0
+        self.epoch = self.videos = 0
+        self.metrics: dict[str, float] = {}
 
     def on_train_epoch_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         assert isinstance(pl_module, ClassificationTask)
-        name = "val_map" if pl_module.model.settings.multilabel else "val_top1"
-        score, loss = pl_module.metrics.get(name), pl_module.metrics.get("val_loss")
-        if self.best and not _is_better((score, loss), (self.score, self.loss)):
+        name = "map" if pl_module.model.settings.multilabel else "top1"
+        score, loss = (pl_module.metrics.get(f"{self.split}_{found}") for found in (name, "loss"))
+        if self.chooses and not _is_better((score, loss), (self.score, self.loss)):
             return
         self.score, self.loss, self.epoch = score, loss, trainer.current_epoch + 1
+        start = f"{self.split}_"
+        self.metrics = {
+            key.removeprefix(start): value for key, value in pl_module.metrics.items() if key.startswith(start)
+        }
+        self.videos = pl_module.scores.videos
         facts = self.facts | {"epoch": f"{self.epoch} of {trainer.max_epochs}"}
         if score is not None:
-            facts[f"{SHOWN[name]} while training, one crop"] = f"{score:.3f}"
+            facts[f"{NAMES[name]} on {self.split} while training, one crop"] = f"{score:.3f}"
+            if name == "top1":
+                scores = pl_module.scores
+                of_videos = [self.groups[row] for row in scores.rows_B.tolist()]
+                self.interval = low, high = grouped_interval(scores.right_B, of_videos)
+                facts["95% interval"] = f"{low:.3f} to {high:.3f}, of {self.videos} videos"
         classifier = dataclasses.replace(self.classifier, model=_whole(pl_module), reread=None)
         if trainer.is_global_zero:
             classifier.save_pretrained(self.folder, facts=facts)
 
     def state_dict(self) -> dict[str, Any]:
-        return {"score": self.score, "loss": self.loss, "epoch": self.epoch}
+        kept: dict[str, Any] = {name: getattr(self, name) for name in ("score", "loss", "epoch", "metrics", "videos")}
+        return kept | {"interval": self.interval and list(self.interval)}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         self.score, self.loss, self.epoch = (state_dict[name] for name in ("score", "loss", "epoch"))
+        # Version 0.1.0 has no more than that.
+        self.metrics, self.videos = state_dict.get("metrics", {}), state_dict.get("videos", 0)
+        interval = state_dict.get("interval")
+        self.interval = interval and Interval(*interval)
 
 
 def _is_better(new: tuple[float | None, float | None], old: tuple[float | None, float | None]) -> bool:
@@ -207,14 +251,16 @@ def _is_better(new: tuple[float | None, float | None], old: tuple[float | None, 
 
 
 def _whole(task: ClassificationTask) -> VideoModel:
-    """The resulting network, put together from the parts of all processes where they share it."""
+    """The resulting network without adapters, put together from the parts of all processes where they share it."""
     if not task.sharded:
-        return task.result
+        return merge_adapters(task.result)
     from torch.distributed.checkpoint.state_dict import StateDictOptions, get_model_state_dict
 
     tensors = get_model_state_dict(task.model, options=StateDictOptions(full_state_dict=True, cpu_offload=True))
     with torch.random.fork_rng():
         whole = build_model(task.model.settings)
+        if task.trainable is not None:
+            task.trainable.apply(whole, seed=0)
     if tensors:  # on the first process alone
         whole.load_state_dict(tensors)
-    return whole
+    return merge_adapters(whole)

@@ -8,53 +8,51 @@ file ends as that of a run that was never stopped.
 from __future__ import annotations
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from lightning.pytorch.loggers import Logger
 from lightning.pytorch.utilities import rank_zero_only
 
+from timesformer.evaluation.metrics import NAMES
 from timesformer.files import replacing
 
-COLUMNS = (
-    "step",
-    "epoch",
-    "batch_loss",
-    "learning_rate",
-    "train_loss",
-    "train_top1",
-    "val_loss",
-    "val_top1",
-    "val_top5",
-    "val_map",
-)
-# Each with its name and its colour: blue is training, orange and green are validation.
-LOSSES = {"train_loss": ("training", "C0"), "val_loss": ("validation", "C1")}
-SCORES = {
-    "train_top1": ("training, top-1", "C0"),
-    "val_top1": ("validation, top-1", "C1"),
-    "val_top5": ("validation, top-5", "C2"),
-    "val_map": ("validation, mAP", "C1"),
-}
+# What metrics are of, as their names begin; `timesformer.evaluation.metrics.NAMES` has what they are, as they end.
+SPLITS = {"train": "training", "val": "validation", "test": "test split"}
+COLOURS = {"top5": "C2", "mean_class_accuracy": "C3", "auc": "C4"}  # of validation curves that are not C1
+
+
+def metric_names(split: str | None, classes: int, *, multilabel: bool = False) -> tuple[str, ...]:
+    """The columns of the metrics of a run that is validated on `split`, if on any: "val" or "test"."""
+    names = ["step", "epoch", "batch_loss", "learning_rate", "train_loss"]
+    top5, auc = ["top5"] * (classes > 5), ["auc"] * (classes == 2)
+    scores = ["map"] if multilabel else ["top1", *top5, "mean_class_accuracy", *auc]
+    names += [] if multilabel else ["train_top1"]
+    names += [f"{split}_{name}" for name in ("loss", *scores)] if split else []
+    return tuple(names)
 
 
 class MetricsFile(Logger):
     """A CSV file of one row a step that is logged.
 
-    `steps`: optimiser steps that a resumed run has taken; rows of later ones are dropped. 0 for a new run.
+    `columns`: as `metric_names` has them; those of the rows that are kept stay. `steps`: optimiser steps that a resumed
+    run has taken; rows of later ones are dropped. 0 for a new run.
     """
 
-    def __init__(self, file: Path, steps: int = 0) -> None:
+    def __init__(self, file: Path, columns: Sequence[str], steps: int = 0) -> None:
         super().__init__()
         self.file = file
         kept = [row for row in read_metrics(file) if int(row["step"]) <= steps] if file.exists() else []
+        before = tuple(kept[0]) if kept else ()
+        self.columns = (*before, *(name for name in columns if name not in before))
         self._rewrite(kept)
 
     @rank_zero_only
     def _rewrite(self, rows: list[dict[str, str]]) -> None:
         self.file.parent.mkdir(parents=True, exist_ok=True)
         with replacing(self.file) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.DictWriter(stream, COLUMNS)
+            writer = csv.DictWriter(stream, self.columns)
             writer.writeheader()
             writer.writerows(rows)
 
@@ -74,7 +72,7 @@ class MetricsFile(Logger):
     def log_metrics(self, metrics: dict[str, float], step: int | None = None) -> None:
         """Append a row."""
         with self.file.open("a", newline="", encoding="utf-8") as stream:
-            csv.DictWriter(stream, COLUMNS).writerow({"step": step} | metrics)
+            csv.DictWriter(stream, self.columns).writerow({"step": step} | metrics)
 
 
 def read_metrics(file: Path) -> list[dict[str, str]]:
@@ -99,10 +97,13 @@ def draw_curves(metrics: Path, picture: Path) -> None:
     upper, middle, lower = figure.subplots(3, 1, sharex=True, height_ratios=(3, 3, 1))
     dot = "." if len(points("batch_loss")[0]) == 1 else ""  # one point makes no line
     upper.plot(*points("batch_loss"), color="0.8", linewidth=0.8, marker=dot, label="a batch")
-    for axes, shown in ((upper, LOSSES), (middle, SCORES)):
-        for column, (label, color) in shown.items():
-            if points(column)[0]:
-                axes.plot(*points(column), marker=".", clip_on=False, color=color, label=label)
+    for column in rows[0] if rows else ():
+        split = next((name for name in SPLITS if column.startswith(f"{name}_")), None)
+        if split and points(column)[0]:
+            kind = column.removeprefix(f"{split}_")
+            axes, label = (upper, SPLITS[split]) if kind == "loss" else (middle, f"{SPLITS[split]}, {NAMES[kind]}")
+            color = "C0" if split == "train" else COLOURS.get(kind, "C1")
+            axes.plot(*points(column), marker=".", clip_on=False, color=color, label=label)
     upper.set_ylabel("loss")
     middle.set_ylabel("score")
     middle.set_ylim(0, 1)

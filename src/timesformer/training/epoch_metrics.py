@@ -37,35 +37,46 @@ class TrainingSums:
 
 
 class ValidationScores:
-    """Scores of the videos that this process has validated."""
+    """Scores of the videos that this process has validated.
+
+    Attributes, of all processes and the last validation:
+        videos: how many could be read.
+        right_B, rows_B: whether each is right, and its row; empty where a video may have several classes.
+        predicted: the classes that were the best of any video; empty where a video may have several.
+    """
 
     def __init__(self) -> None:
         self._parts: list[tuple[Tensor, Tensor, Tensor]] = []
+        self.videos = 0
+        self.right_B, self.rows_B = torch.empty(0, dtype=torch.bool), torch.empty(0, dtype=torch.long)
+        self.predicted: tuple[int, ...] = ()
 
     def add(self, scores_BK: Tensor, labels_B: Tensor, rows_B: Tensor) -> None:
         """Add scores, labels and rows of the manifest of some videos."""
         self._parts.append((scores_BK, labels_B.cpu(), rows_B.cpu()))
 
-    def measure(self, gather: Callable[[Any], list[Any]], *, multilabel: bool) -> dict[str, float]:
-        """The validation metrics; the scores are dropped then.
+    def measure(self, gather: Callable[[Any], list[Any]], split: str, *, multilabel: bool) -> dict[str, float]:
+        """The validation metrics, named after the split, such as val_top1; the scores are dropped then.
 
         `gather`: gives the values of all processes for this one's.
         """
-        scores_BK, labels_B = self._of_all_processes(gather)
+        scores_BK, labels_B, rows_B = self._of_all_processes(gather)
+        self.videos = len(labels_B)
         if multilabel:
             loss = F.binary_cross_entropy(scores_BK, labels_B)
-            found = {"val_map": measure_multilabel(scores_BK, labels_B).mean_average_precision}
+            found = {"map": measure_multilabel(scores_BK, labels_B).mean_average_precision}
         else:
             loss = F.nll_loss(scores_BK.clamp_min(1e-12).log(), labels_B)
-            metrics = measure(scores_BK, labels_B)
-            found = {"val_top1": metrics.top1, "val_top5": metrics.top5}
-        return {"val_loss": float(loss)} | found
+            found = measure(scores_BK, labels_B).known()
+            self.right_B, self.rows_B = scores_BK.argmax(1).cpu() == labels_B.cpu(), rows_B
+            self.predicted = tuple(scores_BK.argmax(1).unique().tolist())
+        return {f"{split}_{name}": value for name, value in ({"loss": float(loss)} | found).items()}
 
-    def _of_all_processes(self, gather: Callable[[Any], list[Any]]) -> tuple[Tensor, Tensor]:
-        """Scores and labels of all processes, each video once, in the order of the rows."""
+    def _of_all_processes(self, gather: Callable[[Any], list[Any]]) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores, labels and rows of all processes, each video once, in the order of the rows."""
         own, self._parts = self._parts, []
         parts = [part for parts in gather(own) for part in parts]
         scores_BK, labels_B, rows_B = (torch.cat(tensors) for tensors in zip(*parts, strict=True))
         index_of = {row: index for index, row in enumerate(rows_B.tolist())}
         indices = [index_of[row] for row in sorted(index_of)]
-        return scores_BK[indices], labels_B[indices]
+        return scores_BK[indices], labels_B[indices], rows_B[indices]

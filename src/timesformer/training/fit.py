@@ -2,19 +2,21 @@
 
 RUN/recipe.yaml        all settings of the run
 RUN/sessions.yaml      command, versions, commit, hardware of each time it was started or resumed
+RUN/initial/           with `init`: the weights that it is initialised with, head and all
 RUN/model/             the finished classifier, which every other command takes as WEIGHTS
 RUN/checkpoints/       last.ckpt to resume from
-RUN/features/          of a probe: the features of each split
+RUN/features/          the features of each split, of a probe and of a run that is held against one
+RUN/held_out.parquet   of a probe without a val split: scores of the training videos by heads that have not seen them
+RUN/result.json        scores, their interval, and what they are held against
 RUN/log.txt            what was printed
-RUN/logs/              metrics.csv and tensorboard/
+RUN/logs/              metrics.csv and tensorboard/; of a probe heads.csv
 RUN/curves.png         the metrics as a picture
 """
 
 from __future__ import annotations
 
-import functools
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -22,26 +24,29 @@ from typing import Any
 import torch
 from rich.console import Console
 
-from timesformer.config import ProbeRecipe, Recipe
-from timesformer.errors import SettingError, TrainingError, WeightsError, one_line
+from timesformer.config import AnyRecipe, ProbeRecipe, Recipe
+from timesformer.errors import SettingError, TrainingError, WeightsError, WorkerError, one_line
 from timesformer.files import FULL
 from timesformer.recipes import change_recipe, load_recipe
+from timesformer.training.advice import probe_warning
+from timesformer.training.floors import find_floors
 from timesformer.training.header import probe_header, training_header
 from timesformer.training.log import Log, describe_session
-from timesformer.training.plan import Plan, plan_probe, plan_training
+from timesformer.training.plan import Plan, TrainingPlan, plan_run
 from timesformer.training.probe import run_probe
-from timesformer.training.result import FitResult
+from timesformer.training.probe_floor import probe_floor
+from timesformer.training.result import FitResult, write_result
+from timesformer.training.resume import PARTS, read_run, resume_command
 from timesformer.training.train import run_training
+from timesformer.training.trainable import keep_new
 
 # What torch says where a GPU, the machine, or what processes share has too little memory.
 OUT_OF_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED", "allocate shared memory", "out of shared memory")
 LESS_MEMORY = {
     "train": "lower training.batch_size (and raise training.accumulate), or set "
     "training.checkpoint_activations=cheap or training.precision=bf16-mixed",
-    "probe": "lower probe.batch_size",
+    "probe": "try fewer of probe.heads (attentive keeps all tokens), or data.fraction=0.5",
 }
-
-Run = Callable[[dict[str, Any], Log, Console], FitResult]
 
 
 def fit(
@@ -51,68 +56,121 @@ def fit(
     *,
     overrides: Sequence[str] = (),
     init: str | Path | None = None,
-    resume: bool = False,
-    accept_changes: bool = False,
     console: Console | None = None,
 ) -> FitResult:
-    """Train a classifier on the `train` split of a data set, validating on `val`, or `test` where there is no `val`.
+    """Train a classifier on the `train` split of a data set, validating on `val`. Where there is no `val`, that is
+    a part of `train` (`training.validation_fraction`), or else `test`.
 
     The result's `model` is a folder of weights: of the epoch with the best score on `val`, or of the last epoch where
-    there is no `val`, so that the test split chooses nothing. A probe trains only a head.
+    it validates on `test` or on nothing, so that the test split chooses nothing. A probe trains only a head.
 
     Args:
         recipe: a packaged recipe by name, such as "finetune"; a YAML file; or a recipe.
         data: folder of the data set: lists such as train.csv, or folders such as train/CLASS/VIDEO.
-        out: folder of the run, new or empty unless it is resumed.
+        out: folder of the run, new or empty; `resume` continues the run in it.
         overrides: settings that differ from the recipe's: ["training.epochs=2", "seed=7"].
         init: weights to initialise the network from: a folder, a file or a hub id; a probe needs them.
-        resume: continue the run in `out` after its last checkpoint.
-        accept_changes: resume although settings, data or the number of processes have changed, where that is possible.
         console: where the lines of RUN/log.txt and a progress bar are printed; None prints nothing.
 
     Raises:
         SettingError, DataError, WeightsError: something does not fit; before the first step and before `out` is made.
         DataError: too many videos cannot be read.
-        TrainingError: the loss is NaN or inf, memory or disk are full. A run that stops before its first checkpoint
-            leaves no files.
+        TrainingError: the loss is NaN or inf, memory or disk are full, or a process that decodes videos has died or
+            hangs. A run that stops before its first checkpoint leaves no files.
     """
+    recipe = read_recipe(recipe, overrides, init=init is not None)
+    plan = plan_run(recipe, data, Path(out), init)
+    return _execute(plan, str(data), None if init is None else str(init), console, new=True)
+
+
+def resume(
+    run: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    data: str | Path | None = None,
+    accept_changes: bool = False,
+    console: Console | None = None,
+) -> FitResult:
+    """Continue a run after its last checkpoint, or a probe with the features that it has; anew where there is neither.
+
+    All it needs is in its folder, but for the data: the weights that it was initialised from may be gone.
+
+    Args:
+        run: folder of the run.
+        overrides: settings to change, as for `fit`.
+        data: folder of the data set, where it is no longer the one that the run was started or last resumed with.
+        accept_changes: resume although settings, data or the number of processes have changed, where that is possible.
+        console: as for `fit`.
+
+    Raises:
+        SettingError: there is no run, its files are damaged, or there are changes that are not or cannot be accepted.
+        DataError, WeightsError, TrainingError: as `fit`.
+    """
+    out = Path(run)
+    if (out / PARTS).exists():
+        raise SettingError(f"{out}: a run of folds or seeds; resume_folds continues it, or `{resume_command(out)}`")
+    before = read_run(out)
+    recipe = change_recipe(before.recipe, overrides)
+    if data is None and not before.data.exists():
+        raise SettingError(f"{out}: its data are no longer in {before.data}; name their folder with --data")
+    data = before.data if data is None else data
+    plan = plan_run(recipe, data, out, before.initial, resume=True, accept_changes=accept_changes)
+    return _execute(plan, str(data), before.init, console, new=False)
+
+
+def read_recipe(recipe: AnyRecipe | str | Path, overrides: Sequence[str], *, init: bool) -> AnyRecipe:
+    """A recipe, or the one of a name or file, with some settings changed. `init`: as for `load_recipe`."""
     if isinstance(recipe, str | Path):
-        recipe = load_recipe(recipe, overrides)
-    elif overrides:
-        recipe = change_recipe(recipe, overrides)
-    if accept_changes and not resume:
-        raise SettingError("--accept-changes requires --resume")
-    out, console = Path(out), console or Console(quiet=True)
-    if isinstance(recipe, ProbeRecipe):
-        probe = plan_probe(recipe, data, out, init, resume=resume, accept_changes=accept_changes)
-        return _execute(probe, probe_header(probe), functools.partial(run_probe, probe), str(data), console)
-    plan = plan_training(recipe, data, out, init, resume=resume, accept_changes=accept_changes)
-    return _execute(plan, training_header(plan), functools.partial(run_training, plan), str(data), console)
+        return load_recipe(recipe, overrides, init=init)
+    return change_recipe(recipe, overrides) if overrides else recipe
 
 
-def _execute(plan: Plan[Any], header: list[str], run: Run, data: str, console: Console) -> FitResult:
+def _execute(plan: Plan[Any], data: str, init: str | None, console: Console | None, *, new: bool) -> FitResult:
     """Run what was planned, in its folder; one that stops before there is anything to resume leaves nothing there."""
     out, first = plan.out, plan.launch.process.rank == 0
+    console = console if console and first else Console(quiet=True)
     log = Log(out, console, speaks=first)
     before = set(out.iterdir()) if out.is_dir() else None
-    session = describe_session(plan.launch, plan.recipe.seed, data, plan.facts["init"])
+    session = describe_session(plan.launch, plan.recipe.seed, data, init)
     try:
         if first:
-            _make_folder(out)
-        for line in header:
-            log.say(line)
-        with _explained(out, LESS_MEMORY[plan.recipe.task]):
-            return run(session, log, console)
+            make_folder(out)
+            if new:  # of folds that were killed before they had started; it would make this run one of them
+                (out / PARTS).unlink(missing_ok=True)
+        for line in training_header(plan) if isinstance(plan, TrainingPlan) else probe_header(plan):
+            log.say(line, style="yellow" if line.startswith("warning") else None)
+        with _explained(plan):
+            if new and init and first:
+                plan.initialised.classifier.save_pretrained(out / "initial")
+                keep_new(out / "initial", plan.initialised.new)
+            probe = isinstance(plan.recipe, ProbeRecipe)  # which without val scores its training videos, in folds
+            floors = find_floors(plan.training, plan.validation or (plan.training if probe else None))
+            for floor in floors:
+                log.say(floor.line)
+            if isinstance(plan, TrainingPlan):
+                probed = probe_floor(plan, log) if first else None
+                if probed is not None:
+                    log.say(probed.line)
+                    floors = (*floors, probed)
+                result = run_training(plan, floors, session, log, console)
+            else:
+                result = run_probe(plan, floors, session, log)
+                if warning := probe_warning(result):
+                    log.say(warning, style="yellow")
+            if first:
+                write_result(result, out)
+            return result
     except BaseException as stop:
         if isinstance(stop, KeyboardInterrupt):
-            log.say(f"stopped; {_what_is_kept(out)}" + ("; continue with --resume" if _holds_work(out) else ""))
-        if first and not _holds_work(out):
-            _remove_new(out, before)
+            more = f"; continue with `{resume_command(out)}`" if holds_work(out, plan.recipe.task) else ""
+            log.note_stop(stop, f"{_what_is_kept(plan)}{more}")
+        if first and not holds_work(out, plan.recipe.task):
+            remove_new(out, before)
         raise
 
 
 @contextmanager
-def _explained(out: Path, less_memory: str) -> Iterator[None]:
+def _explained(plan: Plan[Any]) -> Iterator[None]:
     """What stops a run and a person can mend, as a TrainingError that says what is kept."""
     try:
         yield
@@ -120,42 +178,40 @@ def _explained(out: Path, less_memory: str) -> Iterator[None]:
         if error.errno not in FULL:
             raise
         raise TrainingError(
-            f"{error.filename or out}: cannot be written: {error.strerror}; {_what_is_kept(out)}"
+            f"{error.filename or plan.out}: cannot be written: {error.strerror}; {_what_is_kept(plan)}"
         ) from error
     except (RuntimeError, MemoryError) as error:
         text = one_line(error)
-        if "DataLoader worker" in text:
-            raise TrainingError(
-                f"a process that decodes videos died, perhaps of too little memory ({text[:120]}): lower "
-                f"data.workers or the batch size; {_what_is_kept(out)}"
-            ) from error
         if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
-            raise TrainingError(f"out of memory: {less_memory}; {_what_is_kept(out)}") from error
+            raise TrainingError(f"out of memory: {LESS_MEMORY[plan.recipe.task]}; {_what_is_kept(plan)}") from error
         raise
-    except (TrainingError, WeightsError) as error:
-        raise TrainingError(f"{error}; {_what_is_kept(out)}") from error
+    except (TrainingError, WeightsError, WorkerError) as error:
+        raise TrainingError(f"{error}; {_what_is_kept(plan)}") from error
 
 
-def _holds_work(out: Path) -> bool:
+def holds_work(out: Path, task: str) -> bool:
     """Whether a resumed run would not start anew: there is a checkpoint, or there are features of a probe."""
-    return (out / "checkpoints" / "last.ckpt").exists() or any((out / "features").glob("*.safetensors"))
+    features = task == "probe" and any((out / "features").glob("*.safetensors"))
+    return features or (out / "checkpoints" / "last.ckpt").exists()
 
 
-def _what_is_kept(out: Path) -> str:
-    file = out / "checkpoints" / "last.ckpt"
+def _what_is_kept(plan: Plan[Any]) -> str:
+    file = plan.out / "checkpoints" / "last.ckpt"
     if file.exists():
         return f"the last good checkpoint is {file}"
-    return f"{out / 'features'} is kept" if _holds_work(out) else "there is no checkpoint yet"
+    return (
+        f"{plan.out / 'features'} is kept" if holds_work(plan.out, plan.recipe.task) else "there is no checkpoint yet"
+    )
 
 
-def _make_folder(out: Path) -> None:
+def make_folder(out: Path) -> None:
     try:
         out.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise SettingError(f"{out}: cannot create this folder: {error.strerror}") from None
 
 
-def _remove_new(out: Path, before: set[Path] | None) -> None:
+def remove_new(out: Path, before: set[Path] | None) -> None:
     """Undo what a run has written: its folder, or what was not in it before."""
     if before is None:
         shutil.rmtree(out, ignore_errors=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shlex
 import subprocess
 import sys
@@ -14,13 +15,16 @@ from typing import Any
 
 import torch
 import yaml
+from rich.cells import cell_len
 from rich.console import Console
 
 from timesformer.config import AnyRecipe
-from timesformer.files import replacing
+from timesformer.device import processor
+from timesformer.files import escape, open_text, replacing
 from timesformer.training.launch import Launch
 
 PACKAGES = ("timesformer", "torch", "lightning", "av", "kornia", "torchmetrics", "numpy")
+INDENT = 8  # where the text of a line begins, after what it is about: "data", "model"
 
 
 class Log:
@@ -30,13 +34,33 @@ class Log:
         self.folder, self.console, self.speaks = folder, console, speaks
 
     def say(self, line: str, style: str | None = None) -> None:
-        """Print a line, and append it to the file with the time."""
+        """Print a line, on a terminal broken between words, and append it to the file with the time."""
         if not self.speaks:
             return
-        self.console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
+        shown = _broken(escape(line), self.console.width) if self.console.is_terminal else escape(line)
+        self.console.print(shown, style=style, highlight=False, markup=False, soft_wrap=True)
+        self._write(line)
+
+    def note_stop(self, stop: KeyboardInterrupt, left: str) -> None:
+        """Append to the file that the run was stopped, and to the exception, for whoever prints it, what is left."""
+        if self.speaks:
+            stop.add_note(left)
+            self._write(f"stopped; {left}")
+
+    def _write(self, line: str) -> None:
         if self.folder.is_dir():
-            with (self.folder / "log.txt").open("a", encoding="utf-8") as stream:
+            with open_text(self.folder / "log.txt", "a") as stream:
                 stream.write(f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z  {line}\n")
+
+
+def _broken(line: str, columns: int) -> str:
+    """A line with breaks between words, which rich would make inside of those that are longer than a line."""
+    lines = [""]
+    for word in re.findall(r"\S+\s*", line):
+        if lines[-1].strip() and cell_len(lines[-1] + word.rstrip()) > columns:
+            lines.append(" " * INDENT)
+        lines[-1] += word
+    return "\n".join(text.rstrip() for text in lines)
 
 
 def describe_session(launch: Launch, seed: int, data: str, init: str | None) -> dict[str, Any]:
@@ -54,7 +78,7 @@ def describe_session(launch: Launch, seed: int, data: str, init: str | None) -> 
         "code": _git_state(),
         "hardware": {
             "system": platform.platform(),
-            "processor": _processor(),
+            "processor": processor().name,
             "cores": os.cpu_count(),
             "gpus": [torch.cuda.get_device_name(number) for number in range(torch.cuda.device_count())],
         },
@@ -83,14 +107,6 @@ def _version(package: str) -> str:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
         return "not installed"
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def _git_state() -> str:

@@ -28,16 +28,17 @@ from timesformer.training.epoch_metrics import TrainingSums, ValidationScores
 from timesformer.training.losses import ClipLosses
 from timesformer.training.mixing import mix
 from timesformer.training.optim import make_optimizer, make_schedule
+from timesformer.training.trainable import Trainable
 from timesformer.video.transforms import normalise
 from timesformer.weights.classifier import Classifier
 
 
 class ClassificationTask(LightningModule):
-    """Cross-entropy on training clips, top-1 and top-5 of validation videos; binary cross-entropy and mean average
+    """Cross-entropy on training clips, top-1 and top-5 of validated videos; binary cross-entropy and mean average
     precision where a video may have several classes.
 
     Attributes:
-        metrics: of the epoch so far: train_loss and train_top1, and val_* after its validation.
+        metrics: of the epoch so far: train_loss and train_top1, and val_* or test_* after its validation.
         last_loss: loss of the last training batch.
         last_rate: the learning rate of the last optimiser step, the largest of all parameters'.
     """
@@ -49,15 +50,23 @@ class ClassificationTask(LightningModule):
         training: Manifest,
         batch: int,
         facts: dict[str, Any],
+        split: str | None = None,
         *,
         changed: bool = False,
+        trainable: Trainable | None = None,
+        new: frozenset[str] = frozenset(),
     ) -> None:
         """`batch`: clips of an optimiser step of all processes. `facts`: what a resumed run must find as it was.
-        `changed`: whether the recipe has changed since the checkpoint that the run resumes from."""
+        `split`: the one that is validated, if any. `changed`: whether the recipe has changed since the checkpoint that
+        the run resumes from. `trainable`: what is trained; None for all. `new`: names of the parameters that the
+        initial weights lack."""
         super().__init__()
-        self.facts, self.changed = facts, changed
+        self.facts, self.split, self.changed = facts, split, changed
         self.model = classifier.model
         self.model.set_activation_checkpointing(recipe.training.checkpoint_activations)
+        self.trainable, self.new = trainable, new
+        if trainable is not None:
+            trainable.apply(self.model, recipe.seed)
         self.preprocessing = classifier.preprocessing
         self.recipe, self.training_videos, self.batch = recipe, training.videos, batch
         self.averaged = None if recipe.training.ema is None else AveragedModel(self.model, recipe.training.ema)
@@ -92,16 +101,14 @@ class ClassificationTask(LightningModule):
         if not self.changed:
             return
         optimizer, scheduler = self.trainer.optimizers[0], self.trainer.lr_scheduler_configs[0].scheduler
-        fresh = make_optimizer(self.model, self.recipe.optimizer, self.batch)
+        fresh = self._optimizer()
         schedule = self._schedule(fresh)
         epochs = self.trainer.current_epoch + self.sums.batches / int(self.trainer.num_training_batches)
         for _ in range(round(epochs * self._steps_an_epoch())):
             fresh.step()
             schedule.step()
         for group, new in zip(optimizer.param_groups, fresh.param_groups, strict=True):
-            group.update(
-                {name: new[name] for name in ("lr", "initial_lr", "weight_decay", "betas", "momentum") if name in new}
-            )
+            group.update({name: value for name, value in new.items() if name != "params"})
         scheduler.load_state_dict(schedule.state_dict())
 
     def on_train_epoch_start(self) -> None:
@@ -225,7 +232,12 @@ class ClassificationTask(LightningModule):
                 self.model(self._black_clip())
 
     def on_validation_epoch_end(self) -> None:
-        self.metrics |= self.scores.measure(self._of_all_processes, multilabel=self.model.settings.multilabel)
+        assert self.split is not None
+        multilabel = self.model.settings.multilabel
+        found = self.scores.measure(self._of_all_processes, self.split, multilabel=multilabel)
+        self.metrics |= found
+        if self.recipe.training.patience is not None:
+            self.log_dict(found, logger=False)  # where Lightning's early stopping looks
 
     def end_epoch(self) -> None:
         """Add the training metrics of the epoch. Called by the callback that reports them: Lightning calls callbacks
@@ -250,12 +262,15 @@ class ClassificationTask(LightningModule):
             checkpoint["lr_schedulers"] = []
 
     def configure_optimizers(self) -> Any:
+        optimizer = self._optimizer()
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "step"}}
+
+    def _optimizer(self) -> Optimizer:
         recipe = self.recipe
         # Fused steps preclude Lightning's clipping of scaled gradients, and torch has none of SGD for sharded weights.
         sharded_sgd = recipe.training.strategy == "fsdp" and recipe.optimizer.name == "sgd"
         fused = recipe.training.precision != "16-mixed" and not sharded_sgd
-        optimizer = make_optimizer(self.model, recipe.optimizer, self.batch, fused=fused)
-        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": self._schedule(optimizer), "interval": "step"}}
+        return make_optimizer(self.model, recipe.optimizer, self.batch, new=self.new, fused=fused)
 
     def _schedule(self, optimizer: Optimizer) -> LRScheduler:
         epochs = self.recipe.training.epochs

@@ -15,7 +15,7 @@ from lightning.pytorch.strategies import DDPStrategy, ModelParallelStrategy, Str
 from timesformer.errors import SettingError
 from timesformer.files import replacing
 from timesformer.training.checkpoint import AtomicFiles
-from timesformer.training.curves import MetricsFile
+from timesformer.training.curves import MetricsFile, metric_names
 from timesformer.training.memory import keep_freed_memory
 from timesformer.training.plan import TrainingPlan
 
@@ -59,9 +59,11 @@ def _strategy(plan: TrainingPlan) -> Strategy | str:
 def _loggers(plan: TrainingPlan) -> list[Logger]:
     """metrics.csv and TensorBoard always; trackers that the recipe names."""
     steps = plan.resume_point.steps if plan.resume_point else 0
+    classes, multilabel = len(plan.training.labels), plan.training.multilabel
+    columns = metric_names(plan.validation.split if plan.validation else None, classes, multilabel=multilabel)
     logs = plan.out / "logs"
     loggers: list[Logger] = [
-        MetricsFile(logs / "metrics.csv", steps),
+        MetricsFile(logs / "metrics.csv", columns, steps),
         TensorBoardLogger(logs, "tensorboard", version="", purge_step=steps + 1),
     ]
     for name in plan.recipe.training.loggers:

@@ -23,13 +23,13 @@ from pathlib import Path
 import av
 from av.container import InputContainer
 from av.packet import Packet
-from av.stream import Disposition
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
 from timesformer.errors import VideoError
 from timesformer.video.container import Medium, open_container, why
 from timesformer.video.index import FILE_START, Keyframe, index_packets, is_flush
+from timesformer.video.tracks import main_track, video_tracks
 from timesformer.video.video import Video
 
 MAKE_UP_STAMPS = 1  # FFmpeg's AVFMT_FLAG_GENPTS, which PyAV sets
@@ -57,7 +57,13 @@ class VideoFile(Video):
         self._reader: object = None
         self._open()
         try:
-            self.codec = self._stream.codec_context.codec.canonical_name
+            tracks = video_tracks(name, self._container)
+            self._use(tracks[0])
+            if len(tracks) > 1:
+                self._use(main_track(self._container, tracks))
+                self._reopen()
+            codec = self._stream.codec_context
+            self.codec, self.size = codec.codec.canonical_name, (codec.height, codec.width)
             self._index = index_packets(name, medium, self._container, self._stream)
             self._complete_index()
             if not self._index.num_frames:
@@ -80,12 +86,17 @@ class VideoFile(Video):
         self._container: InputContainer = open_container(self.medium, self.name)
         # FFmpeg guesses missing time stamps wrongly where B-frames build on B-frames (h264 in AVI).
         self._container.flags &= ~MAKE_UP_STAMPS
-        streams = [s for s in self._container.streams.video if not s.disposition & Disposition.attached_pic]
-        if not streams or not streams[0].codec_context:
-            self._container.close()
-            raise VideoError(self.name, f"holds no video stream{' of a known codec' if streams else ''}")
-        self._stream: VideoStream = streams[0]
+
+    def _use(self, stream: VideoStream) -> None:
+        self._stream = stream
         self._stream.codec_context.thread_count = 1
+
+    def _reopen(self) -> None:
+        """Go back to the start of the file."""
+        number = self._container.streams.video.index(self._stream)
+        self.close()
+        self._open()
+        self._use(self._container.streams.video[number])
 
     def _complete_index(self) -> None:
         """Decode what the packets alone do not say: the number of frames, or which of the first can be decoded."""
@@ -100,9 +111,7 @@ class VideoFile(Video):
 
     def _chosen(self, numbers: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
         for run in self._runs(numbers):
-            # Where a keyframe refreshes the picture bit by bit, only an earlier start gives the frames after it.
-            key = self._index.key_before(run[0])
-            for start in sorted({key, max(key - 1, 0), 0}, reverse=True):
+            for start in self._starts(run[0]):
                 try:
                     yield from self._run(self._index.keys[start], set(run), run[-1])
                     break
@@ -112,19 +121,30 @@ class VideoFile(Video):
                 which = f"frame {run[0]}" if len(run) == 1 else f"one of the frames {run[0]} to {run[-1]}"
                 raise VideoError(self.name, f"damaged: {which} of {self.num_frames} cannot be decoded")
 
-    def _every(self) -> Iterator[tuple[int, VideoFrame]]:
+    def _every(self, first: int, stop: int) -> Iterator[tuple[int, VideoFrame]]:
         """A frame is held back until those that it may build on have come out of the decoder, undamaged."""
-        held: deque[tuple[int, VideoFrame]] = deque()
-        try:
-            for item in self._run(self._index.keys[0], range(self.num_frames), self.num_frames - 1):
-                held.append(item)
-                if len(held) > HELD_BACK:
-                    yield held.popleft()
-        except _Damage as damage:
-            raise VideoError(
-                self.name, f"damaged: frame {damage.number} of {self.num_frames} cannot be decoded"
-            ) from None
-        yield from held
+        for start in self._starts(first):
+            held: deque[tuple[int, VideoFrame]] = deque()
+            shown = False
+            try:
+                for item in self._run(self._index.keys[start], range(first, stop), stop - 1):
+                    held.append(item)
+                    if len(held) > HELD_BACK:
+                        shown = True
+                        yield held.popleft()
+                yield from held
+                return
+            except _Damage as damage:
+                number = damage.number
+                if shown:
+                    break
+        raise VideoError(self.name, f"damaged: frame {number} of {self.num_frames} cannot be decoded")
+
+    def _starts(self, number: int) -> list[int]:
+        """Which keyframes to decode a frame from, one after the other: where a keyframe refreshes the picture bit by
+        bit, only an earlier start gives the frames after it."""
+        key = self._index.key_before(number)
+        return sorted({key, max(key - 1, 0), 0}, reverse=True)
 
     def _runs(self, numbers: Sequence[int]) -> list[list[int]]:
         """Ascending numbers, parted where decoding jumps to a later keyframe."""
@@ -186,14 +206,13 @@ class VideoFile(Video):
         """Packets from a keyframe on, wherever a seek lands: some formats go by pts, some by dts, some nowhere."""
         for stamp in (*(stamp for stamp in (key.pts, key.dts) if stamp is not None), None):
             if stamp is None:
-                self.close()
-                self._open()
+                self._reopen()
             else:
                 try:
                     self._container.seek(stamp, stream=self._stream)
                 except av.FFmpegError:
                     continue
-            packets = (packet for packet in self._container.demux(self._stream) if packet.size or is_flush(packet))
+            packets = filter(self._is_whole, self._container.demux(self._stream))
             for packet in packets:
                 if key.pts is None or (packet.pts == key.pts and packet.is_keyframe):
                     yield packet
@@ -201,3 +220,7 @@ class VideoFile(Video):
                     return
                 if packet.dts is not None and key.dts is not None and packet.dts > key.dts:
                     break
+
+    def _is_whole(self, packet: Packet[VideoStream]) -> bool:
+        """Whether a packet is to be decoded: not the half one that an unfinished file may end with."""
+        return is_flush(packet) or (packet.size > 0 and not (self._index.unfinished and packet.is_corrupt))

@@ -21,8 +21,7 @@ from av.video.stream import VideoStream
 
 from timesformer.errors import VideoError
 from timesformer.video.container import Medium, head_and_size
-
-MATROSKA, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"  # a segment is the element that holds all the rest
+from timesformer.video.length import SIZED, promised_bytes
 
 
 class Keyframe(NamedTuple):
@@ -45,6 +44,8 @@ class PacketIndex:
     stamps: time stamps of all frames in the order of showing, in units of `time_base` seconds; empty where they are
         missing, repeated or out of order.
     keys: frames that decoding can start at, in ascending order, the first for frame 0.
+    unfinished: whether the file says that its length is unknown: it was written to a pipe, or its recorder was killed.
+        Then a last packet that is cut is no frame.
     """
 
     num_frames: int | None
@@ -52,6 +53,7 @@ class PacketIndex:
     stamps: Sequence[int] = ()
     keys: tuple[Keyframe, ...] = (FILE_START,)
     time_base: Fraction | None = None
+    unfinished: bool = False
 
     def key_before(self, number: int) -> int:
         """Position in `keys` of the last keyframe shown at or before a frame."""
@@ -84,12 +86,16 @@ class PacketIndex:
 def index_packets(name: Path | str, medium: Medium, container: InputContainer, stream: VideoStream) -> PacketIndex:
     """Read all packets of an open container. Raises VideoError for a file without frames, or one that is truncated."""
     stamps: list[int] = []
+    durations: list[int] = []
     keys: list[Keyframe] = []
     packets = 0
     cut = missing = False
     is_vp8 = stream.codec_context.codec.canonical_name == "vp8"
+    head, size = head_and_size(medium, name) if SIZED & set(container.format.name.split(",")) else (b"", -1)
+    promised = promised_bytes(head)
+    unfinished = promised is None
     for packet in container.demux(stream):
-        if is_flush(packet):
+        if is_flush(packet) or (unfinished and packet.is_corrupt):
             continue
         packets += 1
         cut = packet.is_corrupt
@@ -102,21 +108,23 @@ def index_packets(name: Path | str, medium: Medium, container: InputContainer, s
             keys.append(Keyframe(0, packet.pts, packet.dts))
         if keys and not packet.is_discard:
             stamps.append(packet.pts)
+            durations.append(packet.duration or 0)
     if packets == 0:
         raise VideoError(name, "holds no frames")
     # MP4's index omits what its edit list omits; other counts of frames (AVI's) may include repeats.
     is_mp4 = "mp4" in container.format.name
-    if cut or (is_mp4 and packets < len(stream.index_entries)) or _is_cut(name, medium, container):
+    if cut or (is_mp4 and packets < len(stream.index_entries)) or (promised and 0 <= size < promised):
         raise VideoError(name, "truncated: the file ends before its last frame")
     fps = float(stream.average_rate) if stream.average_rate else None
-    if missing or not stamps:
-        return PacketIndex(None, fps)  # packets are not frames everywhere (two fields can make one)
-    if len(set(stamps)) < len(stamps):
-        return PacketIndex(len(stamps), None)
+    if missing or not stamps:  # packets are not frames everywhere: two fields can make one
+        return PacketIndex(None, fps, unfinished=unfinished)
+    if len(set(stamps)) < len(stamps):  # such as 0 for all frames: how long they last is what else the file says
+        lasting = float(sum(durations) * stream.time_base) if all(durations) and stream.time_base else 0.0
+        return PacketIndex(len(stamps), len(stamps) / lasting if lasting else None, unfinished=unfinished)
     if _is_disordered(stream, stamps, [key.pts or 0 for key in keys]):
-        return PacketIndex(len(stamps), fps)
+        return PacketIndex(len(stamps), fps, unfinished=unfinished)
     stamps.sort()
-    return PacketIndex(None, fps, stamps, tuple(keys), stream.time_base).since(stamps[0])
+    return PacketIndex(None, fps, stamps, tuple(keys), stream.time_base, unfinished).since(stamps[0])
 
 
 def is_flush(packet: Packet[VideoStream]) -> bool:
@@ -128,21 +136,3 @@ def _is_disordered(stream: VideoStream, stamps: list[int], key_stamps: list[int]
     """Whether time stamps, in the order of the file, run back (joined files) or ignore that B-frames go back."""
     ignore = stream.codec_context.has_b_frames and stamps == sorted(stamps)
     return ignore or key_stamps != sorted(key_stamps)
-
-
-def _is_cut(name: Path | str, medium: Medium, container: InputContainer) -> bool:
-    """Whether a Matroska, WebM or AVI file is shorter than its header says."""
-    if not {"matroska", "avi"} & set(container.format.name.split(",")):
-        return False
-    head, size = head_and_size(medium, name)
-    if size < 0:
-        return False
-    if head.startswith(b"RIFF"):
-        return size < int.from_bytes(head[4:8], "little")  # some writers count these 8 bytes, some do not
-    place = head.find(SEGMENT) + len(SEGMENT)
-    if not head.startswith(MATROSKA) or not len(SEGMENT) <= place < len(head):
-        return False
-    width = 9 - head[place].bit_length()
-    unknown = (1 << 7 * width) - 1
-    length = int.from_bytes(head[place : place + width]) & unknown
-    return length != unknown and size < place + width + length

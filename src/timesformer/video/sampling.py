@@ -15,7 +15,8 @@ A video of 24 frames (0 to 23), clips of num_frames = 4:
         video   |- - - - - -|- - - - - -|- - - - - -|- - - - - |
         clip         3           9           14          20
 
-    cover, rate 2: spans of num_frames x rate = 8 frames, side by side over the whole video.
+    cover, rate 2: as many spans of num_frames x rate = 8 frames as the video is long, rounded, evenly from its first
+    frame to its last; a single one lies where that of `span` does.
 
         video   |- - clip 0 - - -|- - clip 1 - - -|- - clip 2 - - -|
         clip 0  0  2  4  7
@@ -69,7 +70,7 @@ def testing_clips(
 
 def _spread(video_frames: int, num_frames: int, start: float, length: float) -> list[int]:
     """`num_frames` points linearly from `start` to the last frame of a span of `length`, rounded down."""
-    gap = (length - 1) / max(num_frames - 1, 1)
+    gap = max(length - 1, 0) / max(num_frames - 1, 1)
     return [min(max(int(start + index * gap + 1e-6), 0), video_frames - 1) for index in range(num_frames)]
 
 

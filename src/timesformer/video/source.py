@@ -5,6 +5,7 @@ str or Path: a video file                   its own                      the pat
 str or Path: a folder of image frames       unknown                      the path
 str: a URL that FFmpeg opens                its own                      the URL
 str: "-", standard input                    its own                      <stdin>
+str or Path: /dev/stdin, /dev/fd/N          its own                      the path
 bytes: a video file                         its own                      <bytes>
 binary file object                          its own                      its name, or <file object>
 numpy array (T, H, W, 3), uint8             `fps`, unknown if not given  <array T x H x W x 3>
@@ -20,7 +21,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 from urllib.request import url2pathname
 
 import numpy as np
@@ -29,17 +30,19 @@ from torch import Tensor
 
 from timesformer.errors import SettingError, VideoError, one_line
 from timesformer.video.arrays import ArrayVideo
+from timesformer.video.container import STREAM
 from timesformer.video.decode import VideoFile
 from timesformer.video.images import FrameFolder
 from timesformer.video.video import Video
 
-VIDEO_SUFFIXES = frozenset(
-    (".3gp", ".avi", ".flv", ".m4v", ".mkv", ".mov", ".mp4", ".mpeg", ".mpg", ".ogv", ".ts", ".webm", ".wmv")
-)
-
 STDIN = "-"
 
 Source = str | Path | bytes | BinaryIO | NDArray[np.uint8] | Tensor | Sequence[Any]
+
+# Descriptors of this process, such as a shell's <(...): other processes do not have them, and a pipe is read but once.
+DESCRIPTORS = re.compile(r"/dev/stdin|(/dev|/proc/self)/fd/\d+")
+
+STREAMS = re.compile(r"(rtmp|rtsp|mms)[a-z]?|rtp|srtp?|udp|tcp|tls|pipe|fd", re.IGNORECASE)  # schemes of URLs
 
 ALLOWED = (
     "expected a path, a URL, '-' for standard input, bytes, a binary file object, a uint8 array (T, H, W, 3), a uint8 "
@@ -59,7 +62,8 @@ def open_video(source: Source, fps: float | None = None) -> Video:
     """Open a video. A file is read in the order of showing, a folder of images in that of their numbered names.
 
     source: see the table at the top of this module. A URL has a scheme and "://". A file object is read from its
-    start and stays open; one that cannot seek, such as a pipe, is read whole into memory, as is standard input.
+    start and stays open; one that cannot seek, such as a pipe, is read whole into memory, as are standard input and
+    other descriptors. Named pipes, devices and live streams are refused, since videos are read twice.
     fps: frame rate of arrays and lists in frames a second, where known; all other sources have their own.
 
     Raises VideoError where nothing is there, or what is there is not a video, has no frames or is truncated;
@@ -69,9 +73,8 @@ def open_video(source: Source, fps: float | None = None) -> Video:
     if (frames := _in_memory(source, fps)) is not None:
         return frames
     if isinstance(source, str) and _is_url(source):
-        parts = urlsplit(source)
-        return _open_path(Path(url2pathname(parts.path))) if parts.scheme == "file" else VideoFile(source, source)
-    if isinstance(source, str | Path) and source != STDIN:
+        return _open_url(source)
+    if isinstance(source, str | Path) and not reads_once(source):
         return _open_path(Path(source))
     file, name = _file_object(source)
     if not file.seek(0, io.SEEK_END):
@@ -82,25 +85,34 @@ def open_video(source: Source, fps: float | None = None) -> Video:
 def portable(source: Source, fps: float | None = None) -> Source | Video:
     """The same video as something that another process can open, checked as far as it can be without reading files.
 
-    Standard input and file objects are read into memory. Raises SettingError as `open_video` does.
+    Standard input, other descriptors and file objects are read into memory. Raises SettingError as `open_video` does,
+    VideoError for a descriptor that cannot be read.
     """
     if (frames := _in_memory(source, fps)) is not None:
         return frames
-    if isinstance(source, str | Path | bytes) and source != STDIN:
+    if isinstance(source, str | Path | bytes) and not reads_once(source):
         return source
     file, name = _file_object(source)
     file.seek(0)
     return file if isinstance(file, MemoryFile) else MemoryFile(file.read(), str(name))
 
 
+def reads_once(source: Source | Video) -> bool:
+    """Whether a source is standard input or another descriptor of this process, of which `portable` makes a copy."""
+    return isinstance(source, str | Path) and (source == STDIN or DESCRIPTORS.fullmatch(str(source)) is not None)
+
+
 def source_name(source: Source | Video) -> Path | str:
-    """What messages call a source; see the table at the top of this module."""
+    """What messages call a source; see the table at the top of this module. It needs not be readable."""
     if isinstance(source, Video):
         return source.name
     if isinstance(source, np.ndarray | Tensor | list | tuple):
         return ArrayVideo(source).name
     if isinstance(source, str) and _is_url(source):
-        parts = urlsplit(source)
+        try:
+            parts = _split_url(source)
+        except VideoError:
+            return source
         return Path(url2pathname(parts.path)) if parts.scheme == "file" else source
     if isinstance(source, str | Path):
         return "<stdin>" if source == STDIN else Path(source)
@@ -125,7 +137,7 @@ def _open_path(path: Path) -> Video:
         if path.is_dir():
             return FrameFolder(path)
         if not path.is_file():
-            raise VideoError(path, "no such file")
+            raise VideoError(path, _why_no_file(path))
         if path.stat().st_size == 0:
             raise VideoError(path, "the file is empty")
         return VideoFile(path, path)
@@ -133,14 +145,41 @@ def _open_path(path: Path) -> Video:
         raise VideoError(path, f"cannot be read: {error.strerror}") from None
 
 
+def _why_no_file(path: Path) -> str:
+    if re.search(r"(^|/)[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        return "no such file; a URL is given as a string, and lists of a data set take files alone: download it"
+    return STREAM if path.exists() else "no such file"
+
+
+def _open_url(url: str) -> Video:
+    parts = _split_url(url)
+    if parts.scheme == "file":
+        return _open_path(Path(url2pathname(parts.path)))
+    if STREAMS.fullmatch(parts.scheme):
+        raise VideoError(url, STREAM)
+    return VideoFile(url, url)
+
+
 def _is_url(text: str) -> bool:
     return re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", text) is not None
 
 
+def _split_url(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError as error:  # such as brackets around what is no IPv6 address
+        raise VideoError(url, f"not a URL: {one_line(error)}") from None
+
+
 def _file_object(source: object) -> tuple[BinaryIO, str]:
     """Standard input, bytes or a file object as one that can seek, and what messages call it."""
-    if isinstance(source, str):  # STDIN: the others are paths and URLs
-        return MemoryFile(sys.stdin.buffer.read(), "<stdin>"), "<stdin>"
+    if isinstance(source, str | Path):  # a descriptor: the others are paths and URLs
+        name = "<stdin>" if source == STDIN else str(source)
+        try:
+            return MemoryFile(sys.stdin.buffer.read() if source == STDIN else Path(source).read_bytes(), name), name
+        except (OSError, ValueError) as error:  # closed, say
+            reason = getattr(error, "strerror", None) or one_line(error)
+            raise VideoError(name, f"cannot be read: {reason}") from None
     if isinstance(source, bytes):
         return MemoryFile(source, "<bytes>"), "<bytes>"
     if not hasattr(source, "read"):

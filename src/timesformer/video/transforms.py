@@ -23,11 +23,13 @@ def training_views(
     preprocessing: Preprocessing,
     augmentation: Augmentation,
     generator: random.Random,
+    mirrored: bool | None = None,
 ) -> Tensor:
     """Augmented clips of a video, for a model: uint8 RGB (augmentation.repeats, 3, T, S, S) with S = shape.side.
 
     The clips of one video are decoded in one pass and share the short side; all else is drawn for each. All that is
-    random comes from `generator`, so the same state gives the same clips, bit for bit.
+    random comes from `generator`, so the same state gives the same clips, bit for bit. mirrored: whether all of them
+    are; None draws it for each, where `augmentation.flip` is true.
     """
     draws = [
         training_clip(
@@ -39,14 +41,18 @@ def training_views(
         [number for numbers in draws for number in numbers], draw_short_side(augmentation, generator)
     )
     clips = frames_CNHW.split(shape.frames, dim=1)
-    return torch.stack([_augmented(clip_CTHW, shape.side, augmentation, generator) for clip_CTHW in clips])
+    return torch.stack([_augmented(clip_CTHW, shape.side, augmentation, generator, mirrored) for clip_CTHW in clips])
 
 
-def _augmented(clip_CTHW: Tensor, size: int, augmentation: Augmentation, generator: random.Random) -> Tensor:
+def _augmented(
+    clip_CTHW: Tensor, size: int, augmentation: Augmentation, generator: random.Random, mirrored: bool | None
+) -> Tensor:
     top = generator.randint(0, clip_CTHW.shape[2] - size)
     left = generator.randint(0, clip_CTHW.shape[3] - size)
     clip_CTHW = clip_CTHW[:, :, top : top + size, left : left + size]
-    if augmentation.flip and generator.random() < 0.5:
+    if mirrored is None:
+        mirrored = augmentation.flip is True and generator.random() < 0.5
+    if mirrored:
         clip_CTHW = clip_CTHW.flip(3)
     if augmentation.affine or augmentation.random_ops or augmentation.erasing:
         clip_CTHW = randomly_changed(clip_CTHW, augmentation, generator.getrandbits(63))

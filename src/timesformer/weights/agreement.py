@@ -19,16 +19,15 @@ def check_agreement(config: Mapping[str, Any], tensors: Mapping[str, Tensor], so
     tables for other clips, but not when it loads them.
     """
     check_ndim(tensors, source)
-    width = tensors["embedding.class_token"].shape[-1]
+    width, channels, _, patch = tensors["embedding.projection.weight"].shape
     hidden = tensors["blocks.0.mlp.0.weight"].shape[0]
-    patch = tensors["embedding.projection.weight"].shape[-1]
-    side = side_of(tensors["embedding.space_table"], source)
     found: dict[str, float] = {
         "hidden_size": width,
         "num_hidden_layers": count_blocks(tensors, "blocks."),
         "intermediate_size": hidden,
         "mlp_ratio": hidden / width,
         "patch_size": patch,
+        "tubelet_size": channels // 3,
     }
     if "embedding.time_table" in tensors:
         found = {"num_frames": tensors["embedding.time_table"].shape[1]} | found
@@ -39,9 +38,11 @@ def check_agreement(config: Mapping[str, Any], tensors: Mapping[str, Tensor], so
         for name, value in found.items()
         if config.get(name) is not None and _pair(config[name]) != (value, value)
     ]
-    pixels = config.get("image_size")
-    if pixels is not None and [_patches(size, patch) for size in _pair(pixels)] != [side, side]:
-        problems.append(f"image_size is {pixels!r}, the tensors have {side} x {side} patches of {patch} pixels")
+    pixels, table = config.get("image_size"), tensors.get("embedding.space_table")
+    if pixels is not None and table is not None:
+        side = side_of(table, source)
+        if [_patches(size, patch) for size in _pair(pixels)] != [side, side]:
+            problems.append(f"image_size is {pixels!r}, the tensors have {side} x {side} patches of {patch} pixels")
     if problems:
         raise WeightsError(f"{source}: {'; '.join(problems)}")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from timesformer.config import TimeSformerSettings
+from timesformer.files import escape
 from timesformer.weights.description import Contents
 
 
@@ -28,7 +29,7 @@ def model_card(contents: Contents) -> str:
     }
     table = "\n".join(f"| {_cell(name)} | {_cell(value)} |" for name, value in rows.items())
     names = ", ".join(contents.labels[:20]) + (", ..." if len(contents.labels) > 20 else "")
-    return f"""---
+    card = f"""---
 library_name: timesformer
 pipeline_tag: video-classification
 license: {json.dumps(licence)}
@@ -49,6 +50,7 @@ import timesformer
 timesformer.load("THIS_FOLDER_OR_HUB_ID").predict("video.mp4", top=5)
 ```
 """
+    return escape(card)
 
 
 def _cell(text: str) -> str:

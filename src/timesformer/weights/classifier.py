@@ -24,7 +24,7 @@ from timesformer.weights.native import save_native
 from timesformer.weights.read import read_weights
 
 
-@dataclass(frozen=True, eq=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Classifier:
     """A model with all it needs to classify a video.
 
@@ -36,16 +36,20 @@ class Classifier:
         reread: reads the model's tensors again, where they lie in a file as they are in the model.
     """
 
-    model: VideoModel = field(repr=False)
+    model: VideoModel
     preprocessing: Preprocessing = field(default_factory=Preprocessing)
     labels: tuple[str, ...] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
-    reread: Callable[[], dict[str, Tensor]] | None = field(default=None, repr=False)
+    reread: Callable[[], dict[str, Tensor]] | None = None
 
     def __post_init__(self) -> None:
         classes = self.model.settings.num_classes
         object.__setattr__(self, "labels", tuple(self.labels) or default_labels(classes))
         check_labels(self.labels, classes, "Classifier")
+
+    def __repr__(self) -> str:
+        settings = self.model.settings
+        return f"Classifier({settings}; {settings.clip_shape}; {len(self.labels)} classes)"
 
     @classmethod
     def from_pretrained(
@@ -112,8 +116,8 @@ def load_model(
     """The classifier that WEIGHTS names, in evaluation mode, on the CPU.
 
     weights: a folder of this package's weights or of a training run; a .pyth file of the official code; a .pth file
-    of mmaction2; a Hugging Face folder; or a hub id, such as facebook/timesformer-base-finetuned-k400. Its content
-    decides which, not its name.
+    of mmaction2; a Hugging Face folder of TimeSformer or VideoMAE; or a hub id, such as
+    facebook/timesformer-base-finetuned-k400. Its content decides which, not its name.
     labels: a text file of class names, one a line, in place of those that come with the weights.
     heads: attention heads, for .pyth and .pth files whose width is no multiple of 64: the files do not say.
     revision: branch, tag or commit of a hub id; NAMESPACE/NAME@REVISION says the same.

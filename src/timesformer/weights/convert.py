@@ -13,6 +13,7 @@ from timesformer.weights.huggingface import save_huggingface
 from timesformer.weights.mmaction2 import save_mmaction2
 from timesformer.weights.native import save_native
 from timesformer.weights.official import save_official
+from timesformer.weights.videomae import is_expressible, save_videomae
 
 Layout = Literal["native", "official", "mmaction2", "huggingface"]
 
@@ -24,7 +25,7 @@ def convert(
 
     What is asked for is checked before anything is read.
     """
-    _check_target(Path(out), layout)
+    check_target(Path(out), layout)
     classifier = load_model(weights, labels=labels, heads=heads)
     save_as(classifier, out, layout)
     return classifier
@@ -37,18 +38,18 @@ def save_as(classifier: Classifier, out: str | Path, layout: str) -> Path:
     SettingError for a layout that is none; nothing is left behind then.
     """
     out = Path(out)
-    _check_target(out, layout)
+    check_target(out, layout)
     writers: dict[str, Callable[[Contents, Path], None]] = {
         "native": save_native,
         "official": save_official,
         "mmaction2": save_mmaction2,
-        "huggingface": save_huggingface,
+        "huggingface": save_videomae if is_expressible(classifier.model.settings) else save_huggingface,
     }
     writers[layout](classifier.contents(), out)
     return out
 
 
-def _check_target(out: Path, layout: str) -> None:
+def check_target(out: Path, layout: str) -> None:
     if layout not in get_args(Layout):
         raise SettingError(f"layout {layout!r}: expected {', '.join(get_args(Layout))}")
     if out.exists():

@@ -21,6 +21,7 @@ from timesformer.errors import SettingError, WeightsError
 from timesformer.weights.names import settings_from
 
 FORMAT, VERSION = "timesformer", 2
+ENSEMBLE = "timesformer-ensemble"  # the format of several classifiers that count as one
 
 
 class Contents(NamedTuple):
@@ -52,6 +53,11 @@ def describe(contents: Contents) -> dict[str, Any]:
 def is_description(values: Mapping[str, Any]) -> bool:
     """Whether values, such as a config.json's, are what `describe` wrote."""
     return values.get("format") == FORMAT
+
+
+def is_ensemble(values: Mapping[str, Any]) -> bool:
+    """Whether a config.json's values are those of an ensemble, see `timesformer.weights.ensemble`."""
+    return values.get("format") == ENSEMBLE
 
 
 def read_description(values: object, source: Path, tensors: dict[str, Tensor]) -> Contents | None:

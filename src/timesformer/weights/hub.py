@@ -72,7 +72,9 @@ def download(hub_id: str, check: Callable[[dict[str, Any]], None]) -> Path:
             "the cache does not have it"
         ) from None
     except (HfHubHTTPError, httpx.HTTPError, OSError, ValueError) as error:
-        raise WeightsError(f"{hub_id}: cannot be downloaded: {one_line(error)[:160]}") from None
+        raise WeightsError(
+            f"{hub_id}: no such file or folder; cannot be downloaded from the hub: {one_line(error)[:160]}"
+        ) from None
     return folder
 
 

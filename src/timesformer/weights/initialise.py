@@ -10,12 +10,15 @@ from torch import Tensor
 from timesformer.config import ModelSettings, Preprocessing, TimeSformerSettings
 from timesformer.errors import SettingError
 from timesformer.model.architectures import build_model
+from timesformer.model.initialise import draw_time_table
 from timesformer.model.protocol import VideoModel
 from timesformer.settings import make
 from timesformer.weights.classifier import Classifier, load_model, load_strictly
+from timesformer.weights.description import Contents
 from timesformer.weights.names import dimension_values
 from timesformer.weights.read import find_weights
 from timesformer.weights.resize import resize_tables
+from timesformer.weights.videomae import read_encoder
 from timesformer.weights.vit import ImageViT, read_image_vit
 
 # What a recipe decides even where the network comes from weights of a video model.
@@ -23,10 +26,13 @@ RECIPE_DECIDES = ("image_size", "num_frames", "drop_path", "dropout", "position_
 
 
 class Initialised(NamedTuple):
-    """A classifier to train and, in words, what was done to make it."""
+    """A classifier to train, in words what was done to make it, whether it is from other weights, and the names of the
+    parameters that those lacked."""
 
     classifier: Classifier
     notes: list[str]
+    from_weights: bool
+    new: frozenset[str] = frozenset()
 
 
 def initialise_classifier(
@@ -44,47 +50,65 @@ def initialise_classifier(
     pixel normalisation and all its tensors, every attention step initialised as a copy of its attention; the recipe
     decides the rest (paper, section 4). Position tables are resized. The head of a video model is kept where the
     classes are the same, in any order, and where `labels` are as many numbers, which stand for indices into the
-    weights' classes: the classifier then has the weights' names. For other classes it is new. multilabel: whether a
-    video may have any number of the classes.
+    weights' classes: the classifier then has the weights' names. For other classes, and where the weights are an
+    encoder without a head, it is new. multilabel: whether a video may have any number of the classes.
 
     Raises WeightsError for weights that cannot be used, SettingError for settings that do not fit them.
     """
     classes = {"num_classes": len(labels), "multilabel": multilabel}
     if init is None:
         model = build_model(make(type(settings), settings.model_dump() | classes, "model"))
-        return Initialised(Classifier(model, preprocessing, labels), [])
-    image = read_image_vit(find_weights(init, image=True))
+        return Initialised(Classifier(model, preprocessing, labels), [], from_weights=False)
+    path = find_weights(init, headless=True)
+    image = read_image_vit(path)
     if image is not None:
         return _from_image(image, settings, preprocessing, labels, init, classes)
-    return _from_video(load_model(init), settings, preprocessing, labels, init, classes)
+    encoder = read_encoder(path)
+    if encoder is not None:
+        made = _from_video(encoder.contents, (), settings, preprocessing, labels, init, classes)
+        return made._replace(notes=[*made.notes, encoder.note])
+    given = load_model(init)
+    before_head = given.model.head_names()[:-1]
+    return _from_video(given.contents(), before_head, settings, preprocessing, labels, init, classes)
 
 
 def _from_video(
-    given: Classifier,
+    given: Contents,
+    old_before_head: tuple[str, ...],
     recipe: ModelSettings,
     preprocessing: Preprocessing,
     labels: tuple[str, ...],
     init: str | Path,
     classes: dict[str, Any],
 ) -> Initialised:
-    old = given.model.settings
+    old = given.settings
     both = type(old).model_fields.keys() & type(recipe).model_fields.keys()
     changes = {name: getattr(recipe, name) for name in RECIPE_DECIDES if name in both}
+    notes = []
+    if isinstance(old, TimeSformerSettings) and not old.class_token and changes.get("pooling") == "class_token":
+        changes["pooling"] = old.pooling
+        notes.append(f"pooling {old.pooling}: the weights have no class token")
     settings = make(type(old), old.model_dump() | changes | classes, f"{init}")
     model = build_model(settings)
-    tensors, new = given.model.state_dict(), model.state_dict()
-    notes = [
+    tensors, new = dict(given.tensors), model.state_dict()
+    first = (
         f"from {init}, {settings.describe()}: architecture and pixel normalisation are the weights', not the recipe's"
-    ]
+    )
+    notes = [first, *notes]
     *before_head, head = model.head_names()
-    if before_head != list(given.model.head_names()[:-1]):
-        for name in {*given.model.head_names()[:-1], *before_head}:
+    lacked: set[str] = set()
+    if before_head != list(old_before_head):
+        for name in {*old_before_head, *before_head}:
             tensors = _without(tensors, name) | _only(new, name)
-        notes.append(f"pooling {changes['pooling']} in place of {getattr(old, 'pooling', 'none')}")
+            lacked |= _only(new, name).keys()
+    if getattr(settings, "pooling", None) != getattr(old, "pooling", None):
+        notes.append(f"pooling {getattr(settings, 'pooling', 'none')} in place of {getattr(old, 'pooling', 'none')}")
     indices = _indices(labels, given.labels) if settings.multilabel == old.multilabel else None
     if indices is None:
         tensors = _without(tensors, head) | _only(new, head)
-        notes.append(f"new head for {len(labels)} classes (the weights have {len(given.labels)} different ones)")
+        lacked |= _only(new, head).keys()
+        theirs = f"{len(given.labels)} different ones" if given.labels else "no head"
+        notes.append(f"new head for {len(labels)} classes (the weights have {theirs})")
     elif set(labels) != set(given.labels):
         labels = given.labels
         notes.append(f"head kept: the data's classes are numbers, taken as indices into the weights' {len(labels)}")
@@ -95,7 +119,8 @@ def _from_video(
         notes += resize_tables(tensors, old.image_size // old.patch_size, settings)
     load_strictly(model, tensors, init)
     pixels = {name: getattr(given.preprocessing, name) for name in ("mean", "std", "channels")}
-    return Initialised(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)
+    made = Classifier(model, preprocessing.model_copy(update=pixels), labels)
+    return Initialised(made, notes, from_weights=True, new=frozenset(lacked))
 
 
 def _only(tensors: dict[str, Tensor], module: str) -> dict[str, Tensor]:
@@ -133,6 +158,12 @@ def _from_image(
         raise SettingError(
             f"{init}: an image model can initialise a timesformer, not architecture {recipe.architecture}"
         )
+    for name, allowed in (("tubelet", [1]), ("class_token", [True]), ("position", ["space_time", "space", "none"])):
+        value = getattr(recipe, name)
+        if value not in allowed:
+            raise SettingError(
+                f"{init}: an image model can initialise a model of {name} {' or '.join(map(str, allowed))}, not {value}"
+            )
     values: dict[str, Any] = recipe.model_dump() | dimension_values(image.dimensions) | classes
     values |= {"patch_size": image.patch_size, "mlp_ratio": image.mlp_ratio, "norm_epsilon": image.norm_epsilon}
     settings = make(TimeSformerSettings, values | {"initialisation": "released"}, f"{init}")
@@ -156,9 +187,14 @@ def _from_image(
         f"pixels with mean {list(image.mean)} and std {list(image.std)}, as the image model's",
     ]
     notes += resize_tables(tensors, image.side, settings)
-    load_strictly(model, _new_in_video(model) | tensors, init)
+    lacked = _new_in_video(model)
+    load_strictly(model, lacked | tensors, init)
+    if recipe.initialisation == "motion" and "embedding.time_table" in lacked:
+        draw_time_table(model)
+        notes.append("the time table starts as waves at the scale of the patch tokens (initialisation motion)")
     pixels = {"mean": image.mean, "std": image.std, "channels": "rgb"}
-    return Initialised(Classifier(model, preprocessing.model_copy(update=pixels), labels), notes)
+    made = Classifier(model, preprocessing.model_copy(update=pixels), labels)
+    return Initialised(made, notes, from_weights=True, new=frozenset(lacked))
 
 
 def _new_in_video(model: VideoModel) -> dict[str, Tensor]:

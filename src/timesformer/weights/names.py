@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+import torch
 from torch import Tensor
 
 from timesformer.config import SIZES, Dimensions, ModelSettings, PositionResize, Scheme, TimeSformerSettings
@@ -15,6 +16,7 @@ from timesformer.errors import SettingError, WeightsError
 from timesformer.settings import Settings, make
 
 PARTS = ("weight", "bias")
+QKV = ("query", "key", "value")
 NDIM = {
     "embedding.class_token": 3,
     "embedding.space_table": 3,
@@ -56,6 +58,25 @@ def to_theirs(tensors: Mapping[str, Tensor], names: Mapping[str, str]) -> dict[s
     ours = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in tensors.items()}
     assert ours.keys() == set(names.values())
     return {theirs: ours[name] for theirs, name in names.items()}
+
+
+def join_attention(ours: dict[str, Tensor], block: int, layer: str, source: object) -> None:
+    """Queries, keys and values of a block, which are three layers of another layout, as our one `layer`.
+
+    A bias that the layout does not have is zero. Raises WeightsError for a tensor of another shape.
+    """
+    width = len(ours["embedding.projection.weight"])
+    for part, shape in (("weight", (width, width)), ("bias", (width,))):
+        found = {name: ours.pop(f"blocks.{block}.{name}.{part}", None) for name in QKV}
+        for name, tensor in found.items():
+            if tensor is not None and tensor.shape != shape:
+                raise WeightsError(
+                    f"{source}: tensors do not fit the model: 1 misshapen ({part} of block {block}'s {name} "
+                    f"{tuple(tensor.shape)} for {shape})"
+                )
+        like = found["query"]
+        assert like is not None
+        ours[f"{layer}.{part}"] = torch.cat([torch.zeros_like(like) if t is None else t for t in found.values()])
 
 
 def count_blocks(tensors: Mapping[str, Tensor], prefix: str) -> int:
@@ -161,12 +182,16 @@ def check_expressible(
         )
     for name, only in (
         ("order", "time_space"),
+        ("tubelet", 1),
+        ("class_token", True),
         ("position", "space_time"),
         ("class_token_in_time", False),
         ("pooling", "class_token"),
         ("multilabel", multilabel),
         ("norm_epsilon", norm_epsilon),
+        ("last_norm_epsilon", settings.norm_epsilon),
     ):
-        if only is not None and getattr(settings, name) != only:
-            raise WeightsError(f"the {layout} layout cannot express {name} {getattr(settings, name)!r}; only {only!r}")
+        value = getattr(settings, name)
+        if None not in (only, value) and value != only:
+            raise WeightsError(f"the {layout} layout cannot express {name} {value!r}; only {only!r}")
     return settings

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from timesformer.files import as_json
 from timesformer.weights.card import model_card
 from timesformer.weights.description import Contents, describe, is_description, read_description
 from timesformer.weights.opened import OpenedTensors
@@ -40,8 +40,7 @@ def save_native(contents: Contents, folder: Path) -> None:
     Raises WeightsError where the folder holds something other than weights, and where it cannot be written.
     """
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in contents.tensors.items()}
-    text = json.dumps(describe(contents), indent=2, ensure_ascii=False)
     with new_folder(folder, FILES) as new:
         write_safetensors(tensors, new / "model.safetensors")
-        (new / "config.json").write_text(text + "\n", "utf-8")
+        (new / "config.json").write_text(as_json(describe(contents), indent=2) + "\n", "utf-8")
         (new / "README.md").write_text(model_card(contents), "utf-8")

@@ -21,15 +21,18 @@ NESTED = "processor_config.json"
 PLACES = ((NESTED, "video_processor"), (VIDEO_PROCESSOR, None), (NESTED, "image_processor"), (PROCESSOR, None))
 
 
-def processor_files(preprocessing: Preprocessing, settings: ModelSettings) -> dict[str, dict[str, Any]]:
+def processor_files(
+    preprocessing: Preprocessing, settings: ModelSettings, video_processor: str
+) -> dict[str, dict[str, Any]]:
     """What the files say of a classifier, by their names: one that transformers runs with Pillow alone, one for
-    torchvision. Of sampling the second can say how many frames, and whether they are spread over the whole video."""
+    torchvision, of class `video_processor`. Of sampling the second can say how many frames, and whether they are spread
+    over the whole video."""
     spread = preprocessing.sampling.method == "segments"
     sampling = {"num_frames": settings.num_frames, "do_sample_frames": spread}
     values = _values(preprocessing, settings)
     return {
         PROCESSOR: {"image_processor_type": "VideoMAEImageProcessor", **values},
-        VIDEO_PROCESSOR: {"video_processor_type": "TimesformerVideoProcessor", **values, **sampling},
+        VIDEO_PROCESSOR: {"video_processor_type": video_processor, **values, **sampling},
     }
 
 

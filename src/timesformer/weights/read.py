@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from timesformer.errors import WeightsError
-from timesformer.weights.description import Contents
+from timesformer.weights.description import Contents, is_ensemble
 from timesformer.weights.hub import download, is_hub_id
 from timesformer.weights.huggingface import is_huggingface, load_huggingface
 from timesformer.weights.mmaction2 import is_mmaction2, load_mmaction2
@@ -16,9 +16,19 @@ from timesformer.weights.native import is_native, load_native
 from timesformer.weights.official import is_official, load_official
 from timesformer.weights.opened import read_settled
 from timesformer.weights.storage import read_checkpoint, read_json
+from timesformer.weights.videomae import is_encoder, is_videomae, load_videomae
 from timesformer.weights.vit import is_image_vit
 
 IMAGE_MODEL = "an image model; a video model can be initialised from it (timesformer train --init)"
+ENCODER = "an encoder without a head; a video model can be initialised from it (timesformer train --init)"
+# How files of weights end; a missing one of them is not looked for on the hub.
+FILES = (".bin", ".ckpt", ".pt", ".pth", ".pyth", ".safetensors")
+# Of tensors that say nothing without the config.json of their folder.
+ALONE = {
+    "embedding.projection.weight",
+    "timesformer.embeddings.cls_token",
+    "videomae.embeddings.patch_embeddings.projection.weight",
+}
 
 
 def read_weights(weights: str | Path, heads: int | None = None) -> Contents:
@@ -36,18 +46,21 @@ def read_weights(weights: str | Path, heads: int | None = None) -> Contents:
 
 def _read_folder(folder: Path) -> Contents:
     config = read_json(folder / "config.json")
-    _check_config(config, folder, image=False)
-    return load_native(folder) if is_native(config) else load_huggingface(folder)
+    _check_config(config, folder, headless=False)
+    if is_native(config):
+        return load_native(folder)
+    return load_videomae(folder) if is_videomae(config) else load_huggingface(folder)
 
 
-def find_weights(weights: str | Path, *, image: bool = False) -> Path:
+def find_weights(weights: str | Path, *, headless: bool = False) -> Path:
     """The file, or the folder with config.json, that WEIGHTS names; a hub id is downloaded.
 
-    `image`: whether the hub may have an image ViT there; of other models nothing is downloaded but the config.json.
+    `headless`: whether the hub may have there what a video model can only be initialised from; of other models nothing
+    is downloaded but the config.json.
     """
     path = Path(weights)
-    if not path.exists() and is_hub_id(str(weights)):
-        return download(str(weights), lambda config: _check_config(config, weights, image=image))
+    if not path.exists() and is_hub_id(str(weights)) and path.suffix not in FILES:
+        return download(str(weights), lambda config: _check_config(config, weights, headless=headless))
     if not path.exists():
         raise WeightsError(f"{weights}: no such file or folder")
     if path.is_file():
@@ -62,14 +75,22 @@ def find_weights(weights: str | Path, *, image: bool = False) -> Path:
     )
 
 
-def _check_config(config: Mapping[str, Any], source: object, *, image: bool) -> None:
+def _check_config(config: Mapping[str, Any], source: object, *, headless: bool) -> None:
     """Raises WeightsError for the config.json of a model that cannot be loaded."""
-    if is_native(config) or is_huggingface(config) or (image and is_image_vit(config)):
+    if is_ensemble(config):
+        raise WeightsError(
+            f"{source}: an ensemble of several classifiers, which only test and predict take; name one of them, "
+            f"such as {source}/{(config.get('members') or ['MEMBER'])[0]}"
+        )
+    image, encoder = is_image_vit(config), is_encoder(config)
+    if image or encoder:
+        if headless:
+            return
+        raise WeightsError(f"{source}: {IMAGE_MODEL if image else ENCODER}")
+    if is_native(config) or is_huggingface(config) or is_videomae(config):
         return
-    if is_image_vit(config):
-        raise WeightsError(f"{source}: {IMAGE_MODEL}")
     kind = config.get("model_type") or config.get("architecture") or ", ".join(list(config)[:4])
-    raise WeightsError(f"{source}: weights of another model ({kind}); expected a TimeSformer's")
+    raise WeightsError(f"{source}: weights of another model ({kind}); expected a TimeSformer's or a VideoMAE's")
 
 
 def _describe(content: object) -> str:
@@ -78,7 +99,7 @@ def _describe(content: object) -> str:
         return f"a checkpoint of another model ({type(content).__name__})"
     if is_image_vit(content):
         return IMAGE_MODEL
-    if "embedding.class_token" in content or "timesformer.embeddings.cls_token" in content:
+    if not content.keys().isdisjoint(ALONE):
         return "tensors alone, without the config.json of their folder, which says the rest"
     key = next((key for key in ("model_state", "state_dict", "model") if isinstance(content.get(key), dict)), None)
     names = [str(name) for name in (content if key is None else content[key])]

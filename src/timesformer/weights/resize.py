@@ -7,7 +7,7 @@ from torch import Tensor
 
 from timesformer.config import TimeSformerSettings
 from timesformer.model.architectures import build_model
-from timesformer.model.embed import resize_space, resize_time
+from timesformer.model.embed import resize_fixed, resize_space, resize_time
 from timesformer.settings import make
 from timesformer.weights.classifier import Classifier, load_strictly
 
@@ -44,9 +44,9 @@ def resize_classifier(
 
 @torch.no_grad()
 def resize_tables(tensors: dict[str, Tensor], side: int, settings: TimeSformerSettings) -> list[str]:
-    """Fit the position tables, the space table being of side x side patches, to settings; says what was done."""
+    """Fit the position tables, those of places being of side x side patches, to settings; says what was done."""
     notes = []
-    how = settings.position_resize
+    how, frames = settings.position_resize, settings.num_frames // settings.tubelet
     grid = settings.image_size // settings.patch_size
     space = tensors.get("embedding.space_table")
     if space is not None and side != grid:
@@ -54,7 +54,13 @@ def resize_tables(tensors: dict[str, Tensor], side: int, settings: TimeSformerSe
         tensors["embedding.space_table"] = torch.cat([space[:, :1], patches], dim=1)
         notes.append(f"space table resized from {side} x {side} to {grid} x {grid} ({how})")
     time = tensors.get("embedding.time_table")
-    if time is not None and settings.num_frames != time.shape[1]:
-        tensors["embedding.time_table"] = resize_time(time, settings.num_frames, how)
-        notes.append(f"time table resized from {time.shape[1]} to {settings.num_frames} frames ({how})")
+    if time is not None and frames != time.shape[1]:
+        tensors["embedding.time_table"] = resize_time(time, frames, how)
+        what = "frames" if settings.tubelet == 1 else "tubelets"
+        notes.append(f"time table resized from {time.shape[1]} to {frames} {what} ({how})")
+    fixed = tensors.get("embedding.fixed_table")
+    if fixed is not None and (side, len(fixed)) != (grid, frames):
+        tensors["embedding.fixed_table"] = resize_fixed(fixed, side, frames, (grid, grid), how)
+        before, after = (f"{length} x {places} x {places}" for length, places in ((len(fixed), side), (frames, grid)))
+        notes.append(f"fixed table resized from {before} to {after} patches ({how})")
     return notes

@@ -39,11 +39,11 @@ def shard_names(folder: Path, name: str) -> list[str]:
     if not isinstance(files, dict) or not files:
         raise WeightsError(f"{index}: weight_map is {files!r}; expected the file of each tensor")
     for tensor, file in files.items():
-        if not isinstance(file, str) or not _is_name(file):
+        if not isinstance(file, str) or not is_name(file):
             raise WeightsError(f"{index}: {tensor} is in {file!r}; expected a file of this folder")
     return sorted(set(files.values()))
 
 
-def _is_name(text: str) -> bool:
+def is_name(text: str) -> bool:
     """Whether a text is a file's name on every system, not a path that leaves the folder."""
     return text not in ("", ".", "..") and PurePosixPath(text).name == PureWindowsPath(text).name == text

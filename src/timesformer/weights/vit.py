@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor
 
 from timesformer.config import Dimensions
 from timesformer.errors import WeightsError
 from timesformer.weights.agreement import check_agreement
-from timesformer.weights.names import check_ndim, count_blocks, expand, guess_heads, side_of, to_ours
+from timesformer.weights.names import check_ndim, count_blocks, expand, guess_heads, join_attention, side_of, to_ours
 from timesformer.weights.opened import read_settled
 from timesformer.weights.processor import read_pixels
 from timesformer.weights.shards import read_tensors
@@ -134,9 +133,7 @@ def _read_huggingface(folder: Path, kind: str, config: Mapping[str, Any]) -> Ima
     ours = to_ours(_backbone(tensors), names, folder)
     check_agreement(config, ours, folder / "config.json")
     for block in range(count_blocks(ours, "blocks.")):
-        for part in ("weight", "bias"):
-            parts = [ours.pop(f"blocks.{block}.{name}.{part}") for name in ("query", "key", "value")]
-            ours[f"blocks.{block}.attention.qkv.{part}"] = torch.cat(parts)
+        join_attention(ours, block, f"blocks.{block}.attention.qkv", folder)
     pixels = read_pixels(folder, *(IMAGENET if kind == "dinov2" else HALF))
     epsilon = config.get("layer_norm_eps", 1e-6 if kind == "dinov2" else 1e-12)
     return _image_vit(kind, ours, folder, heads, epsilon, (pixels["mean"], pixels["std"]))

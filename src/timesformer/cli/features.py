@@ -1,0 +1,104 @@
+"""`timesformer features`: features of videos, or of windows of them, in a file that can be searched."""
+
+from __future__ import annotations
+
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from timesformer.cli.options import Device, Engine, Labels, Precision, Threads, Weights, Workers
+from timesformer.cli.progress import video_progress
+from timesformer.threads import use_threads
+
+if TYPE_CHECKING:
+    from timesformer.inference.listed import ListedVideos
+
+
+def features(
+    weights: Weights,
+    videos: Annotated[
+        list[str],
+        typer.Argument(help="A data set; or video files, folders of videos, URLs.", metavar="DATA|VIDEO..."),
+    ],
+    out: Annotated[
+        Path, typer.Option(help="*.parquet, or a folder of .npy and .json a video.", metavar="FILE.parquet|FOLDER")
+    ],
+    split: Annotated[str | None, typer.Option(help="Of DATA: train, val or test; all if not given.")] = None,
+    layer: Annotated[int, typer.Option(help="Number of a block, from 0, negative ones from the last.")] = -1,
+    pool: Annotated[
+        str | None, typer.Option(help="cls, mean, frames or tokens; cls if not given, mean without a class token.")
+    ] = None,
+    window: Annotated[
+        float | None, typer.Option(help="A row a window of so many seconds, not a video.", metavar="SECONDS")
+    ] = None,
+    stride: Annotated[
+        float | None, typer.Option(help="From one window to the next; half a window if not given.", metavar="SECONDS")
+    ] = None,
+    dtype: Annotated[str, typer.Option(help="float16 or float32.")] = "float16",
+    labels: Labels = None,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Precision = "auto",
+    threads: Threads = None,
+    workers: Workers = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that are there.")] = False,
+) -> None:
+    """A vector a video, or a window of it, for search, probe and other tools.
+
+    Exits with 2 if a video cannot be read; its row says why."""
+    from timesformer.errors import DataError
+    from timesformer.inference.feature_job import FeatureJob
+    from timesformer.inference.predictor import load
+
+    use_threads(threads)
+    listed = _find(videos, split)
+    job = FeatureJob(listed, out, layer=layer, pool=pool, window=window, stride=stride, dtype=dtype, resume=resume)
+    predictor = load(
+        weights,
+        device,
+        labels=labels,
+        engine=engine,  # type: ignore[arg-type]
+        precision=precision,  # type: ignore[arg-type]
+        calibration=listed.paths if precision == "int8" else (),
+    )
+    began = time.perf_counter()
+    with video_progress() as show:
+        for _ in job.run(predictor, workers=workers, on_progress=show):
+            pass
+    counts, now = job.counts, job.counts.videos - job.earlier
+    if job.complete and not now:
+        print(f"{out}: is complete, with all {counts.rows} rows", file=sys.stderr)
+    else:
+        rate = now / max(time.perf_counter() - began, 1e-9)
+        some = f" ({now} now)" if job.earlier else ""
+        print(
+            f"done: {counts.videos} videos{some}, {counts.rows} rows, {counts.unreadable} unreadable, {rate:.2f} "
+            f"videos/s; rows in {out}",
+            file=sys.stderr,
+        )
+    if counts.unreadable:
+        raise DataError(f"{counts.unreadable} of {counts.videos} videos cannot be read")
+
+
+def _find(videos: list[str], split: str | None) -> ListedVideos:
+    """The videos of a data set, or those that are named."""
+    from collections import Counter
+
+    from timesformer.data.folders import describe_passed
+    from timesformer.errors import SettingError
+    from timesformer.inference.listed import find_data, list_videos
+    from timesformer.inference.sources import find_sources
+
+    listed = find_data(videos[0], split) if len(videos) == 1 else None
+    if listed is not None:
+        return listed
+    if split is not None:
+        raise SettingError(f"--split {split}: {videos[0]} is no data set; expected DATA alone")
+    passed: Counter[str] = Counter()
+    sources = find_sources(videos, passed)
+    if passed:
+        print(f"passed over: {describe_passed(passed)}", file=sys.stderr)
+    return list_videos(sources)

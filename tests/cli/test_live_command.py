@@ -1,0 +1,158 @@
+"""`timesformer timeline` of live streams: rows as of a file, files that are complete, one line for what cannot be."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet
+import pytest
+
+from commands import Command, assert_one_line
+from streams import Send, piped, served
+from timesformer.video.live import Limits
+from videos import write
+
+X264 = {"crf": "12", "preset": "veryfast", "g": "12", "bf": "2"}
+PLAIN = ("--device", "cpu", "--engine", "eager", "--precision", "fp32", "--window", "0.4")
+
+
+@pytest.fixture(scope="module")
+def recording(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write(tmp_path_factory.mktemp("live") / "a.ts", 60, options=X264)
+
+
+@pytest.fixture
+def soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Streams are given up soon, and servers here send faster than any camera."""
+    limits = Limits(start=1, retry=0.01, longest_retry=0.02, lost=1)
+    monkeypatch.setattr("timesformer.inference.live_job.LIMITS", limits)
+    monkeypatch.setattr("timesformer.inference.live.QUEUE", 1000)
+
+
+def rows_of(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def assert_same(found: list[dict[str, Any]], expected: list[dict[str, Any]], name: str) -> None:
+    assert [row["video"] for row in found] == [name] * len(expected)
+    for one, other in zip(found, expected, strict=True):
+        assert {**one, "video": "", "score": 0} == {**other, "video": "", "score": 0}
+        assert one["score"] == pytest.approx(other["score"], rel=0, abs=1e-5)
+
+
+def test_standard_input_gives_the_rows_of_the_file(
+    command: Command, run: Path, recording: Path, tmp_path: Path
+) -> None:
+    """In a process of its own; a pipe in this one, into a file of each kind."""
+    expected = rows_of(command("timeline", run, recording, "--out", "-", *PLAIN).out)
+    assert len(expected) == 11
+    words = [sys.executable, "-m", "timesformer", "timeline", str(run), "-", "--out", "-", *PLAIN]
+    done = subprocess.run(words, input=recording.read_bytes(), capture_output=True, check=True)
+    assert_same(rows_of(done.stdout.decode()), expected, "<stdin>")
+    last = done.stderr.decode().splitlines()[-1]
+    assert last.startswith("live: 11 windows, latency ")
+    assert last.endswith(" s (p95); 0 frames dropped, 0 reconnections")
+    with piped(recording.read_bytes()) as pipe:
+        result = command("timeline", run, pipe, "--out", tmp_path / "a.jsonl", *PLAIN)
+    assert (result.code, result.out) == (0, "")
+    assert_same(rows_of((tmp_path / "a.jsonl").read_text()), expected, pipe)
+    with piped(recording.read_bytes()) as pipe:
+        assert command("timeline", run, pipe, "--out", tmp_path / "a.parquet", "--scores", *PLAIN).code == 0
+    table = pyarrow.parquet.read_table(tmp_path / "a.parquet")
+    assert table["end_s"].to_pylist() == [row["end_s"] for row in expected]
+    assert "score left" in table.column_names
+    assert not list(tmp_path.glob("*.part"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_ends_it_with_the_file_complete(run: Path, recording: Path, tmp_path: Path, number: int) -> None:
+    """While it waits for more of a pipe."""
+    expected = tmp_path / "rows.jsonl"
+    words = [sys.executable, "-m", "timesformer", "timeline", str(run), "-", "--out", str(expected), *PLAIN]
+    process = subprocess.Popen(words, stdin=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdin is not None
+    assert process.stderr is not None
+    try:
+        process.stdin.write(recording.read_bytes())
+        process.stdin.flush()
+        part = expected.with_name("rows.jsonl.part")
+        until = threading.Event()
+        for _ in range(6000):
+            if part.exists() and part.read_bytes().count(b"\n") >= 9:
+                break
+            assert process.poll() is None
+            until.wait(0.02)
+        os.kill(process.pid, number)
+        errors = process.stderr.read().decode().splitlines()
+        assert process.wait(60) == 130
+    finally:
+        process.kill()
+        process.communicate()
+    assert errors[-1] == "timesformer: stopped"
+    assert errors[-2].startswith("live: ")
+    rows = rows_of(expected.read_text())
+    assert [row["start_s"] for row in rows] == pytest.approx([0.2 * k for k in range(len(rows))])
+    assert len(rows) >= 9
+    assert not part.exists()
+
+
+def test_a_stream_that_is_lost_keeps_its_rows(
+    command: Command, run: Path, recording: Path, tmp_path: Path, soon: None
+) -> None:
+    expected = rows_of(command("timeline", run, recording, "--out", "-", *PLAIN).out)
+    # The first connection is of the question whether the server says how long it is.
+    with served(recording.read_bytes(), recording.read_bytes()) as url:
+        result = command("timeline", run, url, "--out", tmp_path / "a.jsonl", *PLAIN)
+    assert result.code == 2
+    *_, report, problem = result.err.splitlines()
+    assert report.startswith("live: ")
+    assert problem.startswith(f"timesformer: {url}: lost: ")
+    assert problem.endswith("; it did not come back within 1 seconds")
+    *rows, last = rows_of((tmp_path / "a.jsonl").read_text())
+    assert_same(rows, expected, url)
+    assert last == {"video": url, "problem": problem.removeprefix(f"timesformer: {url}: ")}
+
+
+def test_raw_video(command: Command, run: Path) -> None:
+    shown = ("--size", "32x24", "--fps", "10", "--pixel-format", "gray")
+    with piped(bytes(32 * 24 * 12)) as pipe:
+        result = command("timeline", run, pipe, "--out", "-", *PLAIN, *shown, "--end", "1")
+    rows = rows_of(result.out)
+    assert [(row["start_s"], row["end_s"]) for row in rows] == [(0, 0.4), (0.2, 0.6), (0.4, 0.8), (0.6, 1)]
+
+
+def test_what_never_starts_is_one_line(command: Command, run: Path, tmp_path: Path, soon: None) -> None:
+    """And leaves no file."""
+    leave = threading.Event()
+
+    def silent(send: Send) -> None:
+        leave.wait(60)
+
+    def refused(*words: object) -> str:
+        result = command("timeline", run, *words, "--out", tmp_path / "a.jsonl", *PLAIN)
+        assert_one_line(result)
+        assert not list(tmp_path.iterdir())
+        return next(line for line in result.err.splitlines() if line.startswith("timesformer: "))
+
+    with served(silent) as url:
+        assert refused(url, "--live") == (
+            f"timesformer: {url}: cannot be opened as a live stream: no video within 1 seconds"
+        )
+        leave.set()
+    with piped(b"") as pipe:
+        assert "cannot be opened as a live stream" in refused(pipe)
+    assert "cannot be opened as a camera: No such file or directory; there are" in refused("97")
+    assert "expected WIDTHxHEIGHT, such as 640x480" in refused("-", "--size", "640")
+    assert "raw video requires size, fps and pixel format" in refused("-", "--size", "64x48")
+    assert "--size, --fps and --pixel-format require a camera" in refused("a.mp4", "--fps", "25")
+    assert "--live: 2 videos; a live stream is read alone" in refused("a.mp4", "b.mp4", "--live")
+    assert "live: a.mp4; expected a camera, the URL of a server" in refused("a.mp4", "--live")
+    assert "--resume requires files; rtsp://camera is live" in refused("rtsp://camera", "--resume")
+    assert "start is 1; a live stream begins" in refused("udp://127.0.0.1:9", "--start", "1")

@@ -1,0 +1,127 @@
+"""Ctrl-C and SIGTERM end a command within ten seconds and leave no process, even where a decoder hangs for ever."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from conftest import SMALL, SMALL_PROBE
+from started import Started, wait_for
+from timesformer.cli import stop
+
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are found in /proc")
+LIMIT = 10.0  # seconds
+LOCKED_UP = Path(__file__).parents[2] / "benchmarks" / "locked_up.py"
+
+
+def assert_ends(process: Started, number: int, *, group: bool = False) -> str:
+    """What it printed on standard error."""
+    began = time.monotonic()
+    (os.killpg if group else os.kill)(process.pid, number)
+    errors = process.communicate(60)[1]
+    assert time.monotonic() - began < LIMIT
+    assert process.returncode == 130, errors
+    until = time.monotonic() + 2  # the system ends them with their parent
+    while time.monotonic() < until and left(process.pid):
+        time.sleep(0.02)
+    assert not left(process.pid)
+    return errors
+
+
+def left(group: int) -> list[str]:
+    """The processes of a group; those that have ended, and that nobody asked how, do not count."""
+    found = []
+    for stat in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            fields = stat.read_text().rpartition(")")[2].split()
+        except OSError:
+            continue
+        if int(fields[2]) == group and fields[0] != "Z":
+            found.append(stat.parent.name)
+    return found
+
+
+@pytest.mark.parametrize(
+    ("verb", "number", "group"),
+    [
+        ("train", signal.SIGTERM, False),
+        ("train", signal.SIGINT, True),
+        ("probe", signal.SIGTERM, True),
+        ("predict", signal.SIGINT, False),
+        ("predict itself", signal.SIGTERM, False),
+    ],
+)
+def test_a_decoder_that_hangs_keeps_no_command(
+    bars: Path, run: Path, tmp_path: Path, verb: str, number: int, group: bool
+) -> None:
+    """Also where the command itself decodes."""
+    videos = sorted((bars / "test").rglob("*.mp4"))
+    words = {
+        "train": ["train", "--data", bars, "--recipe", "demo", "--out", tmp_path / "run", *SMALL, "data.workers=2"],
+        "probe": [
+            *("train", "--data", bars, "--recipe", "probe", "--init", run, "--out", tmp_path / "run"),
+            *(*SMALL_PROBE, "data.workers=2", "preprocessing.window=1"),  # else its plan opens a video, and hangs
+        ],
+        "predict": ["predict", run, *videos, "--workers", "2", "--device", "cpu"],
+        "predict itself": ["predict", run, videos[0], "--workers", "0", "--device", "cpu"],
+    }
+    mark = tmp_path / "hangs"
+    process = Started(mark, 2, *words[verb], program=LOCKED_UP, session=True)
+    wait_for(mark, process)
+    *_, before, last = ["", *assert_ends(process, number, group=group).splitlines()]
+    assert last == "timesformer: stopped" + ("; there is no checkpoint yet" if verb in ("train", "probe") else "")
+    assert "stopped" not in before
+    assert not (tmp_path / "run").exists()
+
+
+def ignores_ctrl_c(pid: str) -> bool:
+    """As a process that decodes does when it is ready to."""
+    status = Path(f"/proc/{pid}/status").read_text()
+    ignored = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
+    return bool(int(ignored, 16) >> (signal.SIGINT - 1) & 1)
+
+
+def test_a_check_ends_processes_that_are_stopped(bars: Path, tmp_path: Path) -> None:
+    """Of more videos than can be checked before both are stopped."""
+    (tmp_path / "train" / "left").mkdir(parents=True)
+    for number in range(1000):
+        os.link(bars / "train" / "left" / "0.mp4", tmp_path / "train" / "left" / f"{number}.mp4")
+    process = Started("data", "check", tmp_path, "--jobs", "2", session=True)
+    stopped: set[str] = set()
+    until = time.monotonic() + 240
+    try:
+        while len(stopped) < 2:
+            assert time.monotonic() < until
+            time.sleep(0.02)
+            for pid in set(left(process.pid)) - stopped:
+                if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text() and ignores_ctrl_c(pid):
+                    os.kill(int(pid), signal.SIGSTOP)
+                    stopped.add(pid)
+    except BaseException:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        raise
+    assert assert_ends(process, signal.SIGTERM).splitlines()[-1] == "timesformer: stopped"
+
+
+@pytest.mark.parametrize("said", [False, True])
+def test_a_stop_is_said_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], said: bool) -> None:
+    """By the command, or where that takes too long to end, or never says it, by what ends it."""
+    ended: list[int] = []
+    monkeypatch.setattr(stop, "GRACE", 0.0)
+    monkeypatch.setattr(stop.os, "_exit", ended.append)
+    stop._said.clear()
+    if said:
+        stop.say_stopped(KeyboardInterrupt())
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.send(bytes([signal.SIGTERM]))
+    stop._watch(ours)
+    assert capfd.readouterr().err == "timesformer: stopped\n"
+    assert ended == [130]
