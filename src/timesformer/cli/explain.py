@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from timesformer.cli.options import Device, Labels, Threads, Weights
+from timesformer.cli.options import Device, End, Labels, Start, Threads, Weights
 from timesformer.threads import use_threads
 
 if TYPE_CHECKING:
@@ -38,6 +38,8 @@ def explain(
         bool,
         typer.Option("--faithfulness/--no-faithfulness", help="Whether to measure how true the map is to the model."),
     ] = True,
+    start: Start = None,
+    end: End = None,
     labels: Labels = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -53,18 +55,22 @@ def explain(
     from timesformer.explain.explainer import load_explainer
     from timesformer.explain.save import check_folder, save_explanation
     from timesformer.settings import make
+    from timesformer.video.part import check_part
     from timesformer.video.source import portable, reads_once
 
     use_threads(threads)
     values: dict[str, Any] = {"method": method, "head_fusion": head_fusion, "discard": discard}
     values |= {"layer": layer, "head": head, "query": _numbers(query)}
     settings = make(Explain, values, "explain")
+    check_part(start, end)
     check_folder(out)
     explainer = load_explainer(weights, device, labels=labels)
     explainer.check(settings, label)
     source: Any = portable(video) if reads_once(video) else video  # it is read twice
     with _bar() as show:
-        found = explainer.explain(source, label, settings=settings, with_faithfulness=faithfulness, on_run=show)
+        found = explainer.explain(
+            source, label, settings=settings, start=start, end=end, with_faithfulness=faithfulness, on_run=show
+        )
     files = save_explanation(found, source, out)
     _print(Console(highlight=False), found, files)
 

@@ -26,17 +26,20 @@ from timesformer.explain.recording import RecordedModel
 from timesformer.explain.relevance import record_relevance
 from timesformer.explain.rollout import record_rollout
 from timesformer.settings import make
+from timesformer.video.part import check_part
 from timesformer.video.source import Source, open_video, source_name
 from timesformer.video.transforms import normalise
 from timesformer.weights.classifier import Classifier, load_model
 
+EXPORTED = (".onnx", ".ort", ".xml", ".pt2")  # suffixes of ONNX, OpenVINO and torch.export
 OnRun = Callable[[int, int], None]  # views that were run, of how many
 
 
 class Explanation(NamedTuple):
     """What a method found for a class in a video.
 
-    video: what messages call it. label, score: of the class that is explained; predicted: the best class.
+    video: what messages call it. start, end: the part of it that is explained, in seconds; None is where it starts, and
+        ends. label, score: of the class that is explained; predicted: the best class.
     map_NHW: float32, a value for every pixel of every frame that was looked at, upright. Of rollout and relevance its
         sum is one; of occlusion it is how much the log of the score falls where a part is hidden.
     covered_HW: which pixels the model gets to see. frames: their numbers. seconds: when each appears, None where
@@ -46,6 +49,8 @@ class Explanation(NamedTuple):
     """
 
     video: Path | str
+    start: float | None
+    end: float | None
     label: str
     score: float
     predicted: str
@@ -68,6 +73,8 @@ class Explanation(NamedTuple):
         """Plain values, without the map."""
         return {
             "video": str(self.video),
+            "start": self.start,
+            "end": self.end,
             "class": self.label,
             "score": self.score,
             "predicted": self.predicted,
@@ -109,26 +116,31 @@ class Explainer:
         *,
         settings: Explain | None = None,
         fps: float | None = None,
+        start: float | None = None,
+        end: float | None = None,
         with_faithfulness: bool = False,
         on_run: OnRun = lambda done, total: None,
         **values: Any,
     ) -> Explanation:
         """Where the model looked in a video, for a class.
 
-        video, fps: as for `Predictor.predict`. label: a class; the best one if not given. settings: see
-        `timesformer.config.explain.Explain`, or its values one by one: `explain(video, method="relevance")`.
+        video, fps, start, end: as for `Predictor.predict`; frames and seconds of what is found are those of the whole
+        video. label: a class; the best one if not given. settings: see `timesformer.config.explain.Explain`, or its
+        values one by one: `explain(video, method="relevance")`.
         with_faithfulness: whether deletion and insertion are measured, which takes 72 forward passes a view. on_run:
         is told how many views were run, of how many, in what takes long.
 
-        Raises VideoError for a video that cannot be read; SettingError for a class, head, layer or pixel that is not
-        there, and for a model without attention.
+        Raises VideoError for a video that cannot be read and for a part that it does not have; SettingError for a
+        class, head, layer or pixel that is not there, for an `end` that is not after the `start`, and for a model
+        without attention.
         """
         if settings is not None and values:
             raise SettingError(f"explain: settings are given, and {', '.join(values)} beside them; one or the other")
         settings = make(Explain, values, "explain") if settings is None else settings
+        check_part(start, end)
         self.check(settings, label)
         with open_video(video, fps) as opened:
-            views = place_views(opened, self.settings.clip_shape, self.preprocessing)
+            views = place_views(opened, self.settings.clip_shape, self.preprocessing, start, end)
         scores_K = score_views(self.engine, views.clips_VCTSS)
         best = int(scores_K.argmax())
         number = best if label is None else self._number(label)
@@ -146,6 +158,8 @@ class Explainer:
             faith = faithfulness(self.engine, views.clips_VCTSS, cells_VURQ, number, progress)
         return Explanation(
             source_name(video),
+            start,
+            end,
             self.labels[number],
             float(scores_K[number]),
             self.labels[best],
@@ -231,9 +245,10 @@ def load_explainer(
     if isinstance(weights, Classifier):
         classifier = weights if labels is None else weights.with_labels(labels)
     else:
-        if Path(weights).suffix in (".onnx", ".xml"):
+        if Path(weights).suffix in EXPORTED:
             raise SettingError(
-                f"{weights}: an exported network hides its attention; expected the weights that it was exported from"
+                f"{weights}: an exported network hides its attention; name the weights that it was exported from, "
+                "which occlusion needs too"
             )
         classifier = load_model(weights, labels=labels, heads=heads)
     return Explainer(classifier, make_engine((classifier,), "eager", "auto", device, None, forget=False))

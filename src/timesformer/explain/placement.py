@@ -18,6 +18,7 @@ from timesformer.config import ClipShape, Preprocessing
 from timesformer.config.explain import Query
 from timesformer.errors import SettingError
 from timesformer.video.convert import scaled_size
+from timesformer.video.part import Part, part_of
 from timesformer.video.sampling import testing_clips
 from timesformer.video.video import Video
 from timesformer.video.views import crop_corners, read_views
@@ -52,11 +53,20 @@ class Views(NamedTuple):
         return self.clips_VCTSS.shape[-1]
 
 
-def place_views(video: Video, shape: ClipShape, preprocessing: Preprocessing) -> Views:
-    """What `read_views` gives of an open video, with where it lies. Raises what that raises."""
-    sampling, count = preprocessing.sampling, preprocessing.test_clips
-    clips = testing_clips(video.num_frames, shape.frames, sampling, video.fps, count)
-    views_VCTSS = read_views(video, shape, preprocessing)
+def place_views(
+    video: Video,
+    shape: ClipShape,
+    preprocessing: Preprocessing,
+    start: float | None = None,
+    end: float | None = None,
+) -> Views:
+    """What `read_views` gives of an open video, or of its part from `start` to `end` seconds, with where it lies in the
+    whole video. Raises what `read_views` and `part_of` raise."""
+    part, sampling = part_of(video, start, end), preprocessing.sampling
+    clips = testing_clips(part.num_frames, shape.frames, sampling, part.fps, preprocessing.test_clips)
+    if isinstance(part, Part):
+        clips = [[part.first + number for number in numbers] for numbers in clips]
+    views_VCTSS = read_views(part, shape, preprocessing)
     height, width = video.read([clips[0][0]]).shape[2:]
     scaled = scaled_size(height, width, preprocessing.short_side or shape.side)
     corners = crop_corners(*scaled, shape.side, preprocessing.test_crops)
