@@ -60,6 +60,7 @@ def test_all_files_are_there_and_say_the_same(command: Command, run: Path, video
         ("--layer", "-1", "--head", "1"),
         ("--head-fusion", "max", "--discard", "0.5"),
         ("--query", "5,20,10", "--layer", "0"),
+        ("--query", "5,20,10", "--grids", "2"),
     ],
     ids=" ".join,
 )
@@ -126,6 +127,8 @@ def test_a_part_is_explained_in_the_time_of_the_whole_video(command: Command, ru
         (("--layer", "7"), ("layer 7", "a model of 1 blocks has 0 to 0")),
         (("--head", "2"), ("head 2", "a model of 2 heads has 0 to 1")),
         (("--head", "-1"), ("head is -1", "greater than or equal to 0")),
+        (("--grids", "0"), ("grids is 0", "greater than or equal to 1")),
+        (("--method", "occlusion", "--grids", "2"), ("grids is 2", "only for method rollout or relevance")),
         (("--head", "0", "--head-fusion", "max"), ("head_fusion is max", "head 0 alone is not fused")),
         (("--query", "1,2"), ("--query is '1,2'", "expected FRAME,X,Y")),
         (("--query", "4,99,3"), ("pixel 99, 3", "32 x 24 pixels")),

@@ -104,6 +104,21 @@ def test_the_map_of_a_patch_is_strongest_there(scheme: str) -> None:
     assert (top[1] // 8, top[2] // 8) == (1, 3)
 
 
+@pytest.mark.parametrize("method", ["rollout", "relevance"])
+def test_more_grids_change_what_is_fine_alone(method: str) -> None:
+    net = classifier()
+    preprocessing = net.preprocessing.model_copy(update={"test_crops": 1, "short_side": 32})
+    explainer = load_explainer(Classifier(net.model, preprocessing, net.labels), "cpu")
+    clip = some_clips(3, 8, 32, 96)
+    one, two = (explainer.explain(clip, fps=10, method=method, grids=grids) for grids in (1, 2))
+    assert (one.label, one.score, one.frames) == (two.label, two.score, two.frames)
+    assert torch.equal(one.covered_HW, two.covered_HW)
+    assert not two.map_NHW[:, ~two.covered_HW].any()
+    assert two.cells_VURQ.shape == one.cells_VURQ.shape
+    assert float(two.map_NHW.sum()) == pytest.approx(1, abs=1e-5)
+    assert not torch.allclose(one.map_NHW, two.map_NHW, rtol=0.01)
+
+
 def test_a_class_token_that_sees_no_patch() -> None:
     explainer = load_explainer(classifier(scheme=("time",)), "cpu")
     with pytest.raises(

@@ -30,6 +30,9 @@ def explain(
     discard: Annotated[float, typer.Option(help="Of rollout: fraction of each query's weakest keys skipped.")] = 0.0,
     layer: Annotated[int | None, typer.Option(help="One block alone, from 0; -1 is the last.")] = None,
     head: Annotated[int | None, typer.Option(help="One head alone, from 0.")] = None,
+    grids: Annotated[
+        int, typer.Option(help="N x N grids of patches, each moved by a part of a patch: a finer map, so often slower.")
+    ] = 1,
     query: Annotated[
         str | None,
         typer.Option(help="The map of one patch: that of a pixel of the video in a frame.", metavar="FRAME,X,Y"),
@@ -60,7 +63,7 @@ def explain(
 
     use_threads(threads)
     values: dict[str, Any] = {"method": method, "head_fusion": head_fusion, "discard": discard}
-    values |= {"layer": layer, "head": head, "query": _numbers(query)}
+    values |= {"layer": layer, "head": head, "grids": grids, "query": _numbers(query)}
     settings = make(Explain, values, "explain")
     check_part(start, end)
     check_folder(out)

@@ -20,7 +20,7 @@ from timesformer.errors import SettingError
 from timesformer.evaluation.scores import score_views
 from timesformer.explain.faithfulness import Faithfulness, faithfulness, runs
 from timesformer.explain.occlusion import occlusion, parts_of
-from timesformer.explain.placement import Views, find_cell, place_views, video_map
+from timesformer.explain.placement import Views, find_cell, moved_views, place_views, video_map, view_cells
 from timesformer.explain.propagation import carry, head_row, patch_map, query_row
 from timesformer.explain.recording import RecordedModel
 from timesformer.explain.relevance import record_relevance
@@ -145,8 +145,14 @@ class Explainer:
         best = int(scores_K.argmax())
         number = best if label is None else self._number(label)
         progress = self._progress(settings, len(views.places), with_faithfulness, on_run)
-        cells_VURQ = self._cells(views, number, settings, progress)
-        map_NHW, covered_HW = video_map(views, cells_VURQ)
+        seen = views if settings.grids == 1 else moved_views(views, settings.grids, self.settings.clip_unit)
+        cells_VURQ = self._cells(seen, number, settings, progress)
+        map_NHW, covered_HW = video_map(seen, cells_VURQ)
+        if settings.grids > 1:  # what only a moved view has is no part of the video that the model gets to see
+            grid = (cells_VURQ.shape[1], cells_VURQ.shape[2], cells_VURQ.shape[3])
+            covered_HW = video_map(views, torch.zeros(len(views.places), *grid))[1]
+            map_NHW = map_NHW * covered_HW
+            cells_VURQ = view_cells(views, map_NHW, grid)
         if settings.method != "occlusion":
             if not map_NHW.any():
                 raise SettingError(

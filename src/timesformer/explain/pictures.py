@@ -131,6 +131,8 @@ def describe(explanation: Explanation) -> str:
         found += f", layer {settings.layer}"
     if settings.head is not None:
         found += f", head {settings.head}"
+    if settings.grids > 1:
+        found += f", {settings.grids} x {settings.grids} grids"
     if settings.query is not None:
         found += f", of pixel {settings.query.x}, {settings.query.y} in frame {settings.query.frame}"
     return found

@@ -101,6 +101,43 @@ def video_map(views: Views, cells_VURQ: Tensor) -> tuple[Tensor, Tensor]:
     return total_NHW / depth_NHW.clamp(min=torch.finfo(torch.float32).tiny), (depth_NHW > 0).any(0)
 
 
+def moved_views(views: Views, grids: int, patch: int) -> Views:
+    """Each view grids x grids times, moved so that the grids of patches lie apart by parts of a patch; what comes in at
+    a border repeats it."""
+    offsets = [round(patch * ((number + 0.5) / grids - 0.5)) for number in range(grids)]
+    pixels, clips, places = torch.arange(views.side), [], []
+    for place, view_CTSS in zip(views.places, views.clips_VCTSS, strict=True):
+        for down in offsets:
+            for right in offsets:
+                rows, columns = ((pixels - offset).clamp(0, views.side - 1) for offset in (down, right))
+                clips.append(view_CTSS[:, :, rows[:, None], columns])
+                places.append(View(place.numbers, place.top - down, place.left - right))
+    return views._replace(clips_VCTSS=torch.stack(clips), places=places)
+
+
+def view_cells(views: Views, map_NHW: Tensor, grid: Cell) -> Tensor:
+    """What a map of the video has in each cell of each view, (V, U, R, Q): the mean around its centre, the sum over its
+    frames."""
+    row_of = {number: row for row, number in enumerate(views.frames)}
+    cells_VURQ = torch.zeros(len(views.places), *grid)
+    for cells_URQ, view in zip(cells_VURQ, views.places, strict=True):
+        down_HR, right_WQ = (
+            weights / weights.sum(0).clamp(min=torch.finfo(torch.float32).tiny)
+            for weights, _ in (
+                _axis(length, scaled, first, views.side, cells)
+                for length, scaled, first, cells in zip(
+                    views.size, views.scaled, (view.top, view.left), grid[1:], strict=True
+                )
+            )
+        )
+        for position, number in enumerate(view.numbers):
+            repeats = view.numbers.count(number)
+            cells_URQ[position * grid[0] // len(view.numbers)] += (
+                down_HR.T @ map_NHW[row_of[number]].float() @ right_WQ / repeats
+            )
+    return cells_VURQ
+
+
 def find_cell(views: Views, view: View, query: Query, grid: tuple[int, int, int]) -> Cell | None:
     """The cell of a view that has a pixel of the video; None where the view does not have it.
 
