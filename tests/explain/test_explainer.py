@@ -17,6 +17,7 @@ from timesformer.errors import SettingError
 from timesformer.explain import explainer as explainers
 from timesformer.explain.explainer import load_explainer
 from timesformer.explain.heat import blend, scale_of
+from timesformer.explain.pictures import weight_plot
 from timesformer.explain.propagation import patch_map
 from timesformer.explain.save import frame_rate
 from timesformer.model.protocol import VideoModel
@@ -169,6 +170,15 @@ def test_colours_say_how_much() -> None:
     assert overlay[(heat == 1).numpy()].mean() > 150  # inferno ends in a bright yellow
     dark = blend(frames, torch.zeros_like(heat), torch.zeros_like(found.covered_HW))
     assert 31 <= dark.min() <= dark.max() <= 32  # 90 * 0.35
+
+
+def test_weights_are_labelled_as_they_are() -> None:
+    """Ticks of 2.5% are not written 2%, 5%, 8%."""
+    figure = weight_plot(load_explainer(classifier(num_frames=8), "cpu").explain(motion_clip("left", 5), fps=FPS))
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    for tick, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True):
+        assert float(label.get_text().rstrip("%")) == pytest.approx(100 * tick, abs=1e-6)
 
 
 def test_an_animation_takes_as_long_as_the_video() -> None:
