@@ -19,6 +19,7 @@ from timesformer.data.dataset import TestingViews
 from timesformer.engine.engine import load_engine
 from timesformer.errors import DataError, SettingError
 from timesformer.features.store import read_features, read_notes
+from timesformer.folds.run import fit_folds
 from timesformer.training.fit import fit, resume
 from timesformer.training.header import training_header
 from timesformer.training.initial_probe import fit_initial_probe, start_from
@@ -114,6 +115,20 @@ def test_it_is_fitted_to_what_is_trained_on_alone(bars: Path, weights: Path, tmp
     alone = fit(recipe(*settings[:1]), tmp_path / "data", tmp_path / "alone", init=weights)
     assert alone.floors == ()
     assert "head    starts as the linear probe" in (tmp_path / "alone" / "log.txt").read_text()
+
+
+def test_each_fold_has_a_probe_of_its_own(bars: Path, weights: Path, tmp_path: Path) -> None:
+    """Without weights, folds are refused before anything is written."""
+    still = recipe("training.epochs=1", "optimizer.learning_rate=1e-12")
+    with pytest.raises(SettingError, match="initial_head is probe"):
+        fit_folds(still, bars, tmp_path / "run", folds=2)
+    assert not (tmp_path / "run").exists()
+    fit_folds(still, bars, tmp_path / "run", folds=2, init=weights)
+    heads = []
+    for fold in ("fold1", "fold2"):
+        assert "head    starts as the linear probe" in (tmp_path / "run" / fold / "log.txt").read_text()
+        heads.append(load_model(tmp_path / "run" / fold).model.state_dict()["head.weight"])
+    assert not torch.allclose(*heads, atol=1e-4)
 
 
 @pytest.mark.parametrize("batches", [0, 3])
