@@ -2,10 +2,10 @@
 
 RUN/recipe.yaml        all settings of the run
 RUN/sessions.yaml      command, versions, commit, hardware of each time it was started or resumed
-RUN/initial/           with `init`: the weights that it is initialised with, head and all
+RUN/initial/           with `init`: the weights that it is initialised with, head and all, before a probe is the head
 RUN/model/             the finished classifier, which every other command takes as WEIGHTS
 RUN/checkpoints/       last.ckpt to resume from
-RUN/features/          the features of each split, of a probe and of a run that is held against one
+RUN/features/          the features of each split, of a probe and of a run that starts from one or is held against one
 RUN/held_out.parquet   of a probe without a val split: scores of the training videos by heads that have not seen them
 RUN/result.json        scores, their interval, and what they are held against
 RUN/log.txt            what was printed
