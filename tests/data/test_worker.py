@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import queue
 import signal
 import socket
 import subprocess
@@ -128,12 +129,28 @@ def test_a_thread_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch) -> Non
     pool.close()
 
 
+class Noting(queue.SimpleQueue[worker.Message]):
+    """Which messages have come, through all threads."""
+
+    def __init__(self) -> None:
+        self.came: list[object] = []
+
+    def put(self, *given: Any, **named: Any) -> None:
+        super().put(*given, **named)
+        self.came.append(given)
+
+
 def test_a_process_that_cannot_be_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The others end too."""
+    """One that has died between two videos, that is, so no video is to blame. The others end too."""
     pool = Workers(Videos(), 2)
+    pool._messages = messages = Noting()
     made = pool.batches([[number] for number in range(40)])
     next(made)
     processes = [one.process for one in pool._workers]
+    until = time.monotonic() + 60
+    while len(messages.came) < 2 * 5:  # a key and a batch of each that has been asked for
+        assert time.monotonic() < until
+        time.sleep(0.01)
 
     def fail() -> int:
         raise BlockingIOError(11, "Resource temporarily unavailable")
