@@ -39,8 +39,8 @@ def train(data: Path, out: Path, processes: int, *settings: str, killed_after: i
 
 def start(arguments: list[object], processes: int, killed_after: int | None = None) -> None:
     """`timesformer train` with these arguments in so many processes."""
-    started = in_processes(processes, "train", *arguments, killed_after=killed_after)
-    results = [process.communicate() for process in started]
+    with in_processes(processes, "train", *arguments, killed_after=killed_after) as started:
+        results = [process.communicate() for process in started]
     expected = 0 if killed_after is None else -signal.SIGKILL
     assert [process.returncode for process in started] == [expected] * processes, results
 
