@@ -19,6 +19,7 @@ from torch import Tensor
 
 import timesformer
 from commands import Command
+from timesformer import device
 from timesformer.config import Recipe, TimeSformerSettings
 from timesformer.recipes import load_recipe
 from timesformer.video.encode import write_video
@@ -37,6 +38,11 @@ OTHERS = ("SLURM", "TORCHELASTIC", "TTY_", "RANK", "WORLD_SIZE", "LOCAL_", "HF_H
 for name in [name for name in os.environ if name in TERMINALS or name.startswith(OTHERS)]:
     del os.environ[name]
 os.environ |= {"TERM": "xterm", "no_proxy": "127.0.0.1"}
+
+# A processor without instructions for bfloat16 can compute in it, if slowly; `auto` takes float32 there all the same.
+if not device.native_bf16():
+    lacking = device.processor()
+    device.processor = lambda: lacking._replace(vendor="GenuineIntel", flags=lacking.flags | {"avx512_bf16"})
 
 
 @pytest.hookimpl(tryfirst=True)
