@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from commands import without_report
 from timesformer.cli.main import main
 
 FORKED = multiprocessing.get_context("forkserver")
@@ -117,7 +118,7 @@ def _run(
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)
     if killed_after is not None:
         _kill_after(killed_after, session)
-    sys.argv = ["timesformer" if program is None else str(program), *words]
+    sys.argv = ["timesformer", *without_report(*words)] if program is None else [str(program), *words]
     if program is None:
         main()
     else:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from timesformer import __version__
 from timesformer.errors import SettingError
+from timesformer.evaluation.metrics import metric_name
 from timesformer.evaluation.score_files import writing
 from timesformer.files import replacing
 
@@ -69,10 +70,12 @@ def _environment() -> Environment:
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     # A value that a template asks for and does not get is an error; text is escaped unless it is Markup.
-    return Environment(
+    environment = Environment(
         loader=FileSystemLoader(TEMPLATES),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["metric"] = metric_name
+    return environment
