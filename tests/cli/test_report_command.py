@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from commands import Command, assert_one_line
 from conftest import SMALL
+from timesformer.demo import run_demo
+
+DEMO = [setting for setting in SMALL if not setting.startswith(("model.image", "augmentation", "training.batch"))]
 
 
 def test_train_and_test_print_the_path_of_their_report(
@@ -46,6 +50,18 @@ def test_train_and_test_print_the_path_of_their_report(
 
     both = command("report", run, scores)
     assert both.out.splitlines() == [str(run / "report-a.html")]
+
+
+def test_the_demo_writes_a_report(command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    small = partial(run_demo, clips={"train": 1, "val": 1, "test": 2}, overrides=(*DEMO, "training.epochs=1"))
+    monkeypatch.setattr("timesformer.demo.run_demo", small)
+    out = tmp_path / "demo"
+    shown = command("demo", "--report", "--out", out)
+    assert shown.code == 0, shown.err
+    assert shown.out.splitlines()[-1] == f"Report: {out / 'scores.html'}"
+    text = (out / "scores.html").read_text("utf-8")
+    assert f"A test of {out / 'run'} on {out / 'data'}, test, of " in text
+    assert "8 training videos, 8 validation videos (val), 8 classes" in text
 
 
 def test_a_report_that_fails_fails_nothing_else(
