@@ -23,6 +23,7 @@ from timesformer.cli import (
     predict,
     probe,
     recipes,
+    report,
     search,
     test,
     timeline,
@@ -52,6 +53,7 @@ app.command("search")(search.search)
 app.command("probe")(probe.probe)
 app.command("calibrate")(calibrate.calibrate)
 app.command("explain")(explain.explain)
+app.command("report")(report.report)
 app.command("convert")(convert.convert)
 app.command("cost")(cost.cost)
 app.add_typer(data.app, name="data")
