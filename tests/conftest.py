@@ -13,6 +13,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor
 
+import browser
 import timesformer
 from commands import Command
 from timesformer.config import Recipe, TimeSformerSettings
@@ -74,6 +75,21 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     return Command(monkeypatch, capfd)
+
+
+@pytest.fixture(scope="module")
+def any_chromium() -> Iterator[browser.Chromium]:
+    with browser.chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def chromium(any_chromium: browser.Chromium) -> Iterator[browser.Chromium]:
+    """A browser whose pages may have no error, and may ask for nothing outside of their files."""
+    yield any_chromium
+    problems = list(any_chromium.problems)
+    any_chromium.close_pages()
+    assert not problems
 
 
 def small_recipe(*overrides: str) -> Recipe:
