@@ -28,7 +28,7 @@ ALL = Sign(0, "circle")  # where no row has a class
 MARKERS = dict(zip((*SHAPES, OTHER.shape), "os^DXvP*.", strict=True))
 SIDE, DPI = 8.4, 120  # inches of the map
 IN_COLUMN, LONGEST = 28, 26  # classes below each other in the legend; characters of a name
-STEPS = 300  # of moving names apart
+STEPS, FAR = 300, 25  # of moving names apart; pixels from where a name would be to where a line leads back
 TEXT: Any = {"text.parse_math": False, "font.size": 10, "text.color": INK}  # names are no formulas
 
 
@@ -149,10 +149,10 @@ def _write_names(figure: Figure, axes: Any, projection: Projection, labels: list
             wanted_L2[number, 1] += height + sizes_L2[number, 1] / 2 + 3
     places_L2 = apart(wanted_L2, sizes_L2, np.array([(frame.x0, frame.y0), (frame.x1, frame.y1)]))
     back = axes.transData.inverted()
-    for text, place, anchor, size in zip(texts, places_L2, anchors_L2, sizes_L2, strict=True):
+    for text, place, anchor, wanted in zip(texts, places_L2, anchors_L2, wanted_L2, strict=True):
         text.set_position(back.transform(place))
         text.set_path_effects(outlined)
-        if np.any(np.abs(place - anchor) > size / 2 + 20):
+        if np.any(np.abs(place - wanted) > FAR):
             axes.plot(*back.transform([place, anchor]).T, color=INK, linewidth=0.7, zorder=4)
 
 

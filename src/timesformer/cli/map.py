@@ -1,0 +1,68 @@
+"""`timesformer map`: features in two dimensions, to be looked at."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from timesformer.cli.options import Threads
+from timesformer.cli.search import Table
+from timesformer.threads import use_threads
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from timesformer.report.map import WrittenMap
+
+
+def map(
+    file: Table,
+    out: Annotated[Path, typer.Option(help="A page (*.html) or a picture (*.png).", metavar="OUT")],
+    method: Annotated[str, typer.Option(help="tsne, or pca: principal components.")] = "tsne",
+    seed: Annotated[int, typer.Option(min=0, help="Where t-SNE starts.")] = 0,
+    data: Annotated[
+        Path | None,
+        typer.Option(help="The data set that the features are of, for pictures of its videos.", metavar="DATA"),
+    ] = None,
+    threads: Threads = None,
+) -> None:
+    """A map of features, coloured by class: t-SNE or principal components, as a page with pictures of the videos, a
+    search and classes to switch off, or as a picture."""
+    from rich.console import Console
+
+    from timesformer.cli.progress import counted
+    from timesformer.features.table import read_feature_table
+    from timesformer.report.map import check_map, write_map
+
+    use_threads(threads)
+    check_map(out)
+    table = read_feature_table(file)
+    with counted("pictures of videos") as show:
+        written = write_map(table, out, method=method, seed=seed, data=data, on_video=show)  # type: ignore[arg-type]
+    _print(Console(highlight=False), written, len(table), data)
+
+
+def _print(console: Console, written: WrittenMap, rows: int, data: Path | None) -> None:
+    found = written.projection
+    kind = "t-SNE" if found.method == "tsne" else "principal components"
+    classes = f" of {len(found.classes)} classes" if found.classes else ""
+    lines = [f"{kind} of {rows:,} vectors{classes}, by {found.made_by}, seed {found.seed}"]
+    if found.variance is not None:
+        lines.append(f"variance         {found.variance[0]:.3f} and {found.variance[1]:.3f} of it along the two axes")
+    lines.append(
+        f"trustworthiness  {found.trustworthiness:.3f} (1: neighbours on the map are neighbours; chance: about 0.5)"
+    )
+    if found.silhouette is not None:
+        lines.append(
+            f"silhouette       {found.silhouette:.3f} (of the map, by class: 1 apart, 0 overlapping, below 0 mixed)"
+        )
+    lines += [f"note: {note}" for note in written.notes]
+    if problems := written.problems:
+        first = f"{problems[0].path}: {problems[0].reason}"
+        hint = "; --data DATA says where they are" if data is None and not written.pictures else ""
+        lines.append(f"note: {len(problems)} videos cannot be read, and have no picture (the first: {first}){hint}")
+    lines.append(str(written.file))
+    for line in lines:
+        console.print(line, markup=False, soft_wrap=True)
