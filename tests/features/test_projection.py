@@ -132,6 +132,8 @@ def test_the_centre_of_a_class_in_two_groups_is_in_the_larger_one() -> None:
     x, y = found.centre("a")
     assert max(x, y) < 1
     assert found.centre("b") == (5, 5)
+    assert found.rise("b") == 0
+    assert found.rise("a") == pytest.approx(0.1 + 0.4 * 8.9, abs=0.01)  # of 0, 0, 0.1, 9 and 9.1
 
 
 def test_large_tables_are_judged_by_some_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -51,7 +51,7 @@ def draw_map(projection: Projection, title: str) -> Figure:
         axes = figure.add_axes((0.5 / size[0], 0.35 / size[1], SIDE / size[0], SIDE / size[1]))
         _draw_points(axes, projection, signs)
         figure.text(0.5 / size[0], 1 - 0.2 / size[1], _short(escape(title), 70), va="top", fontsize=13, weight="bold")
-        figure.text(0.5 / size[0], 1 - 0.5 / size[1], "; ".join(facts(projection)), va="top", color=NOTE)
+        figure.text(0.5 / size[0], 1 - 0.5 / size[1], "; ".join(projection.facts()), va="top", color=NOTE)
         handles = [
             Line2D([], [], linestyle="", label=f"{name}  {count}", **_look(sign, 7)) for name, sign, count in rows
         ]
@@ -71,16 +71,6 @@ def draw_map(projection: Projection, title: str) -> Figure:
         named = [label for label, sign in signs.items() if sign != OTHER] if len(signs) > 1 else []
         _write_names(figure, axes, projection, named)
     return figure
-
-
-def facts(projection: Projection) -> list[str]:
-    """What a map is, and how true, each in a few words."""
-    kind = "t-SNE" if projection.method == "tsne" else "principal components"
-    found = [f"{kind} of {len(projection):,} vectors", f"trustworthiness {projection.trustworthiness:.3f}"]
-    if projection.silhouette is not None:
-        found.append(f"silhouette {projection.silhouette:.3f}")
-    found += [] if projection.classes else ["no labels"]
-    return [*found, f"{projection.made_by}, seed {projection.seed}"]
 
 
 def legend_rows(
@@ -132,7 +122,6 @@ def _write_names(figure: Figure, axes: Any, projection: Projection, labels: list
         return
     figure.canvas.draw()
     anchors_L2 = axes.transData.transform([projection.centre(label) for label in labels])
-    points_N2 = axes.transData.transform(projection.points_N2.numpy())
     outlined = [withStroke(linewidth=2.6, foreground="white")]
     texts = [
         axes.text(0, 0, _short(escape(label), LONGEST), fontsize=9, weight="bold", ha="center", va="center", zorder=5)
@@ -142,11 +131,11 @@ def _write_names(figure: Figure, axes: Any, projection: Projection, labels: list
     sizes_L2 = np.array([(box.width + 4, box.height + 1) for box in boxes])
     frame = axes.get_window_extent()
     wanted_L2 = anchors_L2.copy()
+    unit = axes.transData.transform((0, 1))[1] - axes.transData.transform((0, 0))[1]
     for number, label in enumerate(labels):
-        up = np.array([y for (_, y), one in zip(points_N2, projection.labels, strict=True) if one == label])
-        height = np.quantile(np.abs(up - anchors_L2[number, 1]), 0.6)  # of a group that is no wider than its name
-        if height < 2.5 * sizes_L2[number, 1]:
-            wanted_L2[number, 1] += height + sizes_L2[number, 1] / 2 + 3
+        rise, height = projection.rise(label) * unit, sizes_L2[number, 1]
+        if rise < 2.5 * height:  # else it would be far from most of its class
+            wanted_L2[number, 1] += rise + height / 2 + 3
     places_L2 = apart(wanted_L2, sizes_L2, np.array([(frame.x0, frame.y0), (frame.x1, frame.y1)]))
     back = axes.transData.inverted()
     for text, place, anchor, wanted in zip(texts, places_L2, anchors_L2, wanted_L2, strict=True):

@@ -59,14 +59,32 @@ class Projection:
         """Those that rows have, in alphabetical order."""
         return sorted({label for label in self.labels if label is not None})
 
+    def facts(self) -> list[str]:
+        """What a map is, and how true, each in a few words."""
+        kind = "t-SNE" if self.method == "tsne" else "principal components"
+        found = [f"{kind} of {len(self):,} vectors", f"trustworthiness {self.trustworthiness:.3f}"]
+        if self.silhouette is not None:
+            found.append(f"silhouette {self.silhouette:.3f}")
+        found += [] if self.classes else ["no labels"]
+        return [*found, f"{self.made_by}, seed {self.seed}"]
+
     def centre(self, label: str) -> tuple[float, float]:
         """Where most of a class is: its point whose median distance to the others is the smallest. The mean of a class
         in two groups is where none of it is."""
-        rows = torch.tensor([row for row, one in enumerate(self.labels) if one == label])
-        points_C2 = self.points_N2[rows[:: -(-len(rows) // 1000)]].double()
+        points_C2 = self._points_of(label)
         best = torch.cdist(points_C2, points_C2).median(dim=1).values.argmin()
         x, y = points_C2[best].tolist()
         return x, y
+
+    def rise(self, label: str) -> float:
+        """How far up and down from its centre six tenths of a class are."""
+        _, y = self.centre(label)
+        return float((self._points_of(label)[:, 1] - y).abs().quantile(0.6))
+
+    def _points_of(self, label: str) -> Tensor:
+        """Those of a class; of many every so manieth, 1,000 at most."""
+        rows = torch.tensor([row for row, one in enumerate(self.labels) if one == label])
+        return self.points_N2[rows[:: -(-len(rows) // 1000)]].double()
 
 
 def project_features(table: FeatureTable, method: Method = "tsne", *, seed: int = 0) -> Projection:

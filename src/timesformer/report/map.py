@@ -13,7 +13,6 @@ import torch
 
 from timesformer.errors import DataError, SettingError, VideoError
 from timesformer.evaluation.score_files import writing
-from timesformer.features.map_figure import facts, save_map_figure
 from timesformer.features.projection import UNLABELLED, Method, Projection, check_installed, project_features
 from timesformer.features.signs import OTHER, Sign, signs_of
 from timesformer.features.table import FeatureTable
@@ -88,6 +87,8 @@ def write_map(
     projection = project_features(table, method, seed=seed)
     notes = notes_of(table, projection)
     if path.suffix.lower() in PICTURES:
+        from timesformer.features.map_figure import save_map_figure
+
         with writing(path):
             save_map_figure(projection, table.file.name, path)
         return WrittenMap(path, projection, 0, (), tuple(notes))
@@ -139,7 +140,8 @@ def _write_page(
         return [[round(value, 5) for value in point] for point in unit_N2.double().tolist()]
 
     xs, ys = zip(*placed(projection.points_N2), strict=True)
-    centres = [None if name is None else placed(torch.tensor([projection.centre(name)]))[0] for name in names]
+    centres = [placed(torch.tensor([projection.centre(name)]))[0] if name is not None else None for name in names]
+    rises = [projection.rise(name) / longer if name is not None else 0 for name in names]
     classes = [
         {
             "name": UNLABELLED if name is None else name,
@@ -151,7 +153,9 @@ def _write_page(
     ]
     numbers = {name: number for number, name in enumerate(names)}
     content: dict[str, Any] = {
-        "classes": [{**one, "centre": centre} for one, centre in zip(classes, centres, strict=True)],
+        "classes": [
+            {**one, "centre": centre, "rise": rise} for one, centre, rise in zip(classes, centres, rises, strict=True)
+        ],
         "paths": PATHS,
         "width": width,
         "height": height,
@@ -166,7 +170,7 @@ def _write_page(
         path,
         "map.html",
         title=table.file.name,
-        facts=facts(projection),
+        facts=projection.facts(),
         projection=projection,
         origin=table.origin,
         classes=classes,

@@ -10,7 +10,7 @@ const shown = new Array(data.classes.length).fill(true);
 let matches = new Array(count).fill(true), searching = false;
 let zoom = 1, middle = [0, 0]; // of the map's units, in the middle of the canvas
 let wide = 0, high = 0, chosen = -1, lit = -1, named = byId("names") !== null, listed = FIRST;
-let colours = [], ink = "", paper = "", waiting = false;
+let colours = [], ink = "", paper = "", waiting = false, ratio = 1;
 
 const scale = () => Math.min((wide - 2 * MARGIN) / data.width, (high - 2 * MARGIN) / data.height) * zoom;
 const placeOf = (x, y) => [wide / 2 + (x - middle[0]) * scale(), high / 2 + (y - middle[1]) * scale()];
@@ -26,17 +26,20 @@ function redraw() {
 }
 
 function draw() {
-  const ratio = window.devicePixelRatio || 1;
+  ratio = window.devicePixelRatio || 1;
   pen.setTransform(ratio, 0, 0, ratio, 0, 0);
   pen.clearRect(0, 0, wide, high);
   const size = Math.min(1.25, Math.max(0.5, 26 / Math.sqrt(count))) * Math.min(1.8, Math.sqrt(zoom)) * (wide < NARROW ? 0.8 : 1);
   for (const up of [false, true]) for (let i = 0; i < count; i += 1) {
     if (isShown(i) && isUp(i) === up && i !== chosen) drawPoint(i, size, up ? 0.9 : FADED, up);
   }
+  pen.setTransform(ratio, 0, 0, ratio, 0, 0);
+  pen.globalAlpha = 1;
   if (named && data.classes.length > 1) drawNames(size);
   if (chosen >= 0 && isShown(chosen)) {
     const [px, py] = place(chosen);
     drawPoint(chosen, size * 1.6, 1, true);
+    pen.setTransform(ratio, 0, 0, ratio, 0, 0);
     pen.beginPath();
     pen.arc(px, py, 11 * size + 3, 0, 2 * Math.PI);
     pen.lineWidth = 2;
@@ -48,14 +51,11 @@ function draw() {
 function drawPoint(i, size, opacity, edged) {
   const [px, py] = place(i), one = data.classes[data.label[i]];
   if (px < -20 || py < -20 || px > wide + 20 || py > high + 20) return;
-  pen.save();
-  pen.translate(px, py);
-  pen.scale(size, size);
+  pen.setTransform(ratio * size, 0, 0, ratio * size, ratio * px, ratio * py);
   pen.globalAlpha = opacity;
   pen.fillStyle = one.colour === null ? colours[7] : colours[one.colour];
   pen.fill(shapes[one.shape]);
   if (edged) { pen.lineWidth = 0.7; pen.strokeStyle = paper; pen.stroke(shapes[one.shape]); }
-  pen.restore();
 }
 
 function drawNames(size) { // those of the largest classes first; one that would cover another waits for a closer look
@@ -71,11 +71,14 @@ function drawNames(size) { // those of the largest classes first; one that would
     if (!one.centre || one.colour === null || !shown[k] || (lit >= 0 && lit !== k)) continue;
     let [px, py] = placeOf(...one.centre);
     if (px < 0 || py < 0 || px > wide || py > high) continue;
+    const rise = one.rise * scale();
+    if (rise < 40) py -= rise + 9 + 5 * size; // above a small group, in the middle of a large one
+    py = Math.max(py, 9);
     const text = one.name.length > 28 ? `${one.name.slice(0, 27)}…` : one.name;
     const half = pen.measureText(text).width / 2 + 3;
     px = Math.min(Math.max(px, half), wide - half);
     const box = [px - half, py - 9, px + half, py + 9];
-    const free = [0, -20, 20].find((down) => boxes.every((other) =>
+    const free = [0, -18, 18, -36, 36].find((down) => boxes.every((other) =>
       box[2] < other[0] || other[2] < box[0] || box[3] + down < other[1] || other[3] < box[1] + down));
     if (free === undefined) continue;
     boxes.push([box[0], box[1] + free, box[2], box[3] + free]);
