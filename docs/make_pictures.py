@@ -159,13 +159,14 @@ def feature_map(run: Path) -> None:
         features, page_file = Path(folder) / "demo.parquet", Path(folder) / "map.html"
         for _ in timesformer.FeatureJob(timesformer.list_data(data, "test"), features).run(predictor):
             pass
-        timesformer.write_map(timesformer.read_feature_table(features), page_file, data=data)
+        table = timesformer.read_feature_table(features)
+        timesformer.write_map(table, timesformer.project_features(table), page_file, data=data)
         browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
         for name, width, height, scheme in (("map", 1280, 900, "light"), ("map_phone", 390, 720, "dark")):
             page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
             page.goto(page_file.as_uri())
             page.evaluate("() => show(300)")
-            page.wait_for_function("() => !waiting && document.getElementById('tip-picture').complete")
+            page.wait_for_function("() => !waiting && document.querySelector('#tip img').complete")
             page.screenshot(path=IMAGES / f"{name}.png")
         browser.close()
 

@@ -9,9 +9,9 @@ import numpy as np
 import torch
 from PIL import Image
 
-from timesformer.features.map_figure import MARKERS, apart, draw_map, save_map_figure
+from timesformer.features.map_figure import CODES, apart, draw_map, save_map_figure
+from timesformer.features.markers import DIFFERENT, OTHER, SHAPES, markers_of
 from timesformer.features.projection import Projection
-from timesformer.features.signs import DIFFERENT, OTHER, SHAPES, signs_of
 
 
 def some_map(classes: int, each: int = 6, unlabelled: int = 0) -> Projection:
@@ -25,19 +25,19 @@ def some_map(classes: int, each: int = 6, unlabelled: int = 0) -> Projection:
     return Projection(points_N2, "tsne", "scikit-learn 1", 0, labels, 0.9, 0.5 if classes > 1 else None, None, 10)
 
 
-def test_signs_differ() -> None:
+def test_markers_differ() -> None:
     for classes in (2, 8, DIFFERENT):
-        found = list(signs_of(some_map(classes)).values())
+        found = list(markers_of(some_map(classes)).values())
         assert len(set(found)) == classes
         assert OTHER not in found
         for before, after in pairwise(found):
             assert before.colour != after.colour
             assert before.shape != after.shape
-    assert set(MARKERS) == {*SHAPES, OTHER.shape}
-    assert len(set(MARKERS.values())) == len(MARKERS)
+    assert set(CODES) == {*SHAPES, OTHER.shape}
+    assert len(set(CODES.values())) == len(CODES)
 
 
-def test_the_most_frequent_classes_have_signs_of_their_own() -> None:
+def test_the_most_frequent_classes_have_markers_of_their_own() -> None:
     projection = some_map(DIFFERENT + 2)
     more = Projection(
         torch.cat([projection.points_N2, torch.zeros(DIFFERENT, 2)]),
@@ -50,8 +50,8 @@ def test_the_most_frequent_classes_have_signs_of_their_own() -> None:
         None,
         1,
     )
-    found = signs_of(more)
-    assert [label for label, sign in found.items() if sign == OTHER] == ["class 000", "class 001"]
+    found = markers_of(more)
+    assert [label for label, marker in found.items() if marker == OTHER] == ["class 000", "class 001"]
     assert len(set(found.values())) == DIFFERENT + 1
     legend = [text.get_text() for text in draw_map(more, "f").legends[0].get_texts()]
     assert legend[0] == "class 002  7"

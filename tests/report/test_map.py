@@ -16,7 +16,8 @@ from PIL import Image
 
 import browser
 from feature_tables import write
-from timesformer.errors import SettingError
+from timesformer.errors import DataError, SettingError
+from timesformer.features.projection import project_features
 from timesformer.features.table import FeatureTable, read_feature_table
 from timesformer.report import map as module
 from timesformer.report.map import WrittenMap, check_map, write_map
@@ -29,6 +30,7 @@ CORNERS = {"left": (0.0, 0.0), "right": (10.0, 6.0)}
 
 def table_of(tmp_path: Path, videos: list[str], labels: list[str | None] | None, **values: Any) -> FeatureTable:
     """Rows of a class around its corner, in a plane."""
+    tmp_path.mkdir(exist_ok=True)
     generator = np.random.default_rng(0)
     rows: list[dict[str, Any]] = []
     for number, video in enumerate(videos):
@@ -46,7 +48,7 @@ def written(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> WrittenMap:
     videos = sorted(str(path.relative_to(bars)) for path in bars.rglob("*.mp4"))
     labels: list[str | None] = [Path(video).parent.name for video in videos]
     table = table_of(folder, [*videos, "gone & <lost>.mp4"], [*labels, None])
-    return write_map(table, folder / "map.html", method="pca", data=bars)
+    return write_map(table, project_features(table, "pca"), folder / "map.html", data=bars)
 
 
 def content(file: Path) -> dict[str, Any]:
@@ -75,7 +77,7 @@ def test_what_was_written(written: WrittenMap) -> None:
     assert [(one["name"], one["count"]) for one in data["classes"]] == [("left", 8), ("right", 8), ("no label", 1)]
     assert [picture is None for picture in data["pictures"]] == [False] * 16 + [True]
     assert data["id"][-1] == "gone & <lost>.mp4"
-    points_N2 = written.projection.points_N2
+    points_N2 = project_features(read_feature_table(written.file.parent / "f.parquet"), "pca").points_N2
     shown_N2 = (
         torch.tensor([data["x"], [-y for y in data["y"]]]).T * (points_N2.max(0).values - points_N2.min(0).values)[0]
     )
@@ -89,6 +91,7 @@ def test_pictures_on_hover_and_by_keyboard(written: WrittenMap, chromium: browse
     data = content(written.file)
     tip, canvas = page.locator("#tip"), page.locator("#canvas")
     assert not tip.is_visible()
+    assert browser.broken_images(page) == []
     for number in (0, 12):
         page.mouse.move(*point(page, number))
         assert tip.locator("#tip-id").inner_text() == data["id"][number]
@@ -97,7 +100,7 @@ def test_pictures_on_hover_and_by_keyboard(written: WrittenMap, chromium: browse
         assert browser.broken_images(page) == []
     page.mouse.move(*point(page, 16))  # without a picture
     assert tip.locator("#tip-id").inner_text() == "gone & <lost>.mp4"
-    assert not tip.locator("img").is_visible()
+    assert tip.locator("img").count() == 0
     page.mouse.move(5, 5)
     assert not tip.is_visible()
     canvas.focus()
@@ -201,7 +204,9 @@ def test_a_window_has_the_frame_in_its_middle(tmp_path: Path) -> None:
 
 def test_notes(tmp_path: Path, bars: Path, monkeypatch: pytest.MonkeyPatch, chromium: browser.Chromium) -> None:
     videos = sorted(str(path) for path in bars.rglob("*.mp4"))
-    found = write_map(table_of(tmp_path, videos, None), tmp_path / "map.html", method="pca")
+    table = table_of(tmp_path, videos, None)
+    projection = project_features(table, "pca")
+    found = write_map(table, projection, tmp_path / "map.html")
     assert found.notes == ("no labels: all points have one colour",)
     assert found.pictures == 16  # by absolute paths
     page = chromium.open(found.file)
@@ -211,9 +216,11 @@ def test_notes(tmp_path: Path, bars: Path, monkeypatch: pytest.MonkeyPatch, chro
     assert page.locator("#tip").inner_text() == videos[5]
     assert browser.faults(page) == []
     monkeypatch.setattr(module, "MOST_PICTURES", 15)
-    found = write_map(table_of(tmp_path, videos, None), tmp_path / "map.html", method="pca")
+    found = write_map(table, projection, tmp_path / "map.html")
     assert found.notes[1] == "16 points: only maps of up to 15 have pictures of the videos"
     assert content(found.file)["pictures"] == []
+    with pytest.raises(DataError, match=r"f.parquet: has 16 vectors; the map is of 4"):
+        write_map(table, project_features(table_of(tmp_path / "few", videos[:4], None), "pca"), tmp_path / "map.html")
 
 
 def test_paths_that_are_refused(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from timesformer.threads import use_threads
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from timesformer.features.projection import Projection
     from timesformer.report.map import WrittenMap
 
 
@@ -21,7 +22,7 @@ def map(
     file: Table,
     out: Annotated[Path, typer.Option(help="A page (*.html) or a picture (*.png).", metavar="OUT")],
     method: Annotated[str, typer.Option(help="tsne, or pca: principal components.")] = "tsne",
-    seed: Annotated[int, typer.Option(min=0, help="Where t-SNE starts.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Changes where t-SNE starts, slightly.")] = 0,
     data: Annotated[
         Path | None,
         typer.Option(help="The data set that the features are of, for pictures of its videos.", metavar="DATA"),
@@ -33,26 +34,28 @@ def map(
     from rich.console import Console
 
     from timesformer.cli.progress import counted
+    from timesformer.features.projection import project_features
     from timesformer.features.table import read_feature_table
     from timesformer.report.map import check_map, write_map
 
     use_threads(threads)
-    check_map(out)
+    check_map(out, data)
     table = read_feature_table(file)
+    with Console(stderr=True).status("placing the vectors"):
+        found = project_features(table, method, seed=seed)  # type: ignore[arg-type]
     with counted("pictures of videos") as show:
-        written = write_map(table, out, method=method, seed=seed, data=data, on_video=show)  # type: ignore[arg-type]
-    _print(Console(highlight=False), written, len(table), data)
+        written = write_map(table, found, out, data=data, on_video=show)
+    _print(Console(highlight=False), found, written, data)
 
 
-def _print(console: Console, written: WrittenMap, rows: int, data: Path | None) -> None:
-    found = written.projection
+def _print(console: Console, found: Projection, written: WrittenMap, data: Path | None) -> None:
     kind = "t-SNE" if found.method == "tsne" else "principal components"
     classes = f" of {len(found.classes)} classes" if found.classes else ""
-    lines = [f"{kind} of {rows:,} vectors{classes}, by {found.made_by}, seed {found.seed}"]
+    lines = [f"{kind} of {len(found):,} vectors{classes}, by {found.made_by}, seed {found.seed}"]
     if found.variance is not None:
         lines.append(f"variance         {found.variance[0]:.3f} and {found.variance[1]:.3f} of it along the two axes")
     lines.append(
-        f"trustworthiness  {found.trustworthiness:.3f} (1: neighbours on the map are neighbours; chance: about 0.5)"
+        f"trustworthiness  {found.trustworthiness:.3f} (1: neighbours on the map are those of the vectors; random: 0.5)"
     )
     if found.silhouette is not None:
         lines.append(

@@ -17,15 +17,15 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from timesformer.features.markers import OTHER, SHAPES, Marker, markers_of
 from timesformer.features.projection import UNLABELLED, Projection
-from timesformer.features.signs import OTHER, SHAPES, Sign, signs_of
 from timesformer.files import escape, replacing
 
 INK, NOTE, GREY, LINE = "#222222", "#555555", "#a8a8a8", "#d8d8d8"
 # Okabe and Ito's, without yellow, which is pale on white.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
-ALL = Sign(0, "circle")  # where no row has a class
-MARKERS = dict(zip((*SHAPES, OTHER.shape), "os^DXvP*.", strict=True))
+ALL = Marker(0, "circle")  # where no row has a class
+CODES = dict(zip((*SHAPES, OTHER.shape), "os^DXvP*.", strict=True))
 SIDE, DPI = 8.4, 120  # inches of the map
 IN_COLUMN, LONGEST = 28, 26  # classes below each other in the legend; characters of a name
 STEPS, FAR = 300, 25  # of moving names apart; pixels from where a name would be to where a line leads back
@@ -40,8 +40,8 @@ def save_map_figure(projection: Projection, title: str, file: Path) -> None:
 
 def draw_map(projection: Projection, title: str) -> Figure:
     """As `save_map_figure`, not saved."""
-    signs, counts = signs_of(projection), Counter(projection.labels)
-    rows = legend_rows(projection, signs, counts)
+    markers, counts = markers_of(projection), Counter(projection.labels)
+    rows = legend_rows(projection, markers, counts)
     columns = -(-len(rows) // IN_COLUMN)
     longest = max((len(name) for name, _, _ in rows), default=0)
     size = (0.5 + SIDE + columns * (0.085 * longest + 0.75) + 0.2, SIDE + 1.15)
@@ -49,11 +49,11 @@ def draw_map(projection: Projection, title: str) -> Figure:
         figure = Figure(figsize=size, facecolor="white")
         FigureCanvasAgg(figure)
         axes = figure.add_axes((0.5 / size[0], 0.35 / size[1], SIDE / size[0], SIDE / size[1]))
-        _draw_points(axes, projection, signs)
+        _draw_points(axes, projection, markers)
         figure.text(0.5 / size[0], 1 - 0.2 / size[1], _short(escape(title), 70), va="top", fontsize=13, weight="bold")
         figure.text(0.5 / size[0], 1 - 0.5 / size[1], "; ".join(projection.facts()), va="top", color=NOTE)
         handles = [
-            Line2D([], [], linestyle="", label=f"{name}  {count}", **_look(sign, 7)) for name, sign, count in rows
+            Line2D([], [], linestyle="", label=f"{name}  {count}", **_look(marker, 7)) for name, marker, count in rows
         ]
         if handles:
             legend = figure.legend(
@@ -68,33 +68,35 @@ def draw_map(projection: Projection, title: str) -> Figure:
                 labelspacing=0.55,
             )
             legend.set_in_layout(False)
-        named = [label for label, sign in signs.items() if sign != OTHER] if len(signs) > 1 else []
+        named = [label for label, marker in markers.items() if marker != OTHER] if len(markers) > 1 else []
         _write_names(figure, axes, projection, named)
     return figure
 
 
 def legend_rows(
-    projection: Projection, signs: dict[str, Sign], counts: Counter[str | None]
-) -> list[tuple[str, Sign, int]]:
-    """Names, signs and numbers of points: of each class with a sign of its own, of all others, of those without."""
-    rows = [(_short(escape(label), LONGEST), sign, counts[label]) for label, sign in signs.items() if sign != OTHER]
-    others = [label for label, sign in signs.items() if sign == OTHER]
+    projection: Projection, markers: dict[str, Marker], counts: Counter[str | None]
+) -> list[tuple[str, Marker, int]]:
+    """Names, markers and numbers of points: of each class with a marker of its own, of all others, of those without."""
+    rows = [
+        (_short(escape(label), LONGEST), marker, counts[label]) for label, marker in markers.items() if marker != OTHER
+    ]
+    others = [label for label, marker in markers.items() if marker == OTHER]
     if others:
         rows.append((f"{len(others)} more classes", OTHER, sum(counts[label] for label in others)))
-    if counts[None] and signs:
+    if counts[None] and markers:
         rows.append((UNLABELLED, OTHER, counts[None]))
     return rows
 
 
-def _draw_points(axes: Any, projection: Projection, signs: dict[str, Sign]) -> None:
+def _draw_points(axes: Any, projection: Projection, markers: dict[str, Marker]) -> None:
     points_N2 = projection.points_N2.numpy()
     size = float(np.clip(190 / np.sqrt(len(points_N2)), 2.2, 8.5))  # points across
-    looks = [signs[label] if label is not None else OTHER for label in projection.labels]
-    if not signs:  # one colour for all
+    looks = [markers[label] if label is not None else OTHER for label in projection.labels]
+    if not markers:  # one colour for all
         looks = [ALL] * len(looks)
-    for sign in [OTHER, *dict.fromkeys([*signs.values(), ALL])]:  # grey below all
-        kept = [number for number, one in enumerate(looks) if one == sign]
-        axes.plot(*points_N2[kept].T, linestyle="", alpha=0.85, **_look(sign, size))
+    for marker in [OTHER, *dict.fromkeys([*markers.values(), ALL])]:  # grey below all
+        kept = [number for number, one in enumerate(looks) if one == marker]
+        axes.plot(*points_N2[kept].T, linestyle="", alpha=0.85, **_look(marker, size))
     axes.set_aspect("equal", adjustable="datalim")
     axes.margins(0.04)
     axes.set_xticks([])
@@ -105,14 +107,14 @@ def _draw_points(axes: Any, projection: Projection, signs: dict[str, Sign]) -> N
             set_label(f"component {name}: {part:.0%} of the variance", fontsize=9, color=NOTE)
 
 
-def _look(sign: Sign, size: float) -> dict[str, Any]:
+def _look(marker: Marker, size: float) -> dict[str, Any]:
     larger = {"star": 1.45, "cross": 1.15, "plus": 1.2, "triangle": 1.1, "nabla": 1.1, "diamond": 0.9}
     return {
-        "marker": MARKERS[sign.shape],
-        "markersize": size * larger.get(sign.shape, 1.0),
-        "color": GREY if sign.colour is None else COLOURS[sign.colour],
+        "marker": CODES[marker.shape],
+        "markersize": size * larger.get(marker.shape, 1.0),
+        "color": GREY if marker.colour is None else COLOURS[marker.colour],
         "markeredgecolor": "white",
-        "markeredgewidth": min(0.6, size * 0.09) * (0.5 if sign.shape in ("cross", "plus", "star") else 1),
+        "markeredgewidth": min(0.6, size * 0.09) * (0.5 if marker.shape in ("cross", "plus", "star") else 1),
     }
 
 

@@ -82,7 +82,7 @@ class Projection:
         return float((self._points_of(label)[:, 1] - y).abs().quantile(0.6))
 
     def _points_of(self, label: str) -> Tensor:
-        """Those of a class; of many every so manieth, 1,000 at most."""
+        """Those of a class; of a large one at most 1,000, evenly spaced."""
         rows = torch.tensor([row for row, one in enumerate(self.labels) if one == label])
         return self.points_N2[rows[:: -(-len(rows) // 1000)]].double()
 
@@ -138,7 +138,7 @@ def trustworthiness(vectors_ND: Tensor, points_N2: Tensor, rows_B: Tensor, neigh
     """
     count = len(points_N2)
     neighbours = min(neighbours, (count - 1) // 2)
-    costs, vectors_ND, points_N2 = 0.0, vectors_ND.double(), points_N2.double()
+    costs, vectors_ND, points_N2 = 0.0, vectors_ND - vectors_ND.mean(0), points_N2.double()
     places_N = torch.arange(count)
     for part_B in rows_B.split(AT_A_TIME):
         nearest_BJ = _distances(points_N2, part_B).topk(neighbours, largest=False).indices
@@ -217,7 +217,7 @@ def _labels(table: FeatureTable) -> tuple[str | None, ...]:
 
 
 def _judged(count: int, seed: int) -> Tensor:
-    """The rows over which a map is judged: all, or as many as the time allows, by chance."""
+    """The rows over which a map is judged: all, or a random sample of many."""
     if count <= JUDGED:
         return torch.arange(count)
     return torch.randperm(count, generator=torch.Generator().manual_seed(seed))[:JUDGED].sort().values

@@ -13,8 +13,8 @@ import torch
 
 from timesformer.errors import DataError, SettingError, VideoError
 from timesformer.evaluation.score_files import writing
-from timesformer.features.projection import UNLABELLED, Method, Projection, check_installed, project_features
-from timesformer.features.signs import OTHER, Sign, signs_of
+from timesformer.features.markers import OTHER, Marker, markers_of
+from timesformer.features.projection import UNLABELLED, Projection, check_installed
 from timesformer.features.table import FeatureTable
 from timesformer.report.map_pictures import Pictures, pictures_of
 from timesformer.report.page import check_page, write_page
@@ -22,7 +22,7 @@ from timesformer.report.page import check_page, write_page
 MOST_PICTURES = 3000  # points; pages of more have none
 PAGES, PICTURES = (".html", ".htm"), (".png",)
 
-# Of the signs' shapes, as SVG paths whose areas are about alike, around 0, 0.
+# Of the markers' shapes, as SVG paths whose areas are about alike, around 0, 0.
 PATHS = {
     "circle": "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0z",
     "square": "M-4.5,-4.5h9v9h-9z",
@@ -38,19 +38,18 @@ PATHS = {
 
 @dataclass(frozen=True, eq=False)
 class WrittenMap:
-    """Attributes: `file`; `projection`; `pictures`, how many rows have one in the page; `problems`, of the videos that
+    """Attributes: `file`; `pictures`, how many rows have one in the page; `problems`, of the videos that
     have none since they cannot be read; `notes`, what else a reader should know of the map."""
 
     file: Path
-    projection: Projection
     pictures: int
     problems: tuple[VideoError, ...]
     notes: tuple[str, ...]
 
 
-def check_map(file: str | Path) -> Path:
+def check_map(file: str | Path, data: str | Path | None = None) -> Path:
     """The path of a map, checked before long work is done for it. Raises SettingError for another suffix than .html and
-    .png, and where no file can be written."""
+    .png, and where no file can be written; DataError where `data` is not there."""
     path = Path(file)
     if path.suffix.lower() in PAGES:
         check_page(path)
@@ -60,38 +59,38 @@ def check_map(file: str | Path) -> Path:
         raise SettingError(f"{path}: is a folder; expected a file")
     elif not path.parent.is_dir():
         raise SettingError(f"{path}: no such folder {path.parent}")
+    if data is not None and not Path(data).exists():
+        raise DataError(f"{data}: no such file or folder; expected the data set that the features are of")
     check_installed()
     return path
 
 
 def write_map(
     table: FeatureTable,
+    projection: Projection,
     file: str | Path,
     *,
-    method: Method = "tsne",
-    seed: int = 0,
     data: str | Path | None = None,
     on_video: Callable[[int, int], None] = lambda done, total: None,
 ) -> WrittenMap:
-    """Write a map of a table of features: a page by .html, a picture by .png.
+    """Write a map of a table of features: as .html a page, as .png a picture.
 
     A page of up to 3,000 points has a small picture of each video or window, of those that can be read. data: the data
     set, as `timesformer features` was given it, where paths in the table are inside one. on_video: called with the
     videos whose pictures are made, and all there are.
 
-    Raises SettingError and DataError as `check_map` and `project_features`.
+    Raises SettingError and DataError as `check_map`, DataError for the projection of another table.
     """
-    path = check_map(file)
-    if data is not None and not Path(data).exists():
-        raise DataError(f"{data}: no such file or folder; expected the data set that the features are of")
-    projection = project_features(table, method, seed=seed)
+    path = check_map(file, data)
+    if len(projection) != len(table):
+        raise DataError(f"{table.file}: has {len(table)} vectors; the map is of {len(projection)}")
     notes = notes_of(table, projection)
     if path.suffix.lower() in PICTURES:
         from timesformer.features.map_figure import save_map_figure
 
         with writing(path):
             save_map_figure(projection, table.file.name, path)
-        return WrittenMap(path, projection, 0, (), tuple(notes))
+        return WrittenMap(path, 0, (), tuple(notes))
     found = Pictures([None] * len(table), [])
     if len(table) <= MOST_PICTURES:
         found = pictures_of(table, None if data is None else Path(data), on_video)
@@ -100,7 +99,7 @@ def write_map(
     missing = [f"{len(found.problems)} videos cannot be read, and have no picture"] if found.problems else []
     _write_page(table, projection, found.of_rows, [*notes, *missing], path, data)
     pictures = sum(picture is not None for picture in found.of_rows)
-    return WrittenMap(path, projection, pictures, tuple(found.problems), tuple(notes))
+    return WrittenMap(path, pictures, tuple(found.problems), tuple(notes))
 
 
 def notes_of(table: FeatureTable, projection: Projection) -> list[str]:
@@ -110,10 +109,10 @@ def notes_of(table: FeatureTable, projection: Projection) -> list[str]:
         notes.append("no labels: all points have one colour")
     if "labels" in table.rows.column_names:
         notes.append("several classes a video: each combination of them counts as a class")
-    if others := sum(sign == OTHER for sign in signs_of(projection).values()):
+    if others := sum(marker == OTHER for marker in markers_of(projection).values()):
         notes.append(f"{others} classes, those with the fewest points, are grey")
     if projection.judged < len(projection):
-        notes.append(f"trustworthiness and silhouette are over {projection.judged:,} points by chance")
+        notes.append(f"trustworthiness and silhouette are over {projection.judged:,} random points")
     if table.problems:
         notes.append(f"{table.problems} rows of the file have no vector, since their videos could not be read")
     return notes
@@ -127,9 +126,9 @@ def _write_page(
     path: Path,
     data: str | Path | None,
 ) -> None:
-    signs, counts = signs_of(projection), Counter(projection.labels)
-    names: list[str | None] = [*signs, *([None] if counts[None] else [])]
-    looks = [signs[name] if name is not None else OTHER if signs else Sign(0, "circle") for name in names]
+    markers, counts = markers_of(projection), Counter(projection.labels)
+    names: list[str | None] = [*markers, *([None] if counts[None] else [])]
+    looks = [markers[name] if name is not None else OTHER if markers else Marker(0, "circle") for name in names]
     low_2, high_2 = projection.points_N2.min(0).values, projection.points_N2.max(0).values
     longer = float((high_2 - low_2).max())
     width, height = ((high_2 - low_2) / longer).clamp_min(0.05).tolist()
@@ -175,7 +174,7 @@ def _write_page(
         origin=table.origin,
         classes=classes,
         paths=PATHS,
-        labelled=bool(signs),
+        labelled=bool(markers),
         pictured=any(pictures),
         notes=notes,
         content=content,

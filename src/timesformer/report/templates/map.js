@@ -89,14 +89,21 @@ function drawNames(size) { // those of the largest classes first; one that would
   }
 }
 
+function pictures(i) { // none or one
+  if (!data.pictures[i]) return [];
+  const image = document.createElement("img");
+  image.alt = "";
+  image.src = data.pictures[i];
+  return [image];
+}
+
 function choose(i, said) {
   if (i === chosen && !said) return;
   chosen = i;
   tip.hidden = i < 0;
   if (i >= 0) {
-    const name = data.classes[data.label[i]].name, picture = data.pictures[i];
-    byId("tip-picture").hidden = !picture;
-    if (picture) byId("tip-picture").src = picture;
+    const name = data.classes[data.label[i]].name;
+    byId("tip-picture").replaceChildren(...pictures(i));
     byId("tip-class").textContent = byId("classes") ? name : "";
     byId("tip-id").textContent = data.id[i];
     if (said) byId("said").textContent = `${data.id[i]}${byId("classes") ? `, ${name}` : ""}`;
@@ -132,10 +139,10 @@ function step(right, down) { // to the next point in the direction of an arrow; 
   if (best >= 0) show(best);
 }
 
-function show(i) { // and move the map where the point is not on it
+function show(i, said = true) { // and move the map where the point is not on it
   const [px, py] = place(i);
   if (px < 10 || py < 10 || px > wide - 10 || py > high - 10) middle = [data.x[i], data.y[i]];
-  choose(i, true);
+  choose(i, said);
 }
 
 function zoomBy(factor, px = wide / 2, py = high / 2) {
@@ -237,12 +244,7 @@ function fill() {
   byId("list").replaceChildren(...rows.slice(0, listed).map((i) => {
     const item = document.createElement("li"), button = document.createElement("button"), text = document.createElement("span");
     button.type = "button";
-    if (data.pictures[i]) {
-      const image = document.createElement("img");
-      image.alt = "";
-      image.src = data.pictures[i];
-      button.append(image);
-    }
+    button.append(...pictures(i));
     if (boxes.length) {
       const strong = document.createElement("strong");
       strong.textContent = data.classes[data.label[i]].name;
@@ -250,7 +252,7 @@ function fill() {
     }
     text.append(data.id[i]);
     button.append(text);
-    button.addEventListener("focus", () => show(i));
+    button.addEventListener("focus", () => show(i, false));
     button.addEventListener("click", () => { show(i); canvas.scrollIntoView({ block: "nearest" }); });
     item.append(button);
     return item;

@@ -16,22 +16,22 @@ SHAPES = ("circle", "square", "triangle", "diamond", "cross", "nabla", "plus", "
 DIFFERENT = COLOURS * len(SHAPES)
 
 
-class Sign(NamedTuple):
+class Marker(NamedTuple):
     """How the points of a class are drawn: the number of a colour and one of SHAPES; None and "dot" for grey."""
 
     colour: int | None
     shape: str
 
 
-OTHER = Sign(None, "dot")  # of classes without a sign of their own, and of rows without a class
+OTHER = Marker(None, "dot")  # of classes without a marker of their own, and of rows without a class
 
 
-def signs_of(projection: Projection) -> dict[str, Sign]:
-    """The sign of each class; of more than 56 the most frequent ones have their own. In alphabetical order."""
+def markers_of(projection: Projection) -> dict[str, Marker]:
+    """The marker of each class; of more than 56 the most frequent ones have their own. In alphabetical order."""
     counts = Counter(label for label in projection.labels if label is not None)
     most = {label for label, _ in sorted(counts.items(), key=lambda item: (-item[1], item[0]))[:DIFFERENT]}
-    signs, number = dict[str, Sign](), 0
+    markers, number = dict[str, Marker](), 0
     for label in projection.classes:
-        signs[label] = Sign(number % COLOURS, SHAPES[number % len(SHAPES)]) if label in most else OTHER
+        markers[label] = Marker(number % COLOURS, SHAPES[number % len(SHAPES)]) if label in most else OTHER
         number += label in most
-    return signs
+    return markers
