@@ -32,7 +32,8 @@ def test_a_page_and_a_picture(command: Command, file: Path, bars: Path, tmp_path
     assert re.fullmatch(r"trustworthiness  0\.\d{3} \(1: .*\)", lines[1])
     assert re.fullmatch(r"silhouette       -?0\.\d{3} \(of the map, .*\)", lines[2])
     assert (
-        lines[3] == f"note: 1 videos cannot be read, and have no picture (the first: {bars / 'gone.mp4'}: no such file)"
+        lines[3]
+        == f"note: 1 of 9 videos cannot be read, and have no picture (the first: {bars / 'gone.mp4'}: no such file)"
     )
     assert lines[4:] == [str(page)]
     assert page.read_text().count("data:image/webp") == 8
@@ -55,7 +56,7 @@ def test_without_labels_or_the_folder(command: Command, tmp_path: Path) -> None:
     lines = result.out.splitlines()
     assert lines[-3] == "note: no labels: all points have one colour"
     assert lines[-2] == (
-        "note: 6 videos cannot be read, and have no picture (the first: 0.mp4: no such file); "
+        "note: 6 of 6 videos cannot be read, and have no picture (the first: 0.mp4: no such file); "
         "--data DATA says where they are"
     )
 

@@ -152,7 +152,7 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(DataError, match="all 4 vectors are equal; a map requires vectors that differ"):
         project_features(table_of(tmp_path, np.ones((4, 3))))
     vectors[3, 1] = np.nan
-    with pytest.raises(DataError, match=r"1 vectors have NaN or inf, the first that of 3.mp4"):
+    with pytest.raises(DataError, match=r"1 of 5 vectors have NaN or inf, the first that of 3.mp4"):
         project_features(table_of(tmp_path, vectors))
     with pytest.raises(SettingError, match="method umap: expected tsne or pca"):
         project_features(table_of(tmp_path, vectors[:3]), "umap")  # type: ignore[arg-type]

@@ -65,7 +65,8 @@ def _print(console: Console, found: Projection, written: WrittenMap, data: Path 
     if problems := written.problems:
         first = f"{problems[0].path}: {problems[0].reason}"
         hint = "; --data DATA says where they are" if data is None and not written.pictures else ""
-        lines.append(f"note: {len(problems)} videos cannot be read, and have no picture (the first: {first}){hint}")
+        unread = f"{len(problems)} of {written.videos} videos cannot be read, and have no picture"
+        lines.append(f"note: {unread} (the first: {first}){hint}")
     lines.append(str(written.file))
     for line in lines:
         console.print(line, markup=False, soft_wrap=True)

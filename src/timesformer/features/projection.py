@@ -161,7 +161,9 @@ def _check(table: FeatureTable, vectors_ND: Tensor) -> None:
     bad_N = ~vectors_ND.isfinite().all(dim=1)
     if bad_N.any():
         first = table.row(int(bad_N.nonzero()[0, 0]))["id"]
-        raise DataError(f"{table.file}: {int(bad_N.sum())} vectors have NaN or inf, the first that of {first}")
+        raise DataError(
+            f"{table.file}: {int(bad_N.sum())} of {len(table)} vectors have NaN or inf, the first that of {first}"
+        )
     if bool((vectors_ND == vectors_ND[0]).all()):
         raise DataError(f"{table.file}: all {len(table)} vectors are equal; a map requires vectors that differ")
 

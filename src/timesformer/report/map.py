@@ -38,10 +38,11 @@ PATHS = {
 
 @dataclass(frozen=True, eq=False)
 class WrittenMap:
-    """Attributes: `file`; `pictures`, how many rows have one in the page; `problems`, of the videos that
-    have none since they cannot be read; `notes`, what else a reader should know of the map."""
+    """Attributes: `file`; `videos`, how many the table has; `pictures`, how many rows have one in the page; `problems`,
+    of the videos that have none since they cannot be read; `notes`, what else a reader should know of the map."""
 
     file: Path
+    videos: int
     pictures: int
     problems: tuple[VideoError, ...]
     notes: tuple[str, ...]
@@ -84,22 +85,24 @@ def write_map(
     path = check_map(file, data)
     if len(projection) != len(table):
         raise DataError(f"{table.file}: has {len(table)} vectors; the map is of {len(projection)}")
-    notes = notes_of(table, projection)
+    notes, videos = notes_of(table, projection), len(set(table.column("video")))
     if path.suffix.lower() in PICTURES:
         from timesformer.features.map_figure import save_map_figure
 
         with writing(path):
             save_map_figure(projection, table.file.name, path)
-        return WrittenMap(path, 0, (), tuple(notes))
+        return WrittenMap(path, videos, 0, (), tuple(notes))
     found = Pictures([None] * len(table), [])
     if len(table) <= MOST_PICTURES:
         found = pictures_of(table, None if data is None else Path(data), on_video)
     else:
         notes.append(f"{len(table):,} points: only maps of up to {MOST_PICTURES:,} have pictures of the videos")
-    missing = [f"{len(found.problems)} videos cannot be read, and have no picture"] if found.problems else []
+    missing = (
+        [f"{len(found.problems)} of {videos} videos cannot be read, and have no picture"] if found.problems else []
+    )
     _write_page(table, projection, found.of_rows, [*notes, *missing], path, data)
     pictures = sum(picture is not None for picture in found.of_rows)
-    return WrittenMap(path, pictures, tuple(found.problems), tuple(notes))
+    return WrittenMap(path, videos, pictures, tuple(found.problems), tuple(notes))
 
 
 def notes_of(table: FeatureTable, projection: Projection) -> list[str]:

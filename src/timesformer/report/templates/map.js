@@ -97,6 +97,10 @@ function pictures(i) { // none or one
   return [image];
 }
 
+function path(i) { // which breaks after its slashes
+  return data.id[i].split(/(?<=\/)/).flatMap((part) => [part, document.createElement("wbr")]);
+}
+
 function choose(i, said) {
   if (i === chosen && !said) return;
   chosen = i;
@@ -105,7 +109,7 @@ function choose(i, said) {
     const name = data.classes[data.label[i]].name;
     byId("tip-picture").replaceChildren(...pictures(i));
     byId("tip-class").textContent = byId("classes") ? name : "";
-    byId("tip-id").textContent = data.id[i];
+    byId("tip-id").replaceChildren(...path(i));
     if (said) byId("said").textContent = `${data.id[i]}${byId("classes") ? `, ${name}` : ""}`;
     const [px, py] = place(i);
     let left = px + 16 + tip.offsetWidth > wide ? px - 16 - tip.offsetWidth : px + 16, top = py - tip.offsetHeight / 2;
@@ -250,7 +254,7 @@ function fill() {
       strong.textContent = data.classes[data.label[i]].name;
       text.append(strong, " ");
     }
-    text.append(data.id[i]);
+    text.append(...path(i));
     button.append(text);
     button.addEventListener("focus", () => show(i, false));
     button.addEventListener("click", () => { show(i); canvas.scrollIntoView({ block: "nearest" }); });
