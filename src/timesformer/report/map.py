@@ -178,7 +178,6 @@ def _write_page(
         classes=classes,
         paths=PATHS,
         labelled=bool(markers),
-        pictured=any(pictures),
         notes=notes,
         content=content,
         command=_command(table, projection, path, data),
