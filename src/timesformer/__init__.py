@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from timesformer.evaluation.scores import score_views
     from timesformer.explain.explainer import Explainer, Explanation, load_explainer
     from timesformer.features.probe import probe_features
+    from timesformer.features.projection import Projection, project_features
     from timesformer.features.search import search_features
     from timesformer.features.table import FeatureTable, read_feature_table
     from timesformer.folds.parts import FoldsResult
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from timesformer.model.timesformer import TimeSformer
     from timesformer.model.tokens import Keys
     from timesformer.recipes import load_recipe
+    from timesformer.report.map import WrittenMap, write_map
     from timesformer.training.fit import fit, resume
     from timesformer.training.result import FitResult
     from timesformer.video.live import LiveVideo
@@ -84,6 +86,7 @@ _HOMES = {
     "Predictor": "inference.predictor",
     "Preprocessing": "config",
     "ProbeRecipe": "config",
+    "Projection": "features.projection",
     "Recipe": "config",
     "ScoredWindow": "inference.segments",
     "Segmenter": "inference.segments",
@@ -99,6 +102,7 @@ _HOMES = {
     "WeightsError": "errors",
     "WindowRow": "inference.timeline",
     "WorkerError": "errors",
+    "WrittenMap": "report.map",
     "analyse": "evaluation.analysis",
     "build_model": "model.architectures",
     "compare": "evaluation.compare",
@@ -115,6 +119,7 @@ _HOMES = {
     "mean_interval": "evaluation.interval",
     "open_video": "video.source",
     "probe_features": "features.probe",
+    "project_features": "features.projection",
     "query_features": "inference.feature_query",
     "read_feature_table": "features.table",
     "read_list": "inference.sources",
@@ -128,6 +133,7 @@ _HOMES = {
     "search_features": "features.search",
     "window_views": "video.views",
     "write_details": "evaluation.details",
+    "write_map": "report.map",
 }
 __all__ = [
     "Answer",
@@ -152,6 +158,7 @@ __all__ = [
     "Predictor",
     "Preprocessing",
     "ProbeRecipe",
+    "Projection",
     "Recipe",
     "ScoredWindow",
     "Segmenter",
@@ -167,6 +174,7 @@ __all__ = [
     "WeightsError",
     "WindowRow",
     "WorkerError",
+    "WrittenMap",
     "__version__",
     "analyse",
     "build_model",
@@ -184,6 +192,7 @@ __all__ = [
     "mean_interval",
     "open_video",
     "probe_features",
+    "project_features",
     "query_features",
     "read_feature_table",
     "read_list",
@@ -197,6 +206,7 @@ __all__ = [
     "search_features",
     "window_views",
     "write_details",
+    "write_map",
 ]
 
 

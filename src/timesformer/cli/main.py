@@ -29,6 +29,7 @@ from timesformer.cli import (
     timeline,
     train,
 )
+from timesformer.cli import map as features_map
 from timesformer.cli.stop import STOPPED, say_stopped, stoppable
 from timesformer.cli.streams import prepare_streams
 from timesformer.errors import TimesformerError, one_line
@@ -51,6 +52,7 @@ app.command("timeline")(timeline.timeline)
 app.command("features")(features.features)
 app.command("search")(search.search)
 app.command("probe")(probe.probe)
+app.command("map")(features_map.map)
 app.command("calibrate")(calibrate.calibrate)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
