@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from timesformer.baselines import build_model
 from timesformer.config import ModelSettings, Preprocessing, TimeSformerSettings
 from timesformer.errors import SettingError
-from timesformer.model.architectures import build_model
 from timesformer.model.initialise import draw_time_table
 from timesformer.model.protocol import VideoModel
 from timesformer.settings import make

@@ -5,8 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from timesformer.baselines import build_model
 from timesformer.config import TimeSformerSettings
-from timesformer.model.architectures import build_model
 from timesformer.model.embed import resize_fixed, resize_space, resize_time
 from timesformer.settings import make
 from timesformer.weights.classifier import Classifier, load_strictly
