@@ -15,6 +15,7 @@ from timesformer.weights.mmaction2 import is_mmaction2, load_mmaction2
 from timesformer.weights.native import is_native, load_native
 from timesformer.weights.official import is_official, load_official
 from timesformer.weights.opened import read_settled
+from timesformer.weights.pytorchvideo import is_pytorchvideo, load_pytorchvideo
 from timesformer.weights.storage import read_checkpoint, read_json
 from timesformer.weights.videomae import is_encoder, is_videomae, load_videomae
 from timesformer.weights.vit import is_image_vit
@@ -37,11 +38,16 @@ def read_weights(weights: str | Path, heads: int | None = None) -> Contents:
     if path.is_dir():
         return read_settled(path, functools.partial(_read_folder, path))
     content = read_checkpoint(path)
+    if is_pytorchvideo(content):
+        return load_pytorchvideo(content, path)
     if is_official(content):
         return load_official(content, path, heads)
     if is_mmaction2(content):
         return load_mmaction2(content, path, heads)
-    raise WeightsError(f"{path}: {_describe(content)}; expected the official code's or mmaction2's TimeSformer")
+    raise WeightsError(
+        f"{path}: {_describe(content)}; expected the official code's or mmaction2's TimeSformer, or an I3D, SlowFast "
+        "or X3D of PyTorchVideo or PySlowFast"
+    )
 
 
 def _read_folder(folder: Path) -> Contents:
