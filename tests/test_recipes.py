@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 import shlex
@@ -16,6 +17,7 @@ import yaml
 from torch import Tensor
 from typer.testing import CliRunner
 
+from baselines_small import SMALL
 from timesformer.cli.main import app
 from timesformer.config import ProbeRecipe, Recipe
 from timesformer.config.recipe import RunSettings
@@ -182,6 +184,33 @@ def test_finetune_is_what_issue_4_asks_for() -> None:
     assert optimizer.rate_for(256) == pytest.approx(0.0005)
 
 
+# Of PyTorchVideo's zoo: frames, rate, training crop, top-1 and top-5 (FACTS.md, "Baselines as published").
+ZOO = {
+    "i3d": (8, 8, 224, (73.27, 90.70)),
+    "slowfast": (32, 2, 224, (76.94, 92.69)),
+    "x3d_s": (13, 6, 160, (73.33, 91.27)),
+    "x3d_m": (16, 5, 224, (75.94, 92.72)),
+}
+
+
+@pytest.mark.parametrize("name", ZOO)
+def test_recipes_of_the_zoo_have_its_clips_and_views(name: str) -> None:
+    recipe, (frames, rate, side, scores) = load_recipe(name), ZOO[name]
+    assert isinstance(recipe, Recipe)
+    assert recipe.model.architecture == name
+    assert (recipe.model.num_frames, recipe.model.image_size, recipe.preprocessing.sampling.rate) == (
+        frames,
+        side,
+        rate,
+    )
+    assert (recipe.preprocessing.test_clips, recipe.preprocessing.test_crops) == (10, 3)
+    assert (recipe.preprocessing.mean, recipe.preprocessing.std) == ((0.45,) * 3, (0.225,) * 3)
+    assert recipe.optimizer.rate_for(64) == 0.1
+    assert recipe.training.batch_size * recipe.training.accumulate == 64
+    head = " ".join(line.removeprefix("# ") for line in head_of(name))
+    assert "published by PyTorchVideo, {:.2f} top-1 and {:.2f} top-5".format(*scores) in head
+
+
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_rates_are_divided_by_ten_twice(name: str) -> None:
     recipe = load_recipe(name)
@@ -255,9 +284,13 @@ def shrunken(name: str) -> Recipe | ProbeRecipe:
     """A recipe for a small network, small frames and one epoch; optimiser, augmentation and batches are its own."""
     recipe = load_recipe(name)
     size = recipe.model.image_size
-    if size >= 224:  # 224 pixels become two patches a side, 448 four
+    small = ["model.width=32", "model.depth=2", "model.heads=2"]
+    if recipe.model.architecture in SMALL:
+        values = {field: value for field, value in SMALL[recipe.model.architecture].items() if field != "num_frames"}
+        size, small = 32, [f"model.{field}={json.dumps(value)}" for field, value in values.items()]
+    elif size >= 224:  # 224 pixels become two patches a side, 448 four
         size = recipe.model.patch_size * 2 * (size // 224)
-    small = ["model.width=32", "model.depth=2", "model.heads=2", f"model.image_size={size}", "data.workers=0"]
+    small += [f"model.image_size={size}", "data.workers=0"]
     if isinstance(recipe, ProbeRecipe):
         return load_recipe(name, [*small, "probe.device=cpu"])
     low, high = (math.ceil(side * size / recipe.model.image_size) for side in recipe.augmentation.short_side)
@@ -299,7 +332,10 @@ def test_a_step_of_a_shrunken_model(name: str, few: Path, tmp_path: Path, monkey
     rate = recipe.optimizer.rate_for(clips) * (0.01 if recipe.optimizer.warmup_epochs else 1)
     assert step.rate == pytest.approx(rate)
     same = [name for name, tensor in step.after.items() if torch.equal(tensor, step.before[name])]
-    reached = ("head.weight", "embedding.projection.weight", "blocks.0.mlp.0.weight", "blocks.1.mlp.3.weight")
+    first = ("embedding.projection.weight", "stem.conv.weight", "stem.slow.conv.weight", "stem.space.conv.weight")
+    last = ("blocks.0.mlp.0.weight", "blocks.1.mlp.3.weight", ".c.norm.weight")
+    reached = [name for name in step.after if name.startswith(("head.weight", *first)) or name.endswith(last)]
+    assert len(reached) >= 4
     assert not set(same) & set(reached)
     assert all(bool(tensor.isfinite().all()) for tensor in step.after.values())
     assert load_model(tmp_path / "run").model.settings.num_frames == recipe.model.num_frames
