@@ -58,14 +58,13 @@ class FrameViT(VideoModel):
         check_clips(clips_BCTHW, self.settings.clip_unit)
         if not clips_BCTHW.is_floating_point():
             raise SettingError(f"clips of type {clips_BCTHW.dtype}: expected floating point, already normalised")
-        batch, frames = len(clips_BCTHW), clips_BCTHW.shape[2]
-        blocks = self.blocks()
+        frames, blocks = clips_BCTHW.shape[2], self.blocks()
         last = check_layer(layer, len(blocks))
         # Every frame as a clip of one.
         x_BTND, cls_B1D, grid = self.embedding(clips_BCTHW.transpose(1, 2).flatten(0, 1).unsqueeze(2))
         for block in blocks[: last + 1]:
             x_BTND, cls_B1D = block(x_BTND, cls_B1D, grid)
-        features: Tensor = self.norm(cls_B1D[:, 0]).unflatten(0, (batch, frames)).mean(1)
+        features: Tensor = self.norm(cls_B1D[:, 0]).unflatten(0, (-1, frames)).mean(1)
         return features
 
     def layer_of(self, name: str) -> int:

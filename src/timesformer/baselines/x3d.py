@@ -88,7 +88,7 @@ class X3D(ConvNet):
         super().__init__(settings, X3DStem(stem), blocks, settings.head_width)
         inner = int(settings.bottleneck_factor * channels)
         self.last = ConvNorm(channels, inner)
-        self.widen = nn.Conv2d(inner, settings.head_width, 1, bias=False)
+        self.widen = nn.Conv3d(inner, settings.head_width, 1, bias=False)
         initialise(self)
 
     def encode(self, x_BCTHW: Tensor) -> Tensor:
@@ -98,7 +98,7 @@ class X3D(ConvNet):
     def pool(self, x_BCTHW: Tensor) -> Tensor:
         """The means of windows, widened, and their mean: (B, D)."""
         means_BCHW = window_means(x_BCTHW, self.settings.pooling_window)
-        return F.relu(self.widen(means_BCHW)).mean((2, 3))
+        return F.relu(self.widen(means_BCHW.unsqueeze(2))).mean((2, 3, 4))
 
 
 def rounded_width(width: int, factor: float) -> int:

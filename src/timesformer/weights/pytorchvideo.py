@@ -50,8 +50,6 @@ def load_pytorchvideo(content: Mapping[str, Any], source: Path) -> Contents:
     if not any(name.endswith(COUNTER) for name in tensors):
         tensors |= {name: torch.tensor(0) for name in names if name.endswith(COUNTER)}
     ours = to_ours(tensors, names, source)
-    if "widen.weight" in ours and ours["widen.weight"].ndim == 5:
-        ours["widen.weight"] = ours["widen.weight"].squeeze(2)
     if given is not None:
         return given._replace(tensors=ours)
     return Contents(settings, published(settings, content, source), default_labels(settings.num_classes), {}, ours)
@@ -69,14 +67,13 @@ def save_pyslowfast(contents: Contents, file: Path) -> None:
 
 
 def _theirs(contents: Contents, layout: str) -> dict[str, Tensor]:
-    settings, tensors = check_zoo(contents.settings, layout), dict(contents.tensors)
+    settings = check_zoo(contents.settings, layout)
     slowfast_names = layout == "PySlowFast"
     if isinstance(settings, X3DSettings):
         only = "all" if slowfast_names else "wider"
         if settings.shortcut_norms != only:
             raise WeightsError(f"the {layout} layout has shortcut_norms {only}, not {settings.shortcut_norms}")
-        tensors["widen.weight"] = tensors["widen.weight"].unsqueeze(2)
-    return to_theirs(tensors, tensor_names(settings, slowfast_names=slowfast_names))
+    return to_theirs(contents.tensors, tensor_names(settings, slowfast_names=slowfast_names))
 
 
 def check_zoo(settings: ModelSettings, layout: str) -> ZooSettings:
