@@ -2,10 +2,10 @@
 
 RUN/recipe.yaml        all settings of the run
 RUN/sessions.yaml      command, versions, commit, hardware of each time it was started or resumed
-RUN/initial/           with `init`: the weights that it is initialised with, head and all
+RUN/initial/           with `init`: the weights that it is initialised with, head and all, before a probe is the head
 RUN/model/             the finished classifier, which every other command takes as WEIGHTS
 RUN/checkpoints/       last.ckpt to resume from
-RUN/features/          the features of each split, of a probe and of a run that is held against one
+RUN/features/          the features of each split, of a probe and of a run that starts from one or is held against one
 RUN/held_out.parquet   of a probe without a val split: scores of the training videos by heads that have not seen them
 RUN/result.json        scores, their interval, and what they are held against
 RUN/log.txt            what was printed
@@ -31,10 +31,10 @@ from timesformer.recipes import change_recipe, load_recipe
 from timesformer.training.advice import probe_warning
 from timesformer.training.floors import find_floors
 from timesformer.training.header import probe_header, training_header
+from timesformer.training.initial_probe import fit_initial_probe, start_from
 from timesformer.training.log import Log, describe_session
 from timesformer.training.plan import Plan, TrainingPlan, plan_run
 from timesformer.training.probe import run_probe
-from timesformer.training.probe_floor import probe_floor
 from timesformer.training.result import FitResult, write_result
 from timesformer.training.resume import PARTS, read_run, resume_command
 from timesformer.training.train import run_training
@@ -143,15 +143,17 @@ def _execute(plan: Plan[Any], data: str, init: str | None, console: Console | No
             if new and init and first:
                 plan.initialised.classifier.save_pretrained(out / "initial")
                 keep_new(out / "initial", plan.initialised.new)
-            probe = isinstance(plan.recipe, ProbeRecipe)  # which without val scores its training videos, in folds
-            floors = find_floors(plan.training, plan.validation or (plan.training if probe else None))
+            folds = isinstance(plan.recipe, ProbeRecipe)  # without val, a probe scores its training videos, in folds
+            floors = find_floors(plan.training, plan.validation or (plan.training if folds else None))
             for floor in floors:
                 log.say(floor.line)
             if isinstance(plan, TrainingPlan):
-                probed = probe_floor(plan, log) if first else None
-                if probed is not None:
-                    log.say(probed.line)
-                    floors = (*floors, probed)
+                probe = fit_initial_probe(plan, log) if first else None
+                if probe is not None and probe.floor is not None:
+                    log.say(probe.floor.line)
+                    floors = (*floors, probe.floor)
+                if probe is not None and plan.starts_from_probe:
+                    plan = start_from(probe, plan, log)
                 result = run_training(plan, floors, session, log, console)
             else:
                 result = run_probe(plan, floors, session, log)

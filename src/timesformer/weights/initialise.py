@@ -36,6 +36,12 @@ class Initialised(NamedTuple):
     from_weights: bool
     new: frozenset[str] = frozenset()
 
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the classifier's last layer is the weights' own."""
+        head = self.classifier.model.head_names()[-1]
+        return self.from_weights and not any(name.startswith(f"{head}.") for name in self.new)
+
 
 def initialise_classifier(
     settings: ModelSettings,
