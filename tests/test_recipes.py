@@ -184,33 +184,6 @@ def test_finetune_is_what_issue_4_asks_for() -> None:
     assert optimizer.rate_for(256) == pytest.approx(0.0005)
 
 
-# Of PyTorchVideo's zoo: frames, rate, training crop, top-1 and top-5 (FACTS.md, "Baselines as published").
-ZOO = {
-    "i3d": (8, 8, 224, (73.27, 90.70)),
-    "slowfast": (32, 2, 224, (76.94, 92.69)),
-    "x3d_s": (13, 6, 160, (73.33, 91.27)),
-    "x3d_m": (16, 5, 224, (75.94, 92.72)),
-}
-
-
-@pytest.mark.parametrize("name", ZOO)
-def test_recipes_of_the_zoo_have_its_clips_and_views(name: str) -> None:
-    recipe, (frames, rate, side, scores) = load_recipe(name), ZOO[name]
-    assert isinstance(recipe, Recipe)
-    assert recipe.model.architecture == name
-    assert (recipe.model.num_frames, recipe.model.image_size, recipe.preprocessing.sampling.rate) == (
-        frames,
-        side,
-        rate,
-    )
-    assert (recipe.preprocessing.test_clips, recipe.preprocessing.test_crops) == (10, 3)
-    assert (recipe.preprocessing.mean, recipe.preprocessing.std) == ((0.45,) * 3, (0.225,) * 3)
-    assert recipe.optimizer.rate_for(64) == 0.1
-    assert recipe.training.batch_size * recipe.training.accumulate == 64
-    head = " ".join(line.removeprefix("# ") for line in head_of(name))
-    assert "published by PyTorchVideo, {:.2f} top-1 and {:.2f} top-5".format(*scores) in head
-
-
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_published_rates_are_divided_by_ten_twice(name: str) -> None:
     recipe = load_recipe(name)
