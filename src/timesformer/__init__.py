@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from timesformer.threads import wait_briefly
 
 if TYPE_CHECKING:
+    from timesformer.baselines import build_model, register_architecture
     from timesformer.config import ClipShape, ModelSettings, Preprocessing, ProbeRecipe, Recipe, TimeSformerSettings
     from timesformer.engine.engine import Engine, load_engine
     from timesformer.errors import (
@@ -43,7 +44,6 @@ if TYPE_CHECKING:
     from timesformer.inference.sources import find_sources, read_list
     from timesformer.inference.timeline import TimelineOptions, WindowRow
     from timesformer.inference.timeline_job import TimelineJob
-    from timesformer.model.architectures import build_model, register_architecture
     from timesformer.model.protocol import VideoModel
     from timesformer.model.schemes import register_step
     from timesformer.model.timesformer import TimeSformer
@@ -104,7 +104,7 @@ _HOMES = {
     "WorkerError": "errors",
     "WrittenMap": "report.map",
     "analyse": "evaluation.analysis",
-    "build_model": "model.architectures",
+    "build_model": "baselines",
     "compare": "evaluation.compare",
     "evaluate": "evaluation.evaluate",
     "find_sources": "inference.sources",
@@ -124,7 +124,7 @@ _HOMES = {
     "read_feature_table": "features.table",
     "read_list": "inference.sources",
     "read_views": "video.views",
-    "register_architecture": "model.architectures",
+    "register_architecture": "baselines",
     "register_step": "model.schemes",
     "resume": "training.fit",
     "resume_folds": "folds.run",

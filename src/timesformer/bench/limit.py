@@ -63,7 +63,11 @@ class Limits:
 
     def _make(self, product: Product) -> tuple[Callable[[], object], float]:
         """The product to run, and how often it counts."""
-        kind, sets, rows, inner, columns, _, times = product
+        kind, sets, rows, inner, columns, _, times, convolution = product
+        if convolution is not None:
+            given, weight = self._random(*convolution.given), self._random(*convolution.weight)
+            stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
+            return lambda: F.conv3d(given, weight, None, stride, padding, 1, groups), times
         if kind in ("linear", "embedding"):
             return self._linear(product), times
         if kind == "batched":
@@ -78,7 +82,7 @@ class Limits:
         return lambda: (torch.bmm(q, k.transpose(1, 2)), torch.bmm(weights, v)), times * rows / queries
 
     def _linear(self, product: Product) -> Callable[[], object]:
-        _, _, rows, inner, columns, activation, _ = product
+        _, _, rows, inner, columns, activation, *_ = product
         if self.precision == "int8" and product.kind == "linear":
             weight_OI, bias_O = torch.randn(columns, inner), torch.randn(columns)
             gives = Bytes(0.1, 10) if activation == "gelu" else None

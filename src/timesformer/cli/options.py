@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+ARCHITECTURES = "timesformer, i3d, slowfast, x3d_s, x3d_m, tsm or frame_vit"
 SCHEMES = "space_only, joint_space_time, divided_space_time, sparse_local_global or axial"
 SIZES = "tiny, small, base or large"
 

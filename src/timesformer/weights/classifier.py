@@ -12,10 +12,10 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from timesformer.baselines import build_model
 from timesformer.config import Preprocessing
 from timesformer.data.labels import read_labels
 from timesformer.errors import WeightsError
-from timesformer.model.architectures import build_model
 from timesformer.model.protocol import VideoModel
 from timesformer.weights.description import Contents, check_labels
 from timesformer.weights.hub import upload

@@ -15,6 +15,8 @@ from timesformer.weights.mmaction2 import is_mmaction2, load_mmaction2
 from timesformer.weights.native import is_native, load_native
 from timesformer.weights.official import is_official, load_official
 from timesformer.weights.opened import read_settled
+from timesformer.weights.pytorchvideo import is_pytorchvideo, load_pytorchvideo
+from timesformer.weights.resnet import is_image_resnet
 from timesformer.weights.storage import read_checkpoint, read_json
 from timesformer.weights.videomae import is_encoder, is_videomae, load_videomae
 from timesformer.weights.vit import is_image_vit
@@ -37,11 +39,16 @@ def read_weights(weights: str | Path, heads: int | None = None) -> Contents:
     if path.is_dir():
         return read_settled(path, functools.partial(_read_folder, path))
     content = read_checkpoint(path)
+    if is_pytorchvideo(content):
+        return load_pytorchvideo(content, path)
     if is_official(content):
         return load_official(content, path, heads)
     if is_mmaction2(content):
         return load_mmaction2(content, path, heads)
-    raise WeightsError(f"{path}: {_describe(content)}; expected the official code's or mmaction2's TimeSformer")
+    raise WeightsError(
+        f"{path}: {_describe(content)}; expected the official code's or mmaction2's TimeSformer, or an I3D, SlowFast "
+        "or X3D of PyTorchVideo or PySlowFast"
+    )
 
 
 def _read_folder(folder: Path) -> Contents:
@@ -82,7 +89,7 @@ def _check_config(config: Mapping[str, Any], source: object, *, headless: bool) 
             f"{source}: an ensemble of several classifiers, which only test and predict take; name one of them, "
             f"such as {source}/{(config.get('members') or ['MEMBER'])[0]}"
         )
-    image, encoder = is_image_vit(config), is_encoder(config)
+    image, encoder = is_image_vit(config) or is_image_resnet(config), is_encoder(config)
     if image or encoder:
         if headless:
             return
@@ -97,7 +104,7 @@ def _describe(content: object) -> str:
     """What a checkpoint looks like, in a few words."""
     if not isinstance(content, dict):
         return f"a checkpoint of another model ({type(content).__name__})"
-    if is_image_vit(content):
+    if is_image_vit(content) or is_image_resnet(content):
         return IMAGE_MODEL
     if not content.keys().isdisjoint(ALONE):
         return "tensors alone, without the config.json of their folder, which says the rest"
