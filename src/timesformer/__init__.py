@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from timesformer.evaluation.interval import mean_interval
     from timesformer.evaluation.scores import score_views
     from timesformer.explain.explainer import Explainer, Explanation, load_explainer
+    from timesformer.export.export import ExportedModel, export_model
     from timesformer.features.probe import probe_features
     from timesformer.features.search import search_features
     from timesformer.features.table import FeatureTable, read_feature_table
@@ -71,6 +72,7 @@ _HOMES = {
     "EvaluationResult": "evaluation.evaluate",
     "Explainer": "explain.explainer",
     "Explanation": "explain.explainer",
+    "ExportedModel": "export.export",
     "FeatureJob": "inference.feature_job",
     "FeatureTable": "features.table",
     "FitResult": "training.result",
@@ -103,6 +105,7 @@ _HOMES = {
     "build_model": "model.architectures",
     "compare": "evaluation.compare",
     "evaluate": "evaluation.evaluate",
+    "export_model": "export.export",
     "find_sources": "inference.sources",
     "fit": "training.fit",
     "fit_folds": "folds.run",
@@ -139,6 +142,7 @@ __all__ = [
     "EvaluationResult",
     "Explainer",
     "Explanation",
+    "ExportedModel",
     "FeatureJob",
     "FeatureTable",
     "FitResult",
@@ -172,6 +176,7 @@ __all__ = [
     "build_model",
     "compare",
     "evaluate",
+    "export_model",
     "find_sources",
     "fit",
     "fit_folds",
