@@ -23,6 +23,7 @@ from timesformer.errors import EngineError, SettingError
 
 Function = Callable[[Tensor], list[Tensor]]  # uint8 clips to all outputs of a graph
 PACKAGES = {"openvino": "openvino", "onnx": "onnx onnxscript onnxruntime"}
+NODE_NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")
 BATCH, FRAMES, CELLS = 1024, 4096, 1024  # the most that a graph takes: clips, frames and patches along a side
 
 
@@ -59,10 +60,16 @@ def _multiple(name: str, unit: int, most: int) -> Any:
 
 
 def trace(network: nn.Module, example: Tensor, left_open: Open) -> ExportedProgram:
-    """A module of clips as a program of torch's operations. Raises EngineError for one that cannot be followed."""
+    """A module of clips as a program of torch's operations, without what it says of the machine and the code that it is
+    made by. Raises EngineError for a module that cannot be followed."""
     with cannot_be_followed(), warnings.catch_warnings(), torch.no_grad():
         warnings.simplefilter("ignore")
-        return torch.export.export(network.eval(), (example,), dynamic_shapes=(left_open.dims() or None,))
+        program = torch.export.export(network.eval(), (example,), dynamic_shapes=(left_open.dims() or None,))
+    for node in program.graph.nodes:
+        for note in NODE_NOTES:
+            node.meta.pop(note, None)
+    program.example_inputs = None
+    return program
 
 
 @contextmanager

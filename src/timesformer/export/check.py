@@ -66,7 +66,7 @@ class Checked(NamedTuple):
         if not self.judged:
             return f"none of {self.clips} clips has a float32 margin above {MARGIN:g}, so that none can be judged"
         if self.largest != self.largest or (score is not None and self.largest > score):
-            return f"{self}; at most {score or 1:g} is allowed"
+            return f"{self}; at most {1 if score is None else score:g} is allowed"
         return None if self.top1 >= top1 else f"{self}; at least {top1:.0%} is needed"
 
     def __str__(self) -> str:

@@ -75,7 +75,7 @@ def export_model(
     weights, labels, heads: as for `timesformer.load_model`, or a classifier. form: "onnx", "openvino" or "torch".
     precision: "fp32", "fp16", "bf16" or "int8". check: a data set or videos that the file is compared with the float32
     model on, and that int8 is calibrated on; without any, seeded synthetic clips. dynamic: what the file leaves open,
-    of "batch", "frames" and "size"; the rest is as the weights have it, and the batch 1.
+    of "batch", "frames" and "size"; the rest is as the weights have it, and the batch 1 (OpenVINO's is always open).
 
     Raises EngineError, and writes nothing, where the file's scores miss the limits of `timesformer.export.check`;
     SettingError for a format, precision or axis that is not possible and for OUT that exists or is no such file's name;
@@ -95,7 +95,7 @@ def export_model(
         classifier = weights if labels is None else weights.with_labels(labels)
     else:
         classifier = load_model(weights, labels=labels, heads=heads)
-    opened = left_open(classifier.settings, dynamic)
+    opened = left_open(classifier.settings, dynamic, found)
     sources = None if check is None else some_of(_sources(check))
     with torch.inference_mode(False), torch.no_grad():
         return _export(classifier, out, manifest, found, precision, opened, sources, check)

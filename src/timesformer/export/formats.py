@@ -25,7 +25,6 @@ PRECISIONS: dict[Format, tuple[str, ...]] = {
     "torch": ("fp32", "bf16", "fp16"),
 }
 ONE_SIZE = {"local", "global"}  # steps whose windows and strides are made for one number of frames and patches
-NODE_NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")
 ONNX_BYTES = 2**31 - 2**20  # of a protobuf message
 
 
@@ -52,8 +51,9 @@ def check_format(form: str, precision: str, out: Path) -> Format:
     return found
 
 
-def left_open(settings: ModelSettings, dynamic: Collection[str]) -> Open:
-    """What a file leaves open. Raises SettingError for what is none of the axes, or what the network cannot do."""
+def left_open(settings: ModelSettings, dynamic: Collection[str], form: Format) -> Open:
+    """What a file leaves open, one of OpenVINO the batch whatever is asked. Raises SettingError for what is none of the
+    axes, or what the network cannot do."""
     unknown = [axis for axis in dynamic if axis not in AXES]
     if unknown:
         raise SettingError(f"dynamic {','.join(unknown)}: expected some of {','.join(AXES)}")
@@ -64,20 +64,17 @@ def left_open(settings: ModelSettings, dynamic: Collection[str]) -> Open:
     cannot = [axis for axis in dynamic if axis not in can]
     if cannot:
         raise SettingError(f"dynamic {','.join(cannot)}: {name} is exported for one clip size; it can {','.join(can)}")
+    if form == "openvino":  # 2026.4 crashes while it compiles some of the graphs of one clip
+        dynamic = {"batch", *dynamic}
     return Open(tuple(axis for axis in AXES if axis in dynamic), settings.frame_unit, settings.clip_unit)
 
 
 def program_of(network: Network, settings: ModelSettings, opened: Open) -> ExportedProgram:
-    """The program of all that a file says of clips, without what it says of the machine it is made on."""
+    """The program of all that a file says of clips."""
     example = opened.example(settings.num_frames, settings.image_size)
     with torch.no_grad():
         network.prepare(example)
-    program = trace(Answer(network, settings.multilabel), example, opened)
-    for node in program.graph.nodes:
-        for note in NODE_NOTES:
-            node.meta.pop(note, None)
-    program.example_inputs = None
-    return program
+    return trace(Answer(network, settings.multilabel), example, opened)
 
 
 def write_file(program: ExportedProgram, form: Format, precision: str, says: str, file: Path) -> None:
