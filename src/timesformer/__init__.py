@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from timesformer.evaluation.interval import mean_interval
     from timesformer.evaluation.scores import score_views
     from timesformer.explain.explainer import Explainer, Explanation, load_explainer
+    from timesformer.export.export import ExportedModel, export_model
     from timesformer.features.probe import probe_features
     from timesformer.features.projection import Projection, project_features
     from timesformer.features.search import search_features
@@ -73,6 +74,7 @@ _HOMES = {
     "EvaluationResult": "evaluation.evaluate",
     "Explainer": "explain.explainer",
     "Explanation": "explain.explainer",
+    "ExportedModel": "export.export",
     "FeatureJob": "inference.feature_job",
     "FeatureTable": "features.table",
     "FitResult": "training.result",
@@ -107,6 +109,7 @@ _HOMES = {
     "build_model": "baselines",
     "compare": "evaluation.compare",
     "evaluate": "evaluation.evaluate",
+    "export_model": "export.export",
     "find_sources": "inference.sources",
     "fit": "training.fit",
     "fit_folds": "folds.run",
@@ -145,6 +148,7 @@ __all__ = [
     "EvaluationResult",
     "Explainer",
     "Explanation",
+    "ExportedModel",
     "FeatureJob",
     "FeatureTable",
     "FitResult",
@@ -180,6 +184,7 @@ __all__ = [
     "build_model",
     "compare",
     "evaluate",
+    "export_model",
     "find_sources",
     "fit",
     "fit_folds",

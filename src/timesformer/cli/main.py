@@ -19,6 +19,7 @@ from timesformer.cli import (
     data,
     demo,
     explain,
+    export,
     features,
     predict,
     probe,
@@ -57,6 +58,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("convert")(convert.convert)
+app.command("export")(export.export)
 app.command("cost")(cost.cost)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")
