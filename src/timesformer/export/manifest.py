@@ -11,7 +11,6 @@ from typing import Any
 
 from torch import Tensor
 
-from timesformer import __version__
 from timesformer.engine.graphs import Open
 from timesformer.export.check import SEEDS, Checked
 from timesformer.weights.classifier import Classifier
@@ -55,9 +54,8 @@ def describe_file(
             "exported": own_1K[0].tolist(),
         },
         "versions": {
-            "timesformer": __version__,
             "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in ("torch", *PACKAGES[form])},
+            **{package: importlib.metadata.version(package) for package in ("timesformer", "torch", *PACKAGES[form])},
         },
     }
     return {**describe(classifier.contents()), "exported": exported}
