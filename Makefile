@@ -3,13 +3,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 RUN ?= runs/demo
 
-.PHONY: demo test check clean
+.PHONY: demo test failed check clean
 
 demo: .venv/installed
 	$(BIN)/timesformer demo --out $(RUN)
 
 test: .venv/installed
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# The tests that failed last time, one after another.
+failed: .venv/installed
+	$(BIN)/python -m pytest --last-failed --last-failed-no-failures none
 
 check: .venv/installed
 	$(BIN)/ruff check .

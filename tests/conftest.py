@@ -2,29 +2,58 @@
 
 from __future__ import annotations
 
+import os
+import random
 import signal
 import threading
+import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 from torch import Tensor
 
+import browser
 import timesformer
 from commands import Command
+from timesformer import device
 from timesformer.config import Recipe, TimeSformerSettings
 from timesformer.recipes import load_recipe
 from timesformer.video.encode import write_video
 from timesformer.weights.classifier import Classifier
 
-settings.register_profile("no deadline", deadline=None)  # a busy machine is no failure
-settings.load_profile("no deadline")
+# A busy machine is no failure, and what is tried is the same each time.
+settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("same")
 
 # A shell that starts the tests in the background has Ctrl-C ignored in them, and in the commands that they start.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# What the shell, the CI or the cluster that starts the tests says of its terminal, its proxies and its processes.
+TERMINALS = ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "PY_COLORS", "GITHUB_ACTIONS", "TERMINAL_WIDTH")
+OTHERS = ("SLURM", "TORCHELASTIC", "TTY_", "RANK", "WORLD_SIZE", "LOCAL_", "HF_HUB_", "HF_ENDPOINT")
+for name in [name for name in os.environ if name in TERMINALS or name.startswith(OTHERS)]:
+    del os.environ[name]
+os.environ |= {"TERM": "xterm", "no_proxy": "127.0.0.1"}
+
+# A processor without instructions for bfloat16 can compute in it, if slowly; `auto` takes float32 there all the same.
+if not device.native_bf16():
+    lacking = device.processor()
+    device.processor = lambda: lacking._replace(vendor="GenuineIntel", flags=lacking.flags | {"avx512_bf16"})
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Networks and clips drawn at random are the same whichever tests ran before, and others in each test."""
+    seed = zlib.crc32(item.nodeid.encode())
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
 
 SMALL = (
     "model.width=32",
@@ -76,6 +105,21 @@ def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) 
     return Command(monkeypatch, capfd)
 
 
+@pytest.fixture(scope="module")
+def any_chromium() -> Iterator[browser.Chromium]:
+    with browser.chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def chromium(any_chromium: browser.Chromium) -> Iterator[browser.Chromium]:
+    """A browser whose pages may have no error, and may ask for nothing outside of their files."""
+    yield any_chromium
+    problems = list(any_chromium.problems)
+    any_chromium.close_pages()
+    assert not problems
+
+
 def small_recipe(*overrides: str) -> Recipe:
     """The demo recipe for a network and a run that take a second."""
     return load_recipe("demo", (*SMALL, *overrides))
@@ -110,7 +154,7 @@ def late_video(bars: Path) -> Iterator[tuple[str, threading.Event]]:
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            assert allowed.wait(60)
+            assert allowed.wait(240)
             self.send_response(200)
             self.send_header("Content-Length", str(len(content)))
             self.end_headers()

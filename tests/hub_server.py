@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import atexit
 import hashlib
 import json
 import os
 import subprocess
 import sys
 import textwrap
+from functools import cache
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,37 @@ OPEN = """from timesformer.weights.classifier import load_model
 print(' '.join(load_model(sys.argv[1]).labels))"""
 
 
+# Imports what all programs do, once: that takes longer than what they do. huggingface_hub, which reads its variables
+# when it is imported, each of them imports itself.
+FORKS = """
+import json, os, sys
+import timesformer.weights.initialise
+assert "huggingface_hub" not in sys.modules
+for line in sys.stdin:
+    code, words, variables = json.loads(line)
+    reader, writer = os.pipe()
+    if not os.fork():
+        os.environ.clear()
+        os.environ.update(variables)
+        os.dup2(writer, 1)
+        sys.argv = words
+        exec(code, {})
+        sys.stdout.flush()
+        os._exit(0)
+    os.close(writer)
+    with open(reader) as stream:
+        said = stream.read()
+    print(json.dumps([said, os.wait()[1]]), flush=True)
+"""
+
+
+@cache
+def _forks() -> subprocess.Popen[str]:
+    process = subprocess.Popen([sys.executable, "-c", FORKS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    atexit.register(process.communicate)
+    return process
+
+
 def load(hub_id: str, address: str, cache: Path, program: str = OPEN, **environment: str) -> str:
     """What a program of its own prints that loads a hub id: labels, or the error."""
     code = (
@@ -127,15 +160,18 @@ def load(hub_id: str, address: str, cache: Path, program: str = OPEN, **environm
         "HF_HOME": str(cache),
         "HF_HUB_DISABLE_XET": "1",
         "HF_HUB_DISABLE_PROGRESS_BARS": "1",
-        "HF_HUB_DOWNLOAD_TIMEOUT": "2",
-        "HF_HUB_ETAG_TIMEOUT": "2",
+        "HF_HUB_DOWNLOAD_TIMEOUT": "60",
+        "HF_HUB_ETAG_TIMEOUT": "60",
         "NO_PROXY": "127.0.0.1",
         **environment,
     }
-    done = subprocess.run(
-        [sys.executable, "-c", code, hub_id], capture_output=True, text=True, env=variables, check=True
-    )
-    return done.stdout.strip()
+    forks = _forks()
+    assert forks.stdin is not None
+    assert forks.stdout is not None
+    print(json.dumps([code, ["-c", hub_id], variables]), file=forks.stdin, flush=True)
+    said, status = json.loads(forks.stdout.readline())
+    assert status == 0, said
+    return str(said).strip()
 
 
 def contents(folder: Path) -> dict[str, bytes]:

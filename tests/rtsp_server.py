@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import socketserver
 import struct
 import threading
@@ -19,6 +20,8 @@ class Handler(socketserver.StreamRequestHandler):
     server: Server
 
     def handle(self) -> None:
+        if not self.server.left:
+            return
         while words := self.rfile.readline().decode().split():
             fields = {}
             while line := self.rfile.readline().decode().strip():
@@ -26,7 +29,10 @@ class Handler(socketserver.StreamRequestHandler):
                 fields[name.lower()] = value.strip()
             self.answer(words[0], fields)
             if words[0] == "PLAY":
+                self.server.left -= 1
                 self.play()
+                self.connection.shutdown(socket.SHUT_WR)
+                self.rfile.read()  # what closes with something unread takes back what it has sent
                 return
 
     def answer(self, method: str, fields: dict[str, str]) -> None:
@@ -49,10 +55,12 @@ class Handler(socketserver.StreamRequestHandler):
 
 
 class Server(socketserver.ThreadingTCPServer):
-    """Plays `content` once to each connection. `asked`: methods, and the transports that were asked for."""
+    """Plays `content` once to each of as many connections as are `left`, and closes further ones. `asked`: methods, and
+    the transports that were asked for."""
 
     daemon_threads = True
     content: bytes
+    left: int
     asked: list[tuple[str, str]]
 
     def handle_error(self, *_: object) -> None:
@@ -60,10 +68,10 @@ class Server(socketserver.ThreadingTCPServer):
 
 
 @contextmanager
-def rtsp_served(content: bytes) -> Iterator[tuple[str, list[tuple[str, str]]]]:
-    """The URL of a stream that plays `content`, and what its server was asked."""
+def rtsp_served(content: bytes, plays: int) -> Iterator[tuple[str, list[tuple[str, str]]]]:
+    """The URL of a stream that plays `content` so many times, and what its server was asked."""
     server = Server(("127.0.0.1", 0), Handler)
-    server.content, server.asked = content, []
+    server.content, server.left, server.asked = content, plays, []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
         yield f"rtsp://127.0.0.1:{server.server_address[1]}/live", server.asked

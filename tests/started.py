@@ -8,15 +8,18 @@ import os
 import runpy
 import shutil
 import signal
-import socket
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from commands import without_report
+from ports import kept_port
+from timesformer.cli import stop
 from timesformer.cli.main import main
 
 FORKED = multiprocessing.get_context("forkserver")
@@ -24,7 +27,8 @@ FORKED.set_forkserver_preload(["timesformer.folds.run", "timesformer.cli.main"])
 
 
 class Started:
-    """Such a process: as `subprocess.Popen`, whose environment, session and streams are its own.
+    """Such a process: as `subprocess.Popen`, whose environment, session and streams are its own, and which may take as
+    long to end as a busy machine lets it.
 
     words: what follows `timesformer`, or of `program`, a file, what follows its name. environment: beside this
     process's. session: whether it leads a session, and a group of processes. killed_after: batches until a training
@@ -72,29 +76,37 @@ class Started:
         return out, err
 
 
-def in_processes(count: int, *words: object, killed_after: int | None = None) -> list[Started]:
+@contextmanager
+def in_processes(count: int, *words: object, killed_after: int | None = None) -> Iterator[list[Started]]:
     """As many as torchrun would start on this machine; one as itself."""
-    if count == 1:
-        return [Started(*words, killed_after=killed_after)]
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {
-        "GROUP_RANK": 0,
-        "WORLD_SIZE": count,
-        "LOCAL_WORLD_SIZE": count,
-        "MASTER_ADDR": "127.0.0.1",
-        "MASTER_PORT": port,
-        "TORCHELASTIC_RUN_ID": "test",
-    }
-    ranks = ({"RANK": rank, "LOCAL_RANK": rank} for rank in range(count))
-    return [Started(*words, environment=shared | rank, killed_after=killed_after) for rank in ranks]
+    with kept_port() as port:
+        shared = {
+            "GROUP_RANK": 0,
+            "WORLD_SIZE": count,
+            "LOCAL_WORLD_SIZE": count,
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+            "TORCHELASTIC_RUN_ID": "test",
+        }
+        ranks = ({"RANK": rank, "LOCAL_RANK": rank} for rank in range(count))
+        environments = [shared | rank for rank in ranks] if count > 1 else [{}]
+        started = [Started(*words, environment=own, killed_after=killed_after) for own in environments]
+        try:
+            yield started
+        finally:
+            for process in started:
+                process.kill()
 
 
 def wait_for(file: Path, process: Started) -> None:
     """Until a file is there."""
+    wait_until(file.exists, process)
+
+
+def wait_until(done: Callable[[], object], process: Started) -> None:
+    """Until a process has done something; it must not have ended by then."""
     until = time.monotonic() + 240
-    while not file.exists():
+    while not done():
         assert process.poll() is None, process.communicate()
         assert time.monotonic() < until
         time.sleep(0.01)
@@ -115,9 +127,10 @@ def _run(
     rank_zero_only.rank = int(variables.get("RANK", 0))  # Lightning looks for it when it is imported
     for name, descriptor in (("out", 1), ("err", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)
+    stop.GRACE = 240.0  # a program of its own may shorten it
     if killed_after is not None:
         _kill_after(killed_after, session)
-    sys.argv = ["timesformer" if program is None else str(program), *words]
+    sys.argv = ["timesformer", *without_report(*words)] if program is None else [str(program), *words]
     if program is None:
         main()
     else:

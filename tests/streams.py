@@ -1,28 +1,53 @@
-"""Streams for tests: a server on this machine that plays what it is told, and pipes."""
+"""Streams for tests: a server on this machine that plays what it is told, pipes, and the time that streams go by."""
 
 from __future__ import annotations
 
 import os
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
+import pytest
+
+from timesformer.video.live import Limits
+
 Send = Callable[[bytes], object]
 Play = Callable[[Send], object]
 
+# Streams are opened again at once, and given up by no machine's slowness: tests turn the clock on, see `Clock`.
+PATIENT = Limits(start=120, stall=120, lost=120, retry=0.01, longest_retry=0.02)
+
+
+class Clock:
+    """`time` as live streams read it, from which a test can take the waiting."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self._ahead = 0.0
+        patch.setattr("timesformer.video.live.time", self)
+
+    def monotonic(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def skip(self) -> None:
+        """So much that every stream without frames is lost."""
+        self._ahead += PATIENT.lost
+
 
 @contextmanager
-def served(*plays: Play | bytes) -> Iterator[str]:
+def served(*plays: Play | bytes, over: Callable[[], object] = lambda: None) -> Iterator[str]:
     """The URL of a server that sends bytes of unknown length: those of each play to one connection, and closes it.
 
-    A play is called with a function that sends; bytes are sent as they are. Further connections are refused (404).
+    A play is called with a function that sends; bytes are sent as they are. Further connections are refused (404),
+    each after a call of `over`.
     """
     left = list(plays)
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             if not left:
+                over()
                 self.send_error(404)
                 return
             play = left.pop(0)
@@ -72,4 +97,4 @@ def piped(content: bytes, *, keep_open: bool = False) -> Iterator[str]:
     finally:
         leave.set()
         os.close(reader)
-        thread.join(10)
+        thread.join(60)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import importlib.metadata
 import inspect
 import re
+import resource
 import subprocess
 import sys
-import time
 import zipfile
 from pathlib import Path
 
@@ -67,14 +67,22 @@ def test_import_is_light() -> None:
     assert found.stdout.strip() == "[]"
 
 
-def test_help_within_half_a_second() -> None:
-    times = []
+def processor_time(*words: object) -> float:
+    """Seconds of a processor that a command takes, whatever else runs on the machine; the least of five tries."""
+    tries = []
     for _ in range(5):
-        began = time.perf_counter()
-        done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
-        times.append(time.perf_counter() - began)
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        subprocess.run(list(map(str, words)), capture_output=True, check=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        tries.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
+    return min(tries)
+
+
+def test_help_within_half_a_second() -> None:
+    """Where to import typer takes 0.08 s, as on the machine where that was measured."""
+    done = subprocess.run([COMMAND, "--help"], capture_output=True, text=True, check=True)
     assert "predict" in done.stdout
-    assert min(times) < 0.5
+    assert processor_time(COMMAND, "--help") < 0.5 / 0.08 * processor_time(sys.executable, "-c", "import typer")
 
 
 def test_the_wheel_has_what_is_no_python_too(tmp_path: Path) -> None:
@@ -88,7 +96,7 @@ def test_the_wheel_has_what_is_no_python_too(tmp_path: Path) -> None:
     tracked = {
         path.relative_to(source).as_posix()
         for path in (source / "timesformer").rglob("*")
-        if path.is_file() and path.suffix in (".py", ".yaml", ".txt", ".typed")
+        if path.is_file() and path.suffix in (".py", ".yaml", ".txt", ".typed", ".html", ".css", ".js")
     }
     assert {"timesformer/py.typed", "timesformer/recipes/demo.yaml", "timesformer/weights/kinetics400.txt"} <= tracked
     assert {name for name in names if name.startswith("timesformer/")} == tracked

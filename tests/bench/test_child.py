@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-import time
 
 import pytest
 
@@ -23,11 +22,9 @@ def test_a_setting_that_is_refused() -> None:
 
 
 def test_too_slow() -> None:
-    began = time.perf_counter()
     with pytest.raises(EndedError, match="not done within 1 s") as end:
         run_apart("signal:pause", {}, time_limit=1)
     assert end.value.status == "too slow"
-    assert time.perf_counter() - began < 5
 
 
 @linux

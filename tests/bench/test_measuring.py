@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, get_args
 
 import pytest
@@ -135,16 +135,24 @@ def test_videos(bars: Path, tmp_path: Path) -> None:
 
 
 def test_time_in_resizing_is_called_so(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write = ClipWriter.write
+    """By a clock that goes on by a second whenever a frame is resized, and by a microsecond whenever it is read."""
+    write, now = ClipWriter.write, 0.0
+
+    def clock() -> float:
+        nonlocal now
+        now += 1e-6
+        return now
 
     def slowly(self: ClipWriter, number: int, frame: Any) -> None:
-        time.sleep(0.02)
+        nonlocal now
+        now += 1
         write(self, number, frame)
 
+    monkeypatch.setattr("timesformer.bench.video.time", SimpleNamespace(perf_counter=clock))
     monkeypatch.setattr(ClipWriter, "write", slowly)
     found = measure_videos([bars / "val"], frames=4, image_size=24, sampling="segments", workers=0, rounds=1)
-    assert found.resizing > 0.8
-    assert found.alone.seconds.median > 4 * 4 * 0.02
+    assert found.resizing == pytest.approx(1, abs=1e-4)
+    assert found.alone.seconds.median == pytest.approx(4 * 4, abs=1e-3)
 
 
 def test_videos_in_workers(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -153,21 +153,35 @@ def test_what_is_not_allowed_is_one_line(
 def test_files_that_are_no_videos_or_weights(command: Command, run: Path, video: Path, tmp_path: Path) -> None:
     out = tmp_path / "found"
     (tmp_path / "model.onnx").write_bytes(b"\x08\x08\x12\x07pytorch")
-    (tmp_path / "model.pt2").write_bytes(b"PK\x03\x04")
     (tmp_path / "empty.mp4").touch()
     ensemble = save_ensemble({"one": run / "model", "two": run / "model"}, tmp_path / "ensemble")
     for weights, what, parts in (
         (run, tmp_path / "empty.mp4", ("the file is empty",)),
         (run, tmp_path / "none.mp4", ("no such file",)),
         (run, video.parent, ("",)),
-        (tmp_path / "model.onnx", video, ("an exported network hides its attention", "which occlusion needs too")),
-        (tmp_path / "model.pt2", video, ("model.pt2: an exported network hides its attention",)),
+        (tmp_path / "model.onnx", video, ("model.onnx: not a file that onnx can read",)),
         (tmp_path / "none.onnx", video, ("none.onnx",)),
         (ensemble, video, ("an ensemble of several classifiers", "name one of them")),
         (tmp_path, video, ("holds no weights",)),
     ):
         assert_one_line(command("explain", weights, what, "--out", out), *parts)
         assert not out.exists()
+
+
+def test_an_exported_network_has_occlusion_alone(command: Command, run: Path, video: Path, tmp_path: Path) -> None:
+    net, out = tmp_path / "net.onnx", tmp_path / "found"
+    done = command("export", run, "--format", "onnx", "--out", net)
+    assert done.code == 0, done.err
+    for method in ("rollout", "relevance"):
+        assert_one_line(
+            command("explain", net, video, "--method", method, "--out", out),
+            "net.onnx: an exported network hides its attention",
+            "or --method occlusion",
+        )
+    done = command("explain", net, video, "--method", "occlusion", "--no-faithfulness", "--out", out)
+    assert done.code == 0, done.err
+    expected = load_explainer(run, "cpu").explain(video, method="occlusion")
+    np.testing.assert_allclose(np.load(out / "map.npz")["map"], expected.map_NHW.numpy(), atol=1e-4)
 
 
 def test_a_folder_of_something_else(command: Command, run: Path, video: Path, tmp_path: Path) -> None:

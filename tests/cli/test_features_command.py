@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 import random
 import re
 import shutil
-import signal
 import subprocess
 import sys
 import time
@@ -17,6 +15,7 @@ import pyarrow.parquet
 import pytest
 
 from commands import Command, assert_one_line
+from started import Started
 
 WORDS = ("--workers", 0, "--device", "cpu", "--precision", "fp32")
 
@@ -185,20 +184,25 @@ def test_killed_and_resumed(run: Path, bars: Path, tmp_path: Path, window: tuple
     for number in range(24):
         shutil.copy(bars / "test" / ("left", "right")[number % 2] / "0.mp4", tmp_path / "videos" / f"{number}.mp4")
 
-    def start(out: str) -> subprocess.Popen[bytes]:
-        words = [sys.executable, "-m", "timesformer", "features", run, tmp_path / "videos", "--out", tmp_path / out]
-        more = ["--device", "cpu", "--precision", "fp32", "--workers", "1", "--resume", *window]
-        return subprocess.Popen([*words, *more], stderr=subprocess.DEVNULL, start_new_session=True)
+    def start(out: str) -> Started:
+        more = ("--device", "cpu", "--precision", "fp32", "--workers", 1, "--resume", *window)
+        return Started("features", run, tmp_path / "videos", "--out", tmp_path / out, *more)
 
-    assert start("whole.parquet").wait() == 0
-    rows, generator, part = pyarrow.parquet.read_table(tmp_path / "whole.parquet").num_rows, random.Random(0), None
+    def assert_completes(out: str) -> None:
+        process = start(out)
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors
+
+    assert_completes("whole.parquet")
+    rows, part = pyarrow.parquet.read_table(tmp_path / "whole.parquet").num_rows, tmp_path / "killed.parquet.part"
+    written = lambda: part.read_bytes().count(b"\n") if part.exists() else 0  # noqa: E731
+    generator = random.Random(0)
     for _ in range(3):
-        process, part = start("killed.parquet"), tmp_path / "killed.parquet.part"
-        wanted = generator.randrange(rows)
-        while process.poll() is None and not (part.exists() and part.read_bytes().count(b"\n") >= wanted):
+        wanted = written() + generator.randrange(1, rows // 4)
+        process = start("killed.parquet")
+        while process.poll() is None and written() < wanted:
             time.sleep(0.005)
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
-    assert start("killed.parquet").wait() == 0
+        process.kill()
+        process.communicate()
+    assert_completes("killed.parquet")
     assert (tmp_path / "killed.parquet").read_bytes() == (tmp_path / "whole.parquet").read_bytes()

@@ -8,9 +8,7 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
-import time
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +19,7 @@ import torch
 import timesformer
 from commands import Command, Result, assert_one_line
 from conftest import moving_bar
+from started import Started, wait_until
 from timesformer.cli.window_lines import WindowLines, clock
 from timesformer.errors import SettingError
 from timesformer.inference.job_file import JobFile
@@ -138,33 +137,27 @@ def test_a_job_cut_at_any_byte_ends_with_the_same_file(
         assert finish(out) == expected
 
 
-def test_killed_at_random_moments(run: Path, videos: list[Path], tmp_path: Path) -> None:
-    """By SIGKILL; the last time it is let alone."""
-    words = [str(word) for word in ("timeline", run, *videos[:2], *WORDS, "--stride", 0.01, "--resume", "--out")]
-
-    def start(out: Path) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-m", "timesformer", *words, out], stderr=subprocess.PIPE)
-
-    whole, out = tmp_path / "whole.csv", tmp_path / "killed.csv"
-    process = start(whole)
-    process.communicate()
-    assert process.returncode == 0
-    part, killed = tmp_path / "killed.csv.part", 0
-    for more in (1, 100, 300):
-        process = start(out)
-        before = part.stat().st_size if part.exists() else 0
-        while process.poll() is None and not (part.exists() and part.stat().st_size > before + more * 100):
-            time.sleep(0.005)
-        if process.poll() is None:
-            os.kill(process.pid, signal.SIGKILL)
-            killed += 1
+def test_killed_at_random_moments(
+    run: Path, videos: list[Path], tmp_path: Path, late_video: tuple[str, threading.Event]
+) -> None:
+    """By SIGKILL; the last time it is let alone, and only then it is sent its last video."""
+    url, allowed = late_video
+    words = ("timeline", run, *videos[:2], url, *WORDS, "--stride", 0.01, "--resume", "--out")
+    whole, out, part = (tmp_path / name for name in ("whole.csv", "killed.csv", "killed.csv.part"))
+    for more in (0, 5_000, 10_000):
+        process = Started(*words, out)
+        size = part.stat().st_size if part.exists() else 0
+        wait_until(lambda size=size + more: part.exists() and part.stat().st_size > size, process)
+        process.kill()
         process.communicate()
-    assert killed
-    process = start(out)
-    process.communicate()
-    assert process.returncode == 0
+        assert process.returncode == -signal.SIGKILL
+    allowed.set()
+    for file in (out, whole):
+        process = Started(*words, file)
+        errors = process.communicate()[1]
+        assert process.returncode == 0, errors
     assert out.read_bytes() == whole.read_bytes()
-    assert len(whole.read_text().splitlines()) == 1 + 521 + 131
+    assert len(whole.read_text().splitlines()) == 1 + 521 + 131 + 21
 
 
 def test_what_is_complete_is_kept_where_the_disk_is_full(

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from numbered import Videos, alive, linux, lock_up, rows
+from numbered import Videos, alive, linux, lock_up, marked_processes_alone_idle, rows
 from timesformer.data import decoding, worker, workers
 from timesformer.data.dataset import Sample
 from timesformer.data.workers import Workers
@@ -211,6 +211,7 @@ def test_a_process_that_never_begins_is_replaced(tmp_path: Path, monkeypatch: py
     """As a fork that is stuck with a lock of another thread; the third is the last."""
     monkeypatch.setattr(workers, "START", 1)
     monkeypatch.setattr(worker, "GRACE", 0.1)
+    marked_processes_alone_idle(monkeypatch, tmp_path)
 
     def begin(*given: Any) -> None:
         if len(list(tmp_path.iterdir())) < hangs:

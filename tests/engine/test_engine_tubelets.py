@@ -53,5 +53,5 @@ def test_other_runtimes_agree(name: Any) -> None:
 def test_clips_that_tubelets_do_not_divide() -> None:
     engine = load_engine(classifier(**VIDEOMAE), device="cpu")
     assert engine.views == 1600 // (2 * 4)
-    with pytest.raises(SettingError, match="clips of 3 frames: their number must be a multiple of the tubelet 2"):
+    with pytest.raises(SettingError, match="clips of 3 frames: their number must be a multiple of 2"):
         engine(some_clips(1, 3, 3, 32, 32))

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
-import subprocess
-import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +13,7 @@ import pytest
 import torch.distributed as dist
 
 from commands import Command
+from started import in_processes
 from timesformer.data.loader import ALONE, Process
 from timesformer.evaluation.processes import TORCHRUN, find_process, joined
 
@@ -46,25 +43,10 @@ def test_processes_wait_for_the_slowest(monkeypatch: pytest.MonkeyPatch) -> None
         assert given == {"timeout": timedelta(days=7)}
 
 
-def together(processes: int, *words: object) -> list[tuple[int, str, str]]:
+def together(processes: int, *words: object) -> list[tuple[int | None, str, str]]:
     """Exit code, standard output and standard error of each process of `timesformer ...`."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    common = {"WORLD_SIZE": processes, "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "TORCHELASTIC_RUN_ID": "test"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "timesformer", *map(str, words)],
-            env=os.environ
-            | {name: str(value) for name, value in (common | {"RANK": rank, "LOCAL_RANK": rank}).items()}
-            | {"PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for rank in range(processes)
-    ]
-    found = [process.communicate(timeout=240) for process in started]
+    with in_processes(processes, *words) as started:
+        found = [process.communicate() for process in started]
     return [(process.returncode, *texts) for process, texts in zip(started, found, strict=True)]
 
 

@@ -57,3 +57,18 @@ def test_strengths_need_no_order() -> None:
     for head, strength in zip(many, (0.1, 10.0, 1.0), strict=True):
         (alone,) = fit_logistic(features, labels, 3, [strength])
         torch.testing.assert_close(head.weight * features.std(0), alone.weight * features.std(0), atol=1e-4, rtol=1e-3)
+
+
+def test_a_dimension_that_is_all_but_constant_has_no_weight() -> None:
+    """What is left of it is rounding, of which a weight of standardised features would make thousands."""
+    features, labels = some_features(60, 10, 2)
+    generator = torch.Generator().manual_seed(1)
+    features[:, 4] = 100 + 1e-3 * torch.randn(60, generator=generator)
+    (head,) = fit_logistic(features, labels, 2, [1e-4])
+    assert not head.weight[:, 4].any()
+    others = [number for number in range(10) if number != 4]
+    (expected,) = fit_logistic(features[:, others], labels, 2, [1e-4])
+    with torch.no_grad():
+        exact = (features.double() @ head.weight.double().T + head.bias.double()).float()
+        torch.testing.assert_close(head(features), exact, atol=1e-4, rtol=1e-5)
+        torch.testing.assert_close(head(features), expected(features[:, others]), atol=1e-3, rtol=1e-3)

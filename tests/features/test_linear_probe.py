@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from timesformer.errors import DataError
+from timesformer.features.choice import best_value
 from timesformer.features.cross_validation import fold_of_clips
 from timesformer.features.extract import Features
-from timesformer.features.probe import fit_linear
+from timesformer.features.linear import LinearHead
 
 
 def of_sources(sources: int, of_each: int, seed: int) -> tuple[Features, list[int]]:
@@ -41,19 +42,19 @@ def test_folds_keep_groups_whole() -> None:
 def test_groups_ask_for_a_stronger_regularisation() -> None:
     """Where clips of one source are on both sides, a head that knows sources looks best."""
     training, groups = of_sources(20, 10, 1)
-    strengths = (1e-4, 1e-2, 1.0)
-    assert fit_linear(training, 2, groups=range(200), strengths=strengths).strength == 1e-4
-    assert fit_linear(training, 2, groups=groups, strengths=strengths).strength == 1.0
+    head = LinearHead(2, (1e-4, 1e-2, 1.0))
+    assert best_value(head, training, range(200), 5, 0).value == 1e-4
+    assert best_value(head, training, groups, 5, 0).value == 1.0
 
 
 def test_scores_are_means_over_the_clips_of_a_video() -> None:
     training, _ = of_sources(30, 4, 2)
-    probe = fit_linear(training, 2, groups=range(120))
+    head = LinearHead(2, (0.1,))
+    (layer,) = head.fit(training)
     views = Features(training.features[:6], torch.tensor([0, 0, 1, 1, 1, 0]), torch.tensor([3, 3, 5, 5, 5, 9]))
-    scores, labels = probe.scores(views)
-    assert labels.tolist() == [0, 1, 0]
+    scores = views.scores(head.logits(layer, views))
+    assert views.of_videos(views.labels_N).tolist() == [0, 1, 0]
     with torch.no_grad():
-        softmax = probe.head(views.features).softmax(1)
+        softmax = layer(views.features).softmax(1)
     expected = torch.stack([softmax[:2].mean(0), softmax[2:5].mean(0), softmax[5]])
     torch.testing.assert_close(scores, expected)
-    assert probe.score(views).top1 == pytest.approx(float((expected.argmax(1) == labels).float().mean()), abs=1e-6)

@@ -12,19 +12,18 @@ from torch import Tensor
 
 import timesformer
 from classifiers import classifier
-from streams import Send, piped, served
+from streams import PATIENT, Clock, Send, piped, served
 from timesformer.config import Preprocessing, Sampling
 from timesformer.errors import EngineError, SettingError, VideoError
 from timesformer.inference.live import LiveReport, LiveTimeline
 from timesformer.inference.live_job import LiveJob
 from timesformer.inference.predictor import Predictor
 from timesformer.inference.timeline import TimelineOptions, WindowRow
-from timesformer.video.live import Limits, LiveVideo
+from timesformer.video.live import LiveVideo
 from timesformer.weights.classifier import Classifier
 from videos import write
 
 X264 = {"crf": "12", "preset": "veryfast", "g": "12", "bf": "2"}
-SOON = Limits(retry=0.01, longest_retry=0.02, lost=1)
 
 
 @pytest.fixture
@@ -65,7 +64,7 @@ def assert_same(found: list[WindowRow], expected: list[WindowRow]) -> None:
 )
 def test_rows_are_those_of_the_file(recording: Path, sampling: Any, how: Any) -> None:
     net = predictor(**sampling)
-    with piped(recording.read_bytes()) as pipe, LiveVideo(pipe) as live:
+    with piped(recording.read_bytes()) as pipe, LiveVideo(pipe, limits=PATIENT) as live:
         timeline = LiveTimeline(net, live, TimelineOptions(**how))
         found = list(timeline.rows())
         report = timeline.report()
@@ -78,7 +77,7 @@ def test_rows_are_those_of_the_file(recording: Path, sampling: Any, how: Any) ->
 
 def test_end_is_where_a_file_is_cut(recording: Path) -> None:
     net = predictor()
-    with piped(recording.read_bytes()) as pipe, LiveVideo(pipe) as live:
+    with piped(recording.read_bytes()) as pipe, LiveVideo(pipe, limits=PATIENT) as live:
         found = list(LiveTimeline(net, live, TimelineOptions(window=0.5, end=2.2)).rows())
     assert_same(found, list(net.timeline(recording, window=0.5, end=2.2)))
     assert found[-1].last
@@ -89,7 +88,7 @@ def test_end_between_two_frames_is_the_end(tmp_path: Path, frames: int) -> None:
     """At 30000 / 1001 frames a second no frame appears at 2 s."""
     path = write(tmp_path / "ntsc.ts", frames, options=X264, rate=Fraction(30000, 1001))
     net = predictor()
-    with piped(path.read_bytes()) as pipe, LiveVideo(pipe) as live:
+    with piped(path.read_bytes()) as pipe, LiveVideo(pipe, limits=PATIENT) as live:
         found = list(LiveTimeline(net, live, TimelineOptions(window=1, stride=1, end=2)).rows())
     assert_same(found, list(net.timeline(path, window=1, stride=1, end=2)))
     assert [(row.start, row.end) for row in found] == [(0, 1), (1, 2)]
@@ -101,11 +100,11 @@ def test_a_window_is_given_before_the_next_one_has_come(recording: Path, wide_qu
 
     def halting(send: Send) -> None:
         send(content[: len(content) // 2])
-        assert go_on.wait(60)
+        assert go_on.wait(120)
         send(content[len(content) // 2 :])
 
     net = predictor()
-    with served(halting) as url, LiveVideo(url, limits=SOON) as live:
+    with served(halting) as url, LiveVideo(url, limits=PATIENT) as live:
         windows = LiveTimeline(net, live, TimelineOptions(window=0.4)).rows()
         found = [next(windows) for _ in range(8)]
         go_on.set()
@@ -113,13 +112,16 @@ def test_a_window_is_given_before_the_next_one_has_come(recording: Path, wide_qu
     assert_same(found, list(net.timeline(recording, window=0.4))[:16])
 
 
-def test_all_rows_of_what_came_are_there_before_the_error(recording: Path, wide_queue: None) -> None:
+def test_all_rows_of_what_came_are_there_before_the_error(
+    recording: Path, wide_queue: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Also the last one, which ends with the last frame that came."""
+    clock = Clock(monkeypatch)
     net = predictor()
     found: list[WindowRow] = []
-    with served(recording.read_bytes()) as url, LiveVideo(url, limits=SOON) as live:
+    with served(recording.read_bytes(), over=clock.skip) as url, LiveVideo(url, limits=PATIENT) as live:
         timeline = LiveTimeline(net, live, TimelineOptions(window=0.5, stride=0.3))
-        with pytest.raises(VideoError, match="did not come back within 1 seconds"):
+        with pytest.raises(VideoError, match="did not come back within 120 seconds"):
             found.extend(timeline.rows())
     assert_same(found, list(net.timeline(recording, window=0.5, stride=0.3)))
     assert found[-1].last
@@ -134,18 +136,18 @@ def test_a_slow_engine_loses_frames_and_says_so(recording: Path, monkeypatch: py
 
     def slow(self: Any, clips: Tensor) -> Tensor:
         asked.set()
-        assert over.wait(60)
+        assert over.wait(120)
         return real(self, clips)
 
     def play(send: Send) -> None:
         content = recording.read_bytes()
         early = int(len(content) * 0.4) // 188 * 188  # 188 bytes are a packet of MPEG-TS
         send(content[:early])
-        assert asked.wait(60)
+        assert asked.wait(120)
         send(content[early:])
 
     monkeypatch.setattr(net.engine.__class__, "__call__", slow)
-    with served(play, lambda send: over.set()) as url, LiveVideo(url, limits=SOON) as live:
+    with served(play, over=over.set) as url, LiveVideo(url, limits=PATIENT) as live:
         timeline = LiveTimeline(net, live, TimelineOptions(window=0.4))
         windows = timeline.rows()
         found = [next(windows) for _ in range(4)]
@@ -164,7 +166,7 @@ def test_what_a_report_says() -> None:
 
 def test_settings_that_cannot_be(recording: Path) -> None:
     net = predictor(method="segments")
-    with piped(recording.read_bytes()) as pipe, LiveVideo(pipe) as live:
+    with piped(recording.read_bytes()) as pipe, LiveVideo(pipe, limits=PATIENT) as live:
         with pytest.raises(SettingError, match=r"window: .*--window"):
             LiveTimeline(net, live)
         for options, because in (

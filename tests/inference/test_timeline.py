@@ -93,14 +93,14 @@ def test_a_video_shorter_than_the_window(tmp_path: Path) -> None:
 
 
 def test_a_timeline_that_goes_on_has_the_same_numbers(uneven: Path) -> None:
-    """To the last bit, wherever it was stopped, smoothed or not."""
+    """To the last bit, wherever in a group it was stopped, smoothed or not."""
     predictor = predictor_of(num_frames=4)
     predictor.engine.views = 4  # groups of four windows, twelve views
     for smooth in (0.0, 0.15, 0.4):
         how = {"window": 0.3, "stride": 0.1, "smooth": smooth}
         rows = list(predictor.timeline(uneven, **how))
         assert len(rows) > 12
-        for number in range(len(rows)):
+        for number in range(0, len(rows), 3):
             after = list(predictor.timeline(uneven, **how, after=rows[number].start))
             assert after == rows[number + 1 :]
 

@@ -133,5 +133,5 @@ def test_settings_that_do_not_fit(changes: dict[str, Any], message: str) -> None
 
 
 def test_clips_that_tubelets_do_not_divide() -> None:
-    with pytest.raises(SettingError, match=r"^clips of 3 frames: their number must be a multiple of the tubelet 2$"):
+    with pytest.raises(SettingError, match=r"^clips of 3 frames: their number must be a multiple of 2$"):
         make_model(tubelet=2)(torch.randn(1, 3, 3, 24, 24))

@@ -108,12 +108,8 @@ def test_a_process_whose_batches_are_all_unreadable_keeps_up(bars: Path, tmp_pat
         path.write_text("not a video")
     fit(small_recipe(*COMMON, "training.batch_size=2"), tmp_path / "data", tmp_path / "alone")
     words = ("--data", tmp_path / "data", "--recipe", "demo", "--out", tmp_path / "run", *SMALL, *COMMON)
-    started = in_processes(2, "train", *words, "training.batch_size=1", "training.strategy=fsdp")
-    try:
+    with in_processes(2, "train", *words, "training.batch_size=1", "training.strategy=fsdp") as started:
         said = [process.communicate(timeout=400) for process in started]
-    finally:
-        for process in started:
-            process.kill()
     assert [process.returncode for process in started] == [0, 0], said
     assert "2 videos could not be read and were skipped" in said[0][0]
     assert said[1][0] == ""
@@ -220,4 +216,4 @@ def test_a_bar_counts_the_batches_of_its_epoch(bars: Path, tmp_path: Path, monke
     lines = [line for line in Text.from_ansi(drawn.getvalue()).plain.splitlines() if "batch 2/2, loss" in line]
     assert lines
     for line in lines:
-        assert re.search(r"epoch \d/4, batch 2/2, loss \d\.\d{3} .*━.* 0:00:\d\d elapsed, [-\d:]+ left", line), line
+        assert re.search(r"epoch \d/4, batch 2/2, loss \d\.\d{3} .*━.* \d:\d\d:\d\d elapsed, [-\d:]+ left", line), line

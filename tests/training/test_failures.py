@@ -139,7 +139,7 @@ def test_a_terminated_process_group_ends_like_ctrl_c(bars: Path, tmp_path: Path)
     checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
     wait_for(checkpoint, process)
     os.killpg(process.pid, signal.SIGTERM)
-    _, errors = process.communicate(60)
+    _, errors = process.communicate()
     command = f"continue with `timesformer train --resume {tmp_path / 'run'}`"
     assert errors.splitlines() == [f"timesformer: stopped; the last good checkpoint is {checkpoint}; {command}"]
     assert process.returncode == 130

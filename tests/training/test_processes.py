@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import signal
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -38,8 +39,8 @@ def train(data: Path, out: Path, processes: int, *settings: str, killed_after: i
 
 def start(arguments: list[object], processes: int, killed_after: int | None = None) -> None:
     """`timesformer train` with these arguments in so many processes."""
-    started = in_processes(processes, "train", *arguments, killed_after=killed_after)
-    results = [process.communicate() for process in started]
+    with in_processes(processes, "train", *arguments, killed_after=killed_after) as started:
+        results = [process.communicate() for process in started]
     expected = 0 if killed_after is None else -signal.SIGKILL
     assert [process.returncode for process in started] == [expected] * processes, results
 
@@ -63,8 +64,13 @@ def alone(odd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.parametrize(("strategy", "trainable"), [("ddp", "video"), ("fsdp", "adapters")])
 def test_two_processes_freeze_as_one(odd: Path, alone: Path, tmp_path: Path, strategy: str, trainable: str) -> None:
-    """The same weights within 1e-6, none of them unused; and what is frozen as it was, on the disk too."""
+    """The same weights within 1e-6, none of them unused; and what is frozen as it was, on the disk too. The head that
+    one process has as a probe is the head of both."""
+    other = tmp_path / "other"
+    replace(load_model(alone), labels=("up", "down")).save_pretrained(other)
+    head = "probe" if strategy == "ddp" else "new"
     settings = (
+        f"training.initial_head={head}",
         *COMMON,
         f"training.trainable={trainable}",
         "training.checkpoint_activations=cheap",
@@ -73,7 +79,7 @@ def test_two_processes_freeze_as_one(odd: Path, alone: Path, tmp_path: Path, str
     for processes, name in ((1, "one"), (2, "two")):
         batch = f"training.batch_size={4 // processes}"
         shared = [f"training.strategy={strategy}"] if processes > 1 else []
-        words = ["--data", odd, "--recipe", "demo", "--init", alone, "--out", tmp_path / name]
+        words = ["--data", odd, "--recipe", "demo", "--init", other, "--out", tmp_path / name]
         start([*words, *settings, batch, *shared], processes)
     before, one, two = (load_model(run).model.state_dict() for run in (alone, tmp_path / "one", tmp_path / "two"))
     for name, tensor in one.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from conftest import SMALL, small_recipe
-from started import Started, wait_for
+from started import Started
 from timesformer.data.dataset import Batch
 from timesformer.errors import SettingError
 from timesformer.training.checkpoint import SaveCheckpoints
@@ -114,12 +115,10 @@ def test_a_run_resumes_after_an_epoch_that_was_not_kept(
 
 def test_a_killed_process_resumes(bars: Path, whole: Path, tmp_path: Path) -> None:
     words = ("--data", bars, "--recipe", "demo", "--out", tmp_path / "run", *SMALL, *MIXED, "data.workers=0")
-    process = Started("train", *words)
-    checkpoint = tmp_path / "run" / "checkpoints" / "last.ckpt"
-    wait_for(checkpoint, process)
-    process.kill()
+    process = Started("train", *words, killed_after=5)
     process.communicate()
-    assert torch.load(checkpoint)["global_step"] < 12
+    assert process.returncode == -signal.SIGKILL
+    assert torch.load(tmp_path / "run" / "checkpoints" / "last.ckpt")["global_step"] == 5
     resume(tmp_path / "run")
     assert_same_runs(whole, tmp_path / "run")
 

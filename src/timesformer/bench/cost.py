@@ -16,15 +16,17 @@ import torch
 from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.model import random_classifier
 from timesformer.bench.sweep import Point, Row, Sweep, read_rows, write_rows
-from timesformer.bench.timing import Spread, forget_peak, peak_memory, timed
+from timesformer.bench.timing import Spread, forget_peak, timed
 from timesformer.bench.train import Step
-from timesformer.config import ActivationCheckpointing, TimeSformerSettings
-from timesformer.device import find_device
+from timesformer.config import ActivationCheckpointing, ModelSettings
+from timesformer.device import find_device, peak_memory
 from timesformer.engine.engine import EngineName, Precision, load_engine
 from timesformer.model.cost import count_cost
+from timesformer.settings import make
 
 TABLE, PICTURE = "cost.csv", "cost.png"
 FREE = 0.9  # fraction of the free memory that a point may take where no limit is given
+SMALL = 64  # pixels of a clip that an engine is compared on, of a network without patches
 FEW = 0.1  # fraction of the time limit after which no further pass of a point begins
 OnPoint = Callable[[Point, int, int], object]
 
@@ -155,9 +157,10 @@ def _inference(
     precision: Precision,
     device: torch.device,
 ) -> tuple[Callable[[], object], str]:
-    model = TimeSformerSettings(**settings)
+    model = make(ModelSettings.class_for(settings), settings, "bench cost")
     # Compared with the float32 model on a small clip: on a large one the model would take more memory than the engine.
-    small = torch.randint(0, 256, (1, 3, 2, 2 * model.patch_size, 2 * model.patch_size), dtype=torch.uint8)
+    side = 2 * model.clip_unit if model.clip_unit > 1 else SMALL
+    small = torch.randint(0, 256, (1, 3, 2 * model.frame_unit, side, side), dtype=torch.uint8)
     run = load_engine(random_classifier(model), engine, precision, device=str(device), clips=small)
     shape = (batch, 3, model.num_frames, model.image_size, model.image_size)
     clips = torch.randint(0, 256, shape, dtype=torch.uint8).to(device)
@@ -172,7 +175,7 @@ def _training(
     precision: Precision,
     device: torch.device,
 ) -> tuple[Callable[[], object], str]:
-    model = TimeSformerSettings(**settings)
+    model = make(ModelSettings.class_for(settings), settings, "bench cost")
     step = Step(model, batch, precision, str(device), checkpoint_activations=checkpoint_activations)
     return step, step.precision
 

@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer.bench.products import Product
-from timesformer.bench.timing import Clock, Spread, forget_peak, peak_memory, timed
+from timesformer.bench.timing import Clock, Spread, forget_peak, timed
+from timesformer.device import peak_memory
 from timesformer.engine.int8 import Bytes, Int8Linear
 from timesformer.engine.linear import PackedLinear, PlainLinear, has_onednn
 
@@ -62,7 +63,11 @@ class Limits:
 
     def _make(self, product: Product) -> tuple[Callable[[], object], float]:
         """The product to run, and how often it counts."""
-        kind, sets, rows, inner, columns, _, times = product
+        kind, sets, rows, inner, columns, _, times, convolution = product
+        if convolution is not None:
+            given, weight = self._random(*convolution.given), self._random(*convolution.weight)
+            stride, padding, groups = convolution.stride, convolution.padding, convolution.groups
+            return lambda: F.conv3d(given, weight, None, stride, padding, 1, groups), times
         if kind in ("linear", "embedding"):
             return self._linear(product), times
         if kind == "batched":
@@ -77,7 +82,7 @@ class Limits:
         return lambda: (torch.bmm(q, k.transpose(1, 2)), torch.bmm(weights, v)), times * rows / queries
 
     def _linear(self, product: Product) -> Callable[[], object]:
-        _, _, rows, inner, columns, activation, _ = product
+        _, _, rows, inner, columns, activation, *_ = product
         if self.precision == "int8" and product.kind == "linear":
             weight_OI, bias_O = torch.randn(columns, inner), torch.randn(columns)
             gives = Bytes(0.1, 10) if activation == "gelu" else None

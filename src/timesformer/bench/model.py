@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 
 import torch
 
+from timesformer.baselines import build_model
 from timesformer.bench.limit import Speed, measure_speed
 from timesformer.bench.products import inference_products
-from timesformer.config import Preprocessing, TimeSformerSettings
+from timesformer.config import ModelSettings, Preprocessing, TimeSformerSettings
 from timesformer.engine.engine import EngineName, Precision, load_engine
 from timesformer.errors import SettingError
 from timesformer.model.block import Step
-from timesformer.model.timesformer import TimeSformer
 from timesformer.settings import make
 from timesformer.weights.classifier import Classifier, load_model
 
@@ -23,7 +23,7 @@ from timesformer.weights.classifier import Classifier, load_model
 class ModelSpeed(NamedTuple):
     """Speed of an engine.
 
-    scheme       of the model
+    scheme       of the model, or the architecture of one that has none
     engine, precision, device, reason   what was picked, and why
     agreement    how its logits compare with the float32 model's
     speed        of a batch of clips; its multiply-accumulates are those that the engine does, fewer than the model's
@@ -46,6 +46,7 @@ class ModelSpeed(NamedTuple):
 def measure_model(
     weights: str | Path | Classifier | None = None,
     *,
+    architecture: str | None = None,
     size: str | None = None,
     scheme: str | None = None,
     frames: int | None = None,
@@ -59,15 +60,13 @@ def measure_model(
 ) -> ModelSpeed:
     """Time batches of clips (batch, 3, frames, image_size, image_size) and the products of the network in turn.
 
-    weights: None draws a network of `size` and `scheme` (base, divided_space_time); frames and image_size are then 8
-    and 224, otherwise the weights' own.
+    weights: None draws a network of `architecture` (timesformer), `size` and `scheme` (base, divided_space_time);
+    frames and image_size are then the architecture's own (8 and 224), otherwise the weights'.
     Raises SettingError for values that are not allowed or that the weights decide, and what `load_engine` raises.
     """
     check_counts(batch=batch, rounds=rounds)
-    classifier = _classifier(weights, size, scheme, frames, image_size)
+    classifier = _classifier(weights, architecture, size, scheme, frames, image_size)
     settings = classifier.model.settings
-    if not isinstance(settings, TimeSformerSettings):
-        raise SettingError(f"bench model: weights of architecture {settings.architecture}; expected timesformer")
     shape = (
         batch,
         3,
@@ -84,18 +83,44 @@ def measure_model(
         lambda: run(clips), inference_products(settings, shape), shape, run.precision, run.device, rounds, on_round
     )
     return ModelSpeed(
-        settings.scheme_name, run.engine, run.precision, str(run.device), run.reason, str(run.agreement), speed
+        scheme_of(settings), run.engine, run.precision, str(run.device), run.reason, str(run.agreement), speed
     )
 
 
-def random_classifier(settings: TimeSformerSettings) -> Classifier:
+def scheme_of(settings: ModelSettings) -> str:
+    """The attention scheme of a model, or the architecture of one that has none."""
+    return settings.scheme_name if isinstance(settings, TimeSformerSettings) else settings.architecture
+
+
+def random_classifier(settings: ModelSettings) -> Classifier:
     """New weights; `temporal_fc`, which is initialised to zero, drawn too, so that no step is without effect."""
     torch.manual_seed(0)
-    model = TimeSformer(settings).eval().requires_grad_(False)
+    model = build_model(settings).eval().requires_grad_(False)
     for module in model.modules():
         if isinstance(module, Step) and module.fc is not None:
             module.fc.weight.normal_(0, 0.02)
     return Classifier(model, Preprocessing(), tuple(str(number) for number in range(settings.num_classes)))
+
+
+def settings_given(
+    architecture: str | None,
+    size: str | None,
+    scheme: str | None,
+    frames: int | None,
+    image_size: int | None,
+    where: str,
+) -> ModelSettings:
+    """Settings of an architecture, TimeSformer if not given, that are its own where None is given. Raises SettingError
+    for one that it does not have; `where` is for its message."""
+    values = {
+        "architecture": architecture,
+        "size": size,
+        "scheme": scheme,
+        "num_frames": frames,
+        "image_size": image_size,
+    }
+    given = {name: value for name, value in values.items() if value is not None}
+    return make(ModelSettings.class_for(given), given, where)
 
 
 def check_counts(**counts: int) -> None:
@@ -107,16 +132,15 @@ def check_counts(**counts: int) -> None:
 
 def _classifier(
     weights: str | Path | Classifier | None,
+    architecture: str | None,
     size: str | None,
     scheme: str | None,
     frames: int | None,
     image_size: int | None,
 ) -> Classifier:
     if weights is None:
-        values = {"size": size, "scheme": scheme, "num_frames": frames, "image_size": image_size}
-        given = {name: value for name, value in values.items() if value is not None}
-        return random_classifier(make(TimeSformerSettings, given, "bench model"))
-    for name, value in (("size", size), ("scheme", scheme)):
+        return random_classifier(settings_given(architecture, size, scheme, frames, image_size, "bench model"))
+    for name, value in (("architecture", architecture), ("size", size), ("scheme", scheme)):
         if value is not None:
             raise SettingError(f"{name} is {value}, but the weights have their own: give {name} or weights, not both")
     check_counts(

@@ -1,10 +1,11 @@
-"""The matrix products of a network, found by running it on the meta device.
+"""The matrix products and convolutions of a network, found by running it on the meta device.
 
 Dimensions: R rows, I channels in, O channels out; X any sets, N queries, M keys, K channels of a head.
 """
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -15,19 +16,33 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from timesformer.config import Preprocessing, TimeSformerSettings
+from timesformer.baselines import build_model
+from timesformer.config import ModelSettings, Preprocessing, TimeSformerSettings
 from timesformer.engine.linear import Activation
 from timesformer.engine.network import FusedTimeSformer
+from timesformer.model.protocol import VideoModel
 from timesformer.model.timesformer import TimeSformer
 
 aten = torch.ops.aten
+COLOURS = 3
+
+
+class Convolution(NamedTuple):
+    """A convolution in three dimensions, as torch takes it."""
+
+    given: tuple[int, ...]
+    weight: tuple[int, ...]
+    stride: tuple[int, ...]
+    padding: tuple[int, ...]
+    groups: int
 
 
 class Product(NamedTuple):
     """`times` products of (sets, rows, inner) with (sets, inner, columns), as a network does them.
 
     kind: "embedding" (of patches, which int8 leaves in floats), "linear" (weights that can be packed), "batched" (both
-    factors new), or "attention", where (sets, N, K, M) stands for queries times keys and weights times values.
+    factors new), "attention", where (sets, N, K, M) stands for queries times keys and weights times values, or
+    "convolution", whose sets are its groups, its rows the places of its result.
     """
 
     kind: str
@@ -37,6 +52,7 @@ class Product(NamedTuple):
     columns: int
     activation: Activation = "none"
     times: int = 1
+    convolution: Convolution | None = None
 
     @property
     def macs(self) -> int:
@@ -63,6 +79,8 @@ class _Recorder(TorchDispatchMode):
                 self.note("linear", 1, left.shape[0] * left.shape[1], right.shape[1], right.shape[2])
             else:
                 self.note("batched", left.shape[0], left.shape[1], left.shape[2], right.shape[2])
+        elif packet is aten.convolution and args[1].ndim == 5:
+            self.convolve(*args)
         elif packet is aten.convolution:  # of patches that do not overlap
             frames, weight = args[:2]
             patches = frames.shape[0] * frames[0, 0].numel() // weight[0, 0].numel()
@@ -70,6 +88,15 @@ class _Recorder(TorchDispatchMode):
         elif packet is aten.gelu:
             self.products[-1] = self.products[-1]._replace(activation="gelu")
         return func(*args, **(kwargs or {}))
+
+    def convolve(self, x: Tensor, weight: Tensor, bias: Any, stride: Any, padding: Any, *others: Any) -> None:
+        """Note a convolution in three dimensions."""
+        groups = others[-1]
+        sides = zip(x.shape[2:], weight.shape[2:], stride, padding, strict=True)
+        places = math.prod((side + 2 * pad - kernel) // step + 1 for side, kernel, step, pad in sides)
+        convolution = Convolution(tuple(x.shape), tuple(weight.shape), tuple(stride), tuple(padding), groups)
+        product = Product("convolution", groups, len(x) * places, weight[0].numel(), len(weight) // groups)
+        self.products.append(product._replace(convolution=convolution))
 
     def note(self, kind: str, sets: int, rows: int, inner: int, columns: int) -> None:
         self.products.append(Product(kind, sets, rows, inner, columns))
@@ -90,24 +117,30 @@ class _Attentions(TorchFunctionMode):
         return torch.empty_like(args[0])
 
 
-def inference_products(settings: TimeSformerSettings, shape: Sequence[int]) -> list[Product]:
-    """The products of the network rewritten for inference (`timesformer.engine.network`) on clips (B, 3, T, H, W)."""
-    network = FusedTimeSformer(_without_weights(settings), Preprocessing()).eval()
+def inference_products(settings: ModelSettings, shape: Sequence[int]) -> list[Product]:
+    """The products of what an engine runs on clips (B, 3, T, H, W): of TimeSformer rewritten for inference
+    (`timesformer.engine.network`), of any other architecture as it is."""
+    if not isinstance(settings, TimeSformerSettings):
+        return _merged(_recorded(_without_weights(settings), torch.empty(*shape, device="meta")))
+    model = _without_weights(settings)
+    assert isinstance(model, TimeSformer)
+    network = FusedTimeSformer(model, Preprocessing()).eval()
     found = _recorded(network, torch.empty(*shape, dtype=torch.uint8, device="meta"))
     return _merged([found[0]._replace(kind="embedding"), *found[1:]])
 
 
-def training_products(settings: TimeSformerSettings, shape: Sequence[int]) -> list[Product]:
+def training_products(settings: ModelSettings, shape: Sequence[int]) -> list[Product]:
     """The products of a forward and a backward pass of the model on clips (B, 3, T, H, W), all activations kept.
 
     A linear layer has three: outputs, gradients of inputs and of weights (the embedding needs no gradient of pixels).
-    Attention's two become six.
+    Attention's two become six, and a convolution counts three times, of pixels twice.
     """
     products = []
     for product in _recorded(_without_weights(settings), torch.empty(*shape, device="meta")):
         kind, sets, rows, inner, columns, *_ = product
-        if kind == "attention":
-            products.append(product._replace(times=3))
+        if kind in ("attention", "convolution"):
+            of_pixels = product.convolution is not None and product.convolution.given[1] == COLOURS
+            products.append(product._replace(times=2 if of_pixels else 3))
             continue
         products += [product._replace(activation="none"), Product(kind, sets, inner, rows, columns)]
         if kind != "embedding":
@@ -115,9 +148,9 @@ def training_products(settings: TimeSformerSettings, shape: Sequence[int]) -> li
     return _merged(products)
 
 
-def _without_weights(settings: TimeSformerSettings) -> TimeSformer:
+def _without_weights(settings: ModelSettings) -> VideoModel:
     with torch.device("meta"):
-        return TimeSformer(settings).eval().requires_grad_(False)
+        return build_model(settings).eval().requires_grad_(False)
 
 
 def _recorded(network: nn.Module, clips: Tensor) -> list[Product]:

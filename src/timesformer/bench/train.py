@@ -9,15 +9,14 @@ from typing import Any, NamedTuple, get_args
 import torch
 import torch.nn.functional as F
 
+from timesformer.baselines import build_model
 from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.limit import Speed, measure_speed
-from timesformer.bench.model import check_counts
+from timesformer.bench.model import check_counts, scheme_of, settings_given
 from timesformer.bench.products import training_products
-from timesformer.config import ActivationCheckpointing, Optimizer, Preprocessing, TimeSformerSettings, Training
+from timesformer.config import ActivationCheckpointing, ModelSettings, Optimizer, Preprocessing, Training
 from timesformer.device import fast_bf16, find_device, native_bf16
 from timesformer.errors import SettingError, TrainingError
-from timesformer.model.timesformer import TimeSformer
-from timesformer.settings import make
 from timesformer.training.memory import keep_freed_memory
 from timesformer.training.optim import make_optimizer
 from timesformer.training.trainable import find_trainable
@@ -29,7 +28,7 @@ PRECISIONS = ("auto", "fp32", "bf16")
 class TrainSpeed(NamedTuple):
     """Speed of an optimiser step: normalise, forward, loss, backward, fused AdamW.
 
-    scheme       of the model
+    scheme       of the model, or the architecture of one that has none
     precision, device   what was picked; bf16 is the recipes' bf16-mixed, with weights in float32
     speed        of a step; products computed again in the backward pass are not counted
     """
@@ -56,7 +55,7 @@ class Step:
 
     def __init__(
         self,
-        settings: TimeSformerSettings,
+        settings: ModelSettings,
         batch: int,
         precision: str,
         device: str,
@@ -71,7 +70,7 @@ class Step:
         if self.device.type == "cpu":
             keep_freed_memory()
         torch.manual_seed(0)
-        model = TimeSformer(settings).to(self.device).train()
+        model = build_model(settings).to(self.device).train()
         head = tuple(f"{name}." for name in model.head_names())
         new = frozenset(name for name, _ in model.named_parameters() if name.startswith(head))
         trainable = find_trainable(model, training or Training(), new)
@@ -101,10 +100,11 @@ class Step:
 
 def measure_step(
     *,
-    size: str = "base",
-    scheme: str = "divided_space_time",
-    frames: int = 8,
-    image_size: int = 224,
+    architecture: str | None = None,
+    size: str | None = None,
+    scheme: str | None = None,
+    frames: int | None = None,
+    image_size: int | None = None,
     batch: int = 4,
     precision: str = "auto",
     checkpoint_activations: ActivationCheckpointing = "none",
@@ -114,6 +114,7 @@ def measure_step(
 ) -> TrainSpeed:
     """Time steps on clips (batch, 3, frames, image_size, image_size) and their products in turn.
 
+    architecture, size, scheme, frames, image_size: as for `measure_model`, of random weights.
     Two steps come before those that count: the first makes the optimiser's state. Memory is that of the second.
     Raises SettingError for values that are not allowed here.
     """
@@ -121,14 +122,13 @@ def measure_step(
     if checkpoint_activations not in get_args(ActivationCheckpointing):
         known = ", ".join(get_args(ActivationCheckpointing))
         raise SettingError(f"checkpoint_activations is {checkpoint_activations!r}: one of {known}")
-    values = {"size": size, "scheme": scheme, "num_frames": frames, "image_size": image_size}
-    settings = make(TimeSformerSettings, values, "bench train")
+    settings = settings_given(architecture, size, scheme, frames, image_size, "bench train")
     step = Step(settings, batch, precision, device, checkpoint_activations=checkpoint_activations, compiled=compiled)
     step()
     speed = measure_speed(
         step, training_products(settings, step.shape), step.shape, step.precision, step.device, rounds
     )
-    return TrainSpeed(scheme, step.precision, str(step.device), speed)
+    return TrainSpeed(scheme_of(settings), step.precision, str(step.device), speed)
 
 
 def measure_step_apart(**arguments: Any) -> TrainSpeed:

@@ -13,7 +13,7 @@ from timesformer.cli.options import Labels
 def convert(
     weights: Annotated[str, typer.Argument(help="Weights of any layout, or a hub id.", metavar="WEIGHTS")],
     out: Annotated[Path, typer.Argument(help="New folder (native, huggingface) or file.", metavar="OUT")],
-    to: Annotated[str, typer.Option(help="native, official, mmaction2 or huggingface.")],
+    to: Annotated[str, typer.Option(help="native, official, mmaction2, huggingface, pytorchvideo or pyslowfast.")],
     labels: Labels = None,
     heads: Annotated[int | None, typer.Option(help="Attention heads, where the weights do not say.")] = None,
 ) -> None:

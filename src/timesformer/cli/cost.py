@@ -6,26 +6,29 @@ from typing import Annotated
 
 import typer
 
-from timesformer.cli.options import SCHEMES, SIZES, Json
+from timesformer.cli.options import ARCHITECTURES, SCHEMES, SIZES, Json
 
 
 def cost(
-    size: Annotated[str, typer.Option(help=f"{SIZES}.")] = "base",
-    scheme: Annotated[str, typer.Option(help=f"{SCHEMES}.")] = "divided_space_time",
-    frames: Annotated[int, typer.Option(min=1, help="Frames of a clip.")] = 8,
-    image_size: Annotated[int, typer.Option(min=1, help="Side of a frame, pixels.")] = 224,
-    patch_size: Annotated[int, typer.Option(help="Side of a patch, pixels; divides the image size.")] = 16,
+    architecture: Annotated[str, typer.Option(help=f"{ARCHITECTURES}.")] = "timesformer",
+    size: Annotated[str | None, typer.Option(help=f"{SIZES}; of a ViT.")] = None,
+    scheme: Annotated[str | None, typer.Option(help=f"{SCHEMES}; of timesformer.")] = None,
+    frames: Annotated[int | None, typer.Option(min=1, help="Frames of a clip.")] = None,
+    image_size: Annotated[int | None, typer.Option(min=1, help="Side of a frame, pixels.")] = None,
+    patch_size: Annotated[int | None, typer.Option(help="Side of a patch, pixels; divides the image size.")] = None,
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 400,
     as_json: Json = False,
 ) -> None:
-    """Count the parameters and the multiply-accumulates (the paper's FLOPs) of one view."""
+    """Count the parameters and the multiply-accumulates (the paper's FLOPs) of one view, of the published size of an
+    architecture where nothing else is asked for."""
     import json
 
-    from timesformer.config import TimeSformerSettings
-    from timesformer.model.cost import count_cost
+    from timesformer.baselines import count_cost
+    from timesformer.config import ModelSettings
     from timesformer.settings import make
 
     values = {
+        "architecture": architecture,
         "size": size,
         "scheme": scheme,
         "num_frames": frames,
@@ -33,7 +36,8 @@ def cost(
         "patch_size": patch_size,
         "num_classes": classes,
     }
-    counted = count_cost(make(TimeSformerSettings, values, "cost"))
+    given = {name: value for name, value in values.items() if value is not None}
+    counted = count_cost(make(ModelSettings.class_for(given), given, "cost"))
     if as_json:
         print(json.dumps(counted._asdict()))
     else:

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+ARCHITECTURES = "timesformer, i3d, slowfast, x3d_s, x3d_m, tsm or frame_vit"
 SCHEMES = "space_only, joint_space_time, divided_space_time, sparse_local_global or axial"
 SIZES = "tiny, small, base or large"
 
@@ -37,3 +38,4 @@ DataFolder = Annotated[Path, typer.Option("--data", help="Folder of the data set
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes that decode; one a core if not given.")]
 MaxBadFraction = Annotated[float, typer.Option(help="Fraction of unreadable videos over which the command stops.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads that compute; one a core if not given.")]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Write a page for people at the end.")]

@@ -2,12 +2,20 @@
 
 Groups of settings make a recipe, which describes one whole run (recipe.py: `Recipe`, `ProbeRecipe`):
 
-    model          what the network is                          model.py: TimeSformerSettings
+    model          what the network is                          model.py: TimeSformerSettings; baselines.py
     preprocessing  how a video becomes its input                clip.py: Preprocessing (saved with the weights)
     the rest       how it is trained                            training.py: Augmentation, Optimizer, Training, Data;
                                                                 probe.py: Probe
 """
 
+from timesformer.config.baselines import (
+    FrameViTSettings,
+    I3DSettings,
+    SlowFastSettings,
+    TSMSettings,
+    X3DMediumSettings,
+    X3DSmallSettings,
+)
 from timesformer.config.clip import ClipShape, Preprocessing, Sampling, SamplingMethod
 from timesformer.config.model import (
     ARCHITECTURES,
@@ -43,6 +51,8 @@ __all__ = [
     "ClipShape",
     "Data",
     "Dimensions",
+    "FrameViTSettings",
+    "I3DSettings",
     "Initialisation",
     "ModelSettings",
     "Optimizer",
@@ -59,6 +69,10 @@ __all__ = [
     "Schedule",
     "Scheme",
     "Size",
+    "SlowFastSettings",
+    "TSMSettings",
     "TimeSformerSettings",
     "Training",
+    "X3DMediumSettings",
+    "X3DSmallSettings",
 ]

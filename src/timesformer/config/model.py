@@ -226,7 +226,8 @@ class TimeSformerSettings(ModelSettings):
         return self
 
 
-ARCHITECTURES: dict[str, type[ModelSettings]] = {"timesformer": TimeSformerSettings}  # `register_architecture` adds
+ARCHITECTURES: dict[str, type[ModelSettings]] = {"timesformer": TimeSformerSettings}
+# `baselines.py` and `timesformer.register_architecture` add to it.
 
 
 def _of_its_class(values: Any) -> Any:

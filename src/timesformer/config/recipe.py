@@ -115,6 +115,11 @@ class Recipe(RunSettings):
             raise ValueError("training.ema keeps whole weights on every device; it is not for training.strategy fsdp")
         if self.training.strategy == "fsdp" and self.training.precision == "16-mixed":
             raise ValueError("training.precision 16-mixed is not for training.strategy fsdp; bf16-mixed is")
+        if self.training.strategy == "fsdp" and self.training.initial_head == "probe":
+            raise ValueError(
+                "training.initial_head probe is a head of one process, which ddp gives to all; it is not for "
+                "training.strategy fsdp"
+            )
         return self
 
 

@@ -166,6 +166,11 @@ class Training(Settings):
         description="score a linear probe on the features of the weights of --init before the first step, to hold the "
         "run against it; for at most 2,000 training videos",
     )
+    initial_head: Literal["new", "probe"] = Field(
+        "new",
+        description="what a head starts as where the weights of --init have none for the data's classes: new, or the "
+        "linear probe on their features, so that the run starts at its score; for at most 2,000 training videos",
+    )
     checkpoint_steps: int | None = Field(
         None, gt=0, description="optimiser steps between checkpoints inside an epoch; there is one after each epoch"
     )

@@ -16,6 +16,7 @@ from torch import Tensor
 
 from timesformer.config.explain import Explain
 from timesformer.engine.engine import Engine, make_engine
+from timesformer.engine.file import ExportedFile, Loaded, open_classifiers
 from timesformer.errors import SettingError
 from timesformer.evaluation.scores import score_views
 from timesformer.explain.faithfulness import Faithfulness, faithfulness, runs
@@ -30,8 +31,8 @@ from timesformer.video.part import check_part
 from timesformer.video.source import Source, open_video, source_name
 from timesformer.video.transforms import normalise
 from timesformer.weights.classifier import Classifier, load_model
+from timesformer.weights.exports import exported_format
 
-EXPORTED = (".onnx", ".ort", ".xml", ".pt2")  # suffixes of ONNX, OpenVINO and torch.export
 OnRun = Callable[[int, int], None]  # views that were run, of how many
 
 
@@ -95,9 +96,9 @@ class Explainer:
     Attributes: `engine`, `labels`, `settings` of the model, `preprocessing`.
     """
 
-    def __init__(self, classifier: Classifier, engine: Engine) -> None:
+    def __init__(self, classifier: Loaded, engine: Engine) -> None:
         self.engine, self.labels = engine, classifier.labels
-        self.settings, self.preprocessing = classifier.model.settings, classifier.preprocessing
+        self.settings, self.preprocessing = classifier.settings, classifier.preprocessing
         self._classifier = classifier
         self._recorded: RecordedModel | None = None
 
@@ -189,6 +190,11 @@ class Explainer:
         raise SettingError(f"class {label!r}: not one of the {len(self.labels)} classes; {hint}")
 
     def _record(self) -> RecordedModel:
+        if isinstance(self._classifier, ExportedFile):
+            raise SettingError(
+                f"{self._classifier.path}: an exported network hides its attention; name the weights that it was "
+                "exported from, or --method occlusion"
+            )
         if self._recorded is None:
             self._recorded = RecordedModel(self._classifier.model)
             self._recorded.model.to(self.engine.device)
@@ -244,17 +250,16 @@ def load_explainer(
     labels: str | Path | None = None,
     heads: int | None = None,
 ) -> Explainer:
-    """An explainer from weights of any layout; not of an ensemble, whose members are explained one by one.
+    """An explainer from weights of any layout, or from an exported file, of which there is occlusion alone; not of an
+    ensemble, whose members are explained one by one.
 
     weights, device, labels, heads: as for `timesformer.load`, and the same errors.
     """
     if isinstance(weights, Classifier):
         classifier = weights if labels is None else weights.with_labels(labels)
+    elif exported_format(Path(weights)) is not None:
+        files = open_classifiers(weights, labels=labels)
+        return Explainer(files[0], make_engine(files, "auto", "auto", device, None, forget=False))
     else:
-        if Path(weights).suffix in EXPORTED:
-            raise SettingError(
-                f"{weights}: an exported network hides its attention; name the weights that it was exported from, "
-                "which occlusion needs too"
-            )
         classifier = load_model(weights, labels=labels, heads=heads)
     return Explainer(classifier, make_engine((classifier,), "eager", "auto", device, None, forget=False))

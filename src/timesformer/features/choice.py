@@ -23,6 +23,7 @@ from timesformer.features.cross_validation import (
     costs_of,
     cross_validate,
     fold_of_clips,
+    held_out_scores,
     losses_of,
 )
 from timesformer.features.extract import Features
@@ -72,6 +73,18 @@ class Choice:
 def can_be_kept(candidate: Candidate) -> bool:
     """Whether a network can have such a head."""
     return not isinstance(candidate.head, NearestNeighbours)
+
+
+def best_value(head: Head, training: Features, groups: Sequence[Hashable], folds: int, seed: int) -> Candidate:
+    """The value of a head's setting with the fewest errors in cross-validation, for which two groups are enough:
+    how good that choice is, is not estimated.
+
+    groups: as `fold_of_clips` has them, and the same errors.
+    """
+    labels_B = training.of_videos(training.labels_N)
+    scores_CBK = held_out_scores([head], training, fold_of_clips(training, groups, folds, seed))
+    costs = [int(costs_of(scores_BK, labels_B).sum()) for scores_BK in scores_CBK]
+    return Candidate(head, costs.index(min(costs)))
 
 
 def choose_on(

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from timesformer.features.extract import Features
 
 ITERATIONS = 500
+LEAST = 1e-4  # deviation of a dimension over its mean: below, its weight times its mean is beyond float32's digits
 FREE = 1e-6  # of the bias, just enough that a class without a clip has a finite one
 
 
@@ -47,9 +48,8 @@ def fit_logistic(features_ND: Tensor, labels_N: Tensor, classes: int, strengths:
     """
     features_ND = features_ND.double()
     std_D, mean_D = torch.std_mean(features_ND, dim=0, correction=0)
-    std_D = torch.where(
-        std_D > 1e-6 * mean_D.abs().clamp_min(1e-6), std_D, torch.inf
-    )  # one that is constant says nothing
+    # One that is all but constant says nothing; a weight that makes much of it would make much of any change, too.
+    std_D = torch.where(std_D > LEAST * mean_D.abs().clamp_min(1e-6), std_D, torch.inf)
     x_ND = (features_ND - mean_D) / std_D
     # Weights outside of what the clips span would only cost: with fewer clips than channels there are fewer to find.
     basis_DR = torch.linalg.qr(x_ND.T)[0] if x_ND.shape[0] < x_ND.shape[1] else None

@@ -1,23 +1,17 @@
-"""Probes: what heads tell from frozen features.
-
-Dimensions: B videos, K classes.
-"""
+"""A probe of a table: what heads tell from the frozen features of a file."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from timesformer.config.probe import Probe
 from timesformer.errors import DataError, SettingError
-from timesformer.evaluation.metrics import Metrics, measure
 from timesformer.features.choice import Estimate, choose_in_folds
-from timesformer.features.cross_validation import Candidate, OnFit, costs_of, fold_of_clips, held_out_scores, ignore
+from timesformer.features.cross_validation import Candidate, OnFit, ignore
 from timesformer.features.extract import Features
 from timesformer.features.head import Head
 from timesformer.features.linear import LinearHead
@@ -25,46 +19,6 @@ from timesformer.features.neighbours import NearestNeighbours
 from timesformer.features.table import FeatureTable
 
 STRENGTHS, NEIGHBOURS, FOLDS = Probe().l2, Probe().neighbours, Probe().folds
-
-
-@dataclass(frozen=True, eq=False)
-class LinearProbe:
-    """A linear layer on features.
-
-    Attributes: `head`, and `strength`, the regularisation that was best on the training videos it was not fitted to.
-    """
-
-    head: nn.Linear
-    strength: float
-
-    def scores(self, features: Features) -> tuple[Tensor, Tensor]:
-        """Scores (B, K) of videos, each the mean softmax of its clips, and the class of each: (B,)."""
-        with torch.no_grad():
-            return features.scores(self.head(features.features)), features.of_videos(features.labels_N)
-
-    def score(self, features: Features) -> Metrics:
-        """Metrics of the videos, as `evaluate` gives them."""
-        return measure(*self.scores(features))
-
-
-def fit_linear(
-    training: Features,
-    classes: int,
-    *,
-    groups: Sequence[Hashable],
-    strengths: Sequence[float] = STRENGTHS,
-    folds: int = FOLDS,
-    seed: int = 0,
-) -> LinearProbe:
-    """Logistic regression on features, its strength chosen by cross-validation over the training videos.
-
-    groups: as `fold_of_clips` has them, and the same errors.
-    """
-    head, labels_B = LinearHead(classes, tuple(strengths)), training.of_videos(training.labels_N)
-    scores_CBK = held_out_scores([head], training, fold_of_clips(training, groups, folds, seed))
-    costs = [int(costs_of(scores_BK, labels_B).sum()) for scores_BK in scores_CBK]
-    best = costs.index(min(costs))
-    return LinearProbe(head.fit(training)[best], strengths[best])
 
 
 @dataclass(frozen=True)

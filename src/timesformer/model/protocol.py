@@ -131,6 +131,4 @@ def check_clips(clips: Tensor, unit: int, frame_unit: int = 1) -> None:
             f"multiples of the patch size {unit}"
         )
     if clips.shape[2] % frame_unit:
-        raise SettingError(
-            f"clips of {clips.shape[2]} frames: their number must be a multiple of the tubelet {frame_unit}"
-        )
+        raise SettingError(f"clips of {clips.shape[2]} frames: their number must be a multiple of {frame_unit}")

@@ -34,6 +34,7 @@ def training_header(plan: TrainingPlan) -> list[str]:
         *_header(plan, steps),
         *_trained(plan),
         *(f"note    {note}" for note in _remainders(plan)),
+        *_kept_head(plan),
         *_random_weights(plan),
     ]
     if plan.validation and plan.validation.split == "test":
@@ -115,6 +116,13 @@ def _trained(plan: TrainingPlan) -> list[str]:
         return []
     part, whole = plan.trainable.size / 1e6, _millions(plan.initialised.classifier.model)
     return [f"trains  {plan.trainable.what}: {part:.2f} of {whole} M parameters"]
+
+
+def _kept_head(plan: TrainingPlan) -> list[str]:
+    """Whether a probe is asked for, for a head that the weights have."""
+    if plan.recipe.training.initial_head == "new" or not plan.initialised.keeps_head:
+        return []
+    return ["note    training.initial_head is probe, but the weights have a head for these classes, which is kept"]
 
 
 def _millions(model: VideoModel) -> str:

@@ -30,7 +30,7 @@ def make_heads(recipe: ProbeRecipe, model: VideoModel) -> list[Head]:
     heads: list[Head] = []
     for name in probe.heads:
         if name == "linear":
-            if not _one_layer(model):
+            if not has_linear_head(model):
                 raise SettingError(
                     f"probe.heads has linear; the head of architecture {architecture} is not one linear layer with bias"
                 )
@@ -79,6 +79,7 @@ def _head_of(model: VideoModel) -> list[Any]:
     return [model.get_submodule(name) for name in model.head_names()]
 
 
-def _one_layer(model: VideoModel) -> bool:
+def has_linear_head(model: VideoModel) -> bool:
+    """Whether one linear layer with bias is all that makes a model's logits of its features."""
     head = _head_of(model)
     return len(head) == 1 and isinstance(head[0], nn.Linear) and head[0].bias is not None

@@ -14,7 +14,7 @@ from timesformer.data.dataset import SkippedVideos
 from timesformer.data.loader import ShuffledEpochs
 from timesformer.data.manifest import Manifest
 from timesformer.errors import SettingError
-from timesformer.training.heads import make_heads
+from timesformer.training.heads import has_linear_head, make_heads
 from timesformer.training.launch import Launch, find_launch
 from timesformer.training.resume import (
     VALIDATION_PART,
@@ -84,6 +84,13 @@ class TrainingPlan(Plan[Recipe]):
         return self.sampler.videos * self.recipe.augmentation.repeats
 
     @property
+    def starts_from_probe(self) -> bool:
+        """Whether the head starts as a linear probe: the weights have none for these classes, nor has a checkpoint."""
+        if self.recipe.training.initial_head == "new" or self.resume_point is not None:
+            return False
+        return not self.initialised.keeps_head
+
+    @property
     def validation_is_cut(self) -> bool:
         """Whether what validates was cut off the training videos."""
         return self.validation is not None and self.validation.source == self.training.source
@@ -140,6 +147,7 @@ def plan_training(
     if resume and init is not None:
         initialised = initialised._replace(new=read_new(Path(init)))
     trainable = _find_trainable(recipe, initialised)
+    _check_initial_head(recipe, initialised)
     return TrainingPlan(recipe, videos.training, videos.validation, initialised, out, launch, facts, point, trainable)
 
 
@@ -180,6 +188,7 @@ def check_beside_videos(recipe: AnyRecipe, training: Manifest, out: Path, init: 
         make_heads(recipe, initialised.classifier.model)
     else:
         _find_trainable(recipe, initialised)
+        _check_initial_head(recipe, initialised)
 
 
 def _check_start(recipe: AnyRecipe, out: Path, init: str | Path | None, *, resume: bool) -> Launch:
@@ -201,6 +210,23 @@ def _check_start(recipe: AnyRecipe, out: Path, init: str | Path | None, *, resum
 def _find_trainable(recipe: Recipe, initialised: Initialised) -> Trainable | None:
     model, from_weights = initialised.classifier.model, initialised.from_weights
     return find_trainable(model, recipe.training, initialised.new, initialised=from_weights)
+
+
+def _check_initial_head(recipe: Recipe, initialised: Initialised) -> None:
+    if recipe.training.initial_head == "new" or initialised.keeps_head:
+        return
+    if not initialised.from_weights:
+        raise SettingError(
+            "training.initial_head is probe, a linear layer on the features of weights; name them with --init, or set "
+            "it to new"
+        )
+    model = initialised.classifier.model
+    if not has_linear_head(model):
+        names, architecture = " and ".join(model.head_names()), model.settings.architecture
+        raise SettingError(
+            f"training.initial_head is probe, a linear layer, but the head of architecture {architecture} is {names} "
+            "here; set it to new"
+        )
 
 
 def _check_device(group: str, device: str, precision: str = "") -> None:

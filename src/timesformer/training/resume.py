@@ -28,6 +28,7 @@ FIXED = (
     "training.trainable",
     "training.last_blocks",
     "training.adapter_rank",
+    "training.initial_head",
     "training.ema",
     "classes",
 )

@@ -17,6 +17,7 @@ from timesformer.data.quarantine import inside
 from timesformer.errors import DataError, SettingError
 from timesformer.training.log import Log
 
+MOST_PROBED = 2000  # training videos of a linear probe on initial weights; of more, a fine-tuned network is above it
 OtherSplit = Callable[[str], Manifest | None]  # val or test of the data, with their training split's classes
 
 
@@ -76,7 +77,21 @@ def choose_videos(
             f"training.patience is {recipe.training.patience}, but there is no val split to stop by: add one, set "
             "training.validation_fraction, or set training.patience to null"
         )
+    if recipe.training.initial_head == "probe":
+        _check_probed(training, group)
     return Videos(training, validation or other("test"), part)
+
+
+def _check_probed(training: Manifest, group: str | None) -> None:
+    """Whether a linear probe, which a run's head starts as, can be fitted to these videos."""
+    given = "training.initial_head is probe"
+    if training.multilabel:
+        raise SettingError(f"{given}, which needs data with one class a video; data with several classes need new")
+    if (count := len(training.videos)) > MOST_PROBED:
+        raise SettingError(f"{given}, for at most {MOST_PROBED:,} training videos, not {count:,}; set it to new")
+    if (count := len(set(training.groups(group)))) < 2:
+        what = f"groups in column {group}" if group else "videos"
+        raise DataError(f"{training.source}: {given}, which needs at least 2 {what} to train on; has {count}")
 
 
 def _of_probe(training: Manifest, other: OtherSplit, group: str | None) -> Videos:

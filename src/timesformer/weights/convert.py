@@ -13,9 +13,10 @@ from timesformer.weights.huggingface import save_huggingface
 from timesformer.weights.mmaction2 import save_mmaction2
 from timesformer.weights.native import save_native
 from timesformer.weights.official import save_official
+from timesformer.weights.pytorchvideo import save_pyslowfast, save_pytorchvideo
 from timesformer.weights.videomae import is_expressible, save_videomae
 
-Layout = Literal["native", "official", "mmaction2", "huggingface"]
+Layout = Literal["native", "official", "mmaction2", "huggingface", "pytorchvideo", "pyslowfast"]
 
 
 def convert(
@@ -32,7 +33,7 @@ def convert(
 
 
 def save_as(classifier: Classifier, out: str | Path, layout: str) -> Path:
-    """Write to OUT, a new folder (native, huggingface) or file (official, mmaction2); returns it.
+    """Write to OUT, a new folder (native, huggingface) or file (the others); returns it.
 
     Raises WeightsError for a model that the layout cannot express and for OUT that exists or cannot be written,
     SettingError for a layout that is none; nothing is left behind then.
@@ -43,6 +44,8 @@ def save_as(classifier: Classifier, out: str | Path, layout: str) -> Path:
         "native": save_native,
         "official": save_official,
         "mmaction2": save_mmaction2,
+        "pytorchvideo": save_pytorchvideo,
+        "pyslowfast": save_pyslowfast,
         "huggingface": save_videomae if is_expressible(classifier.model.settings) else save_huggingface,
     }
     writers[layout](classifier.contents(), out)

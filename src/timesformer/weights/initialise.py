@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from timesformer.config import ModelSettings, Preprocessing, TimeSformerSettings
+from timesformer.baselines import build_model
+from timesformer.config import FrameViTSettings, ModelSettings, Preprocessing, SlowFastSettings, TimeSformerSettings
+from timesformer.config.baselines import ResNetSettings
 from timesformer.errors import SettingError
-from timesformer.model.architectures import build_model
 from timesformer.model.initialise import draw_time_table
 from timesformer.model.protocol import VideoModel
 from timesformer.settings import make
@@ -17,7 +18,8 @@ from timesformer.weights.classifier import Classifier, load_model, load_strictly
 from timesformer.weights.description import Contents
 from timesformer.weights.names import dimension_values
 from timesformer.weights.read import find_weights
-from timesformer.weights.resize import resize_tables
+from timesformer.weights.resize import resize_tables, table_settings
+from timesformer.weights.resnet import ImageResNet, inflate, read_image_resnet
 from timesformer.weights.videomae import read_encoder
 from timesformer.weights.vit import ImageViT, read_image_vit
 
@@ -34,6 +36,12 @@ class Initialised(NamedTuple):
     from_weights: bool
     new: frozenset[str] = frozenset()
 
+    @property
+    def keeps_head(self) -> bool:
+        """Whether the classifier's last layer is the weights' own."""
+        head = self.classifier.model.head_names()[-1]
+        return self.from_weights and not any(name.startswith(f"{head}.") for name in self.new)
+
 
 def initialise_classifier(
     settings: ModelSettings,
@@ -48,7 +56,8 @@ def initialise_classifier(
     settings: a recipe's `model`. From a video model come the architecture, the pixel normalisation and all tensors; the
     recipe decides image size, frames, dropout and pooling. From an image ViT come width, depth, heads, patch size,
     pixel normalisation and all its tensors, every attention step initialised as a copy of its attention; the recipe
-    decides the rest (paper, section 4). Position tables are resized. The head of a video model is kept where the
+    decides the rest (paper, section 4). From an image ResNet come width, blocks, pixel normalisation and all its
+    tensors, inflated over time. Position tables are resized. The head of a video model is kept where the
     classes are the same, in any order, and where `labels` are as many numbers, which stand for indices into the
     weights' classes: the classifier then has the weights' names. For other classes, and where the weights are an
     encoder without a head, it is new. multilabel: whether a video may have any number of the classes.
@@ -63,6 +72,9 @@ def initialise_classifier(
     image = read_image_vit(path)
     if image is not None:
         return _from_image(image, settings, preprocessing, labels, init, classes)
+    resnet = read_image_resnet(path)
+    if resnet is not None:
+        return _from_resnet(resnet, settings, preprocessing, labels, init, classes)
     encoder = read_encoder(path)
     if encoder is not None:
         made = _from_video(encoder.contents, (), settings, preprocessing, labels, init, classes)
@@ -115,8 +127,8 @@ def _from_video(
     elif labels != given.labels:
         tensors |= {name: tensor[indices] for name, tensor in _only(tensors, head).items()}
         notes.append(f"head kept, its {len(labels)} classes put in the data's order")
-    if isinstance(old, TimeSformerSettings) and isinstance(settings, TimeSformerSettings):
-        notes += resize_tables(tensors, old.image_size // old.patch_size, settings)
+    if (tables := table_settings(settings)) is not None:
+        notes += resize_tables(tensors, old.image_size // tables.patch_size, tables)
     load_strictly(model, tensors, init)
     pixels = {name: getattr(given.preprocessing, name) for name in ("mean", "std", "channels")}
     made = Classifier(model, preprocessing.model_copy(update=pixels), labels)
@@ -154,19 +166,23 @@ def _from_image(
     init: str | Path,
     classes: dict[str, Any],
 ) -> Initialised:
-    if not isinstance(recipe, TimeSformerSettings):
+    if not isinstance(recipe, TimeSformerSettings | FrameViTSettings):
         raise SettingError(
-            f"{init}: an image model can initialise a timesformer, not architecture {recipe.architecture}"
+            f"{init}: an image ViT can initialise a timesformer or a frame_vit, not architecture {recipe.architecture}"
         )
     for name, allowed in (("tubelet", [1]), ("class_token", [True]), ("position", ["space_time", "space", "none"])):
-        value = getattr(recipe, name)
+        value = getattr(recipe, name, allowed[0])
         if value not in allowed:
             raise SettingError(
                 f"{init}: an image model can initialise a model of {name} {' or '.join(map(str, allowed))}, not {value}"
             )
     values: dict[str, Any] = recipe.model_dump() | dimension_values(image.dimensions) | classes
     values |= {"patch_size": image.patch_size, "mlp_ratio": image.mlp_ratio, "norm_epsilon": image.norm_epsilon}
-    settings = make(TimeSformerSettings, values | {"initialisation": "released"}, f"{init}")
+    if isinstance(recipe, TimeSformerSettings):
+        values["initialisation"] = "released"
+    settings = make(type(recipe), values, f"{init}")
+    tables = table_settings(settings)
+    assert tables is not None
     model = build_model(settings)
     tensors = dict(image.tensors)
     for block in range(image.dimensions.depth):
@@ -175,26 +191,60 @@ def _from_image(
                 tensors.pop(f"blocks.{block}.{name}.{part}")
                 for name in ("attention_norm", "attention.qkv", "attention.proj")
             )
-            for step in settings.steps:
+            for step in tables.steps:
                 prefix = f"blocks.{block}.steps.{step}."
                 tensors[f"{prefix}norm.{part}"] = norm
                 tensors[f"{prefix}attention.qkv.{part}"] = qkv
                 tensors[f"{prefix}attention.proj.{part}"] = proj
-    if settings.position == "none":
+    if tables.position == "none":
         del tensors["embedding.space_table"]
     notes = [
         f"from the image model {init} ({image.kind}), {settings.describe()}: its attention initialises every step",
         f"pixels with mean {list(image.mean)} and std {list(image.std)}, as the image model's",
     ]
-    notes += resize_tables(tensors, image.side, settings)
+    notes += resize_tables(tensors, image.side, tables)
     lacked = _new_in_video(model)
     load_strictly(model, lacked | tensors, init)
-    if recipe.initialisation == "motion" and "embedding.time_table" in lacked:
+    if (
+        isinstance(recipe, TimeSformerSettings)
+        and recipe.initialisation == "motion"
+        and "embedding.time_table" in lacked
+    ):
         draw_time_table(model)
         notes.append("the time table starts as waves at the scale of the patch tokens (initialisation motion)")
     pixels = {"mean": image.mean, "std": image.std, "channels": "rgb"}
     made = Classifier(model, preprocessing.model_copy(update=pixels), labels)
     return Initialised(made, notes, from_weights=True, new=frozenset(lacked))
+
+
+def _from_resnet(
+    image: ImageResNet,
+    recipe: ModelSettings,
+    preprocessing: Preprocessing,
+    labels: tuple[str, ...],
+    init: str | Path,
+    classes: dict[str, Any],
+) -> Initialised:
+    if not isinstance(recipe, ResNetSettings):
+        raise SettingError(
+            f"{init}: an image ResNet can initialise an i3d, slowfast or tsm, not architecture {recipe.architecture}"
+        )
+    values = recipe.model_dump() | {"width": image.width, "depths": image.depths} | classes
+    settings = make(type(recipe), values, f"{init}")
+    model = build_model(settings)
+    path = "slow" if isinstance(settings, SlowFastSettings) else ""
+    own = model.state_dict()
+    tensors = inflate(image, own, path)
+    load_strictly(model, own | tensors, init)
+    what = "its kernels are those of the slow path" if path else "its kernels are repeated over time"
+    notes = [
+        f"from the image model {init} (resnet), {settings.describe()}: {what}",
+        f"pixels with mean {list(image.mean)} and std {list(image.std)}, as the image model's",
+    ]
+    lacked = frozenset(name for name, _ in model.named_parameters() if name not in tensors)
+    pixels = {"mean": image.mean, "std": image.std, "channels": "rgb"}
+    made = Classifier(model, preprocessing.model_copy(update=pixels), labels)
+    return Initialised(made, notes, from_weights=True, new=lacked)
 
 
 def _new_in_video(model: VideoModel) -> dict[str, Tensor]:

@@ -52,7 +52,7 @@ def load_official(content: Mapping[str, Any], source: Path, heads: int | None = 
     tensors = without_wrappers(tensors_in(state_dict_in(content), source), KNOWN, source)
     if KNOWN[1] in tensors:
         tensors = {f"model.{name}": tensor for name, tensor in tensors.items()}
-    config = _config(content, source)
+    config = read_config(content, source)
     scheme = _scheme(tensors, config, source)
     names = tensor_names(scheme, count_blocks(tensors, "model.blocks."))
     ours = to_ours(tensors, names, source)
@@ -64,7 +64,7 @@ def load_official(content: Mapping[str, Any], source: Path, heads: int | None = 
             scheme=scheme,
             heads=heads,
             position_resize="nearest",
-            frames=_section(config, "DATA").get("NUM_FRAMES", 8),
+            frames=section(config, "DATA").get("NUM_FRAMES", 8),
         )
         preprocessing = _preprocessing(config, settings.num_frames, settings.num_classes, source)
         given = Contents(settings, preprocessing, default_labels(settings.num_classes), {}, ours)
@@ -138,13 +138,14 @@ def _scheme(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Pa
     scheme: Scheme = "joint_space_time" if "model.time_embed" in tensors else "space_only"
     if any("temporal_attn" in name for name in tensors):
         scheme = "divided_space_time"
-    named = _section(config, "TIMESFORMER").get("ATTENTION_TYPE", scheme)
+    named = section(config, "TIMESFORMER").get("ATTENTION_TYPE", scheme)
     if named != scheme:
         raise WeightsError(f"{source}: its configuration says ATTENTION_TYPE {named}, its tensors are of {scheme}")
     return scheme
 
 
-def _config(content: Mapping[str, Any], source: Path) -> dict[str, Any]:
+def read_config(content: Mapping[str, Any], source: object) -> dict[str, Any]:
+    """A checkpoint's `cfg`, which is YAML text; empty where it has none. Raises WeightsError for any other text."""
     try:
         config = yaml.safe_load(content.get("cfg") or "")
     except (yaml.YAMLError, AttributeError):
@@ -152,7 +153,8 @@ def _config(content: Mapping[str, Any], source: Path) -> dict[str, Any]:
     return config if isinstance(config, dict) else {}
 
 
-def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+def section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
+    """A group of a configuration; empty where there is none."""
     section = config.get(name)
     return section if isinstance(section, dict) else {}
 
@@ -160,7 +162,7 @@ def _section(config: Mapping[str, Any], name: str) -> dict[str, Any]:
 def _preprocessing(config: Mapping[str, Any], frames: int, classes: int, source: Path) -> Preprocessing:
     """The released protocol: Kinetics clips begin at the start of the video; Something-Something V2 has segments, and
     frames that OpenCV read as BGR."""
-    data, test = _section(config, "DATA"), _section(config, "TEST")
+    data, test = section(config, "DATA"), section(config, "TEST")
     crops = test.get("NUM_SPATIAL_CROPS")
     rate = data.get("SAMPLING_RATE", RATES.get(frames, 256 / frames))
     values: dict[str, Any] = {
@@ -170,7 +172,7 @@ def _preprocessing(config: Mapping[str, Any], frames: int, classes: int, source:
         "test_clips": test.get("NUM_ENSEMBLE_VIEWS", 1),
         "test_crops": crops if crops in (1, 3) else 3,
     }
-    dataset = _section(config, "TRAIN").get("DATASET", "ssv2" if classes == 174 else "kinetics")
+    dataset = section(config, "TRAIN").get("DATASET", "ssv2" if classes == 174 else "kinetics")
     if str(dataset).lower() == "ssv2":
         values |= SOMETHING_SOMETHING
     return settings_from(Preprocessing, values, f"{source}: cfg")

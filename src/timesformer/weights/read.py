@@ -9,12 +9,15 @@ from typing import Any
 
 from timesformer.errors import WeightsError
 from timesformer.weights.description import Contents, is_ensemble
+from timesformer.weights.exports import SUFFIXES, refuse_exported
 from timesformer.weights.hub import download, is_hub_id
 from timesformer.weights.huggingface import is_huggingface, load_huggingface
 from timesformer.weights.mmaction2 import is_mmaction2, load_mmaction2
 from timesformer.weights.native import is_native, load_native
 from timesformer.weights.official import is_official, load_official
 from timesformer.weights.opened import read_settled
+from timesformer.weights.pytorchvideo import is_pytorchvideo, load_pytorchvideo
+from timesformer.weights.resnet import is_image_resnet
 from timesformer.weights.storage import read_checkpoint, read_json
 from timesformer.weights.videomae import is_encoder, is_videomae, load_videomae
 from timesformer.weights.vit import is_image_vit
@@ -22,7 +25,7 @@ from timesformer.weights.vit import is_image_vit
 IMAGE_MODEL = "an image model; a video model can be initialised from it (timesformer train --init)"
 ENCODER = "an encoder without a head; a video model can be initialised from it (timesformer train --init)"
 # How files of weights end; a missing one of them is not looked for on the hub.
-FILES = (".bin", ".ckpt", ".pt", ".pth", ".pyth", ".safetensors")
+FILES = (".bin", ".ckpt", ".pt", ".pth", ".pyth", ".safetensors", *SUFFIXES.values())
 # Of tensors that say nothing without the config.json of their folder.
 ALONE = {
     "embedding.projection.weight",
@@ -37,11 +40,16 @@ def read_weights(weights: str | Path, heads: int | None = None) -> Contents:
     if path.is_dir():
         return read_settled(path, functools.partial(_read_folder, path))
     content = read_checkpoint(path)
+    if is_pytorchvideo(content):
+        return load_pytorchvideo(content, path)
     if is_official(content):
         return load_official(content, path, heads)
     if is_mmaction2(content):
         return load_mmaction2(content, path, heads)
-    raise WeightsError(f"{path}: {_describe(content)}; expected the official code's or mmaction2's TimeSformer")
+    raise WeightsError(
+        f"{path}: {_describe(content)}; expected the official code's or mmaction2's TimeSformer, or an I3D, SlowFast "
+        "or X3D of PyTorchVideo or PySlowFast"
+    )
 
 
 def _read_folder(folder: Path) -> Contents:
@@ -64,6 +72,7 @@ def find_weights(weights: str | Path, *, headless: bool = False) -> Path:
     if not path.exists():
         raise WeightsError(f"{weights}: no such file or folder")
     if path.is_file():
+        refuse_exported(path)
         whole = path.name in ("config.json", "model.safetensors") and (path.parent / "config.json").is_file()
         return path.parent if whole else path
     for folder in (path, path / "model"):
@@ -82,7 +91,7 @@ def _check_config(config: Mapping[str, Any], source: object, *, headless: bool) 
             f"{source}: an ensemble of several classifiers, which only test and predict take; name one of them, "
             f"such as {source}/{(config.get('members') or ['MEMBER'])[0]}"
         )
-    image, encoder = is_image_vit(config), is_encoder(config)
+    image, encoder = is_image_vit(config) or is_image_resnet(config), is_encoder(config)
     if image or encoder:
         if headless:
             return
@@ -97,7 +106,7 @@ def _describe(content: object) -> str:
     """What a checkpoint looks like, in a few words."""
     if not isinstance(content, dict):
         return f"a checkpoint of another model ({type(content).__name__})"
-    if is_image_vit(content):
+    if is_image_vit(content) or is_image_resnet(content):
         return IMAGE_MODEL
     if not content.keys().isdisjoint(ALONE):
         return "tensors alone, without the config.json of their folder, which says the rest"

@@ -5,8 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from timesformer.config import TimeSformerSettings
-from timesformer.model.architectures import build_model
+from timesformer.baselines import build_model
+from timesformer.baselines.frame_vit import image_settings
+from timesformer.config import FrameViTSettings, ModelSettings, TimeSformerSettings
 from timesformer.model.embed import resize_fixed, resize_space, resize_time
 from timesformer.settings import make
 from timesformer.weights.classifier import Classifier, load_strictly
@@ -31,8 +32,9 @@ def resize_classifier(
     if settings == old:
         return classifier
     tensors = classifier.model.state_dict()
-    if isinstance(settings, TimeSformerSettings):
-        resize_tables(tensors, old.image_size // settings.patch_size, settings)
+    tables = table_settings(settings)
+    if tables is not None:
+        resize_tables(tensors, old.image_size // tables.patch_size, tables)
     model = build_model(settings).eval()
     load_strictly(model, tensors, "resized weights")
     preprocessing = classifier.preprocessing
@@ -40,6 +42,13 @@ def resize_classifier(
         side = preprocessing.short_side * settings.image_size // old.image_size
         preprocessing = preprocessing.model_copy(update={"short_side": side})
     return Classifier(model, preprocessing, classifier.labels, classifier.facts)
+
+
+def table_settings(settings: ModelSettings) -> TimeSformerSettings | None:
+    """The settings that position tables are made for; None for a model without any."""
+    if isinstance(settings, FrameViTSettings):
+        return image_settings(settings)
+    return settings if isinstance(settings, TimeSformerSettings) else None
 
 
 @torch.no_grad()

@@ -7,15 +7,22 @@ from typing import Annotated
 import typer
 
 from timesformer.cli.bench.printing import print_json, print_speed, progress_bar
-from timesformer.cli.options import SCHEMES, SIZES, Device, Engine, Json
+from timesformer.cli.options import ARCHITECTURES, SCHEMES, SIZES, Device, Engine, Json
 
 
 def model(
     weights: Annotated[str | None, typer.Argument(help="Weights; random ones if not given.", metavar="WEIGHTS")] = None,
+    architecture: Annotated[
+        str | None, typer.Option(help=f"Of random weights: {ARCHITECTURES}; timesformer if not given.")
+    ] = None,
     size: Annotated[str | None, typer.Option(help=f"Of random weights: {SIZES}; base if not given.")] = None,
     scheme: Annotated[str | None, typer.Option(help=f"Of random weights: {SCHEMES}.")] = None,
-    frames: Annotated[int | None, typer.Option(help="Frames of a clip; the weights' own, or 8.")] = None,
-    image_size: Annotated[int | None, typer.Option(help="Side of a frame, pixels; the weights' own, or 224.")] = None,
+    frames: Annotated[
+        int | None, typer.Option(help="Frames of a clip; the weights' or the architecture's own if not given.")
+    ] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of a frame, pixels; the weights' or the architecture's own if not given.")
+    ] = None,
     batch: Annotated[int, typer.Option(help="Clips of a batch.")] = 1,
     engine: Engine = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32, bf16 or int8.")] = "auto",
@@ -29,6 +36,7 @@ def model(
     with progress_bar("rounds", rounds) as advance:
         found = measure_model(
             weights,
+            architecture=architecture,
             size=size,
             scheme=scheme,
             frames=frames,

@@ -7,14 +7,19 @@ from typing import Annotated
 import typer
 
 from timesformer.cli.bench.printing import print_json, print_speed, progress_bar
-from timesformer.cli.options import SCHEMES, SIZES, Device, Json
+from timesformer.cli.options import ARCHITECTURES, SCHEMES, SIZES, Device, Json
 
 
 def train(
-    size: Annotated[str, typer.Option(help=f"{SIZES}.")] = "base",
-    scheme: Annotated[str, typer.Option(help=f"{SCHEMES}.")] = "divided_space_time",
-    frames: Annotated[int, typer.Option(help="Frames of a clip.")] = 8,
-    image_size: Annotated[int, typer.Option(help="Side of a frame, pixels.")] = 224,
+    architecture: Annotated[str, typer.Option(help=f"{ARCHITECTURES}.")] = "timesformer",
+    size: Annotated[str | None, typer.Option(help=f"{SIZES}; of a ViT, base if not given.")] = None,
+    scheme: Annotated[
+        str | None, typer.Option(help=f"{SCHEMES}; of timesformer, divided_space_time if not given.")
+    ] = None,
+    frames: Annotated[int | None, typer.Option(help="Frames of a clip; the architecture's own if not given.")] = None,
+    image_size: Annotated[
+        int | None, typer.Option(help="Side of a frame, pixels; the architecture's own if not given.")
+    ] = None,
     batch: Annotated[int, typer.Option(help="Clips of a batch.")] = 4,
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16 (weights stay float32).")] = "auto",
     checkpoint_activations: Annotated[
@@ -30,6 +35,7 @@ def train(
 
     with progress_bar(None, None):
         found = measure_step_apart(
+            architecture=architecture,
             size=size,
             scheme=scheme,
             frames=frames,

@@ -14,8 +14,10 @@ from timesformer.config import Recipe
 from timesformer.data.dataset import TestingViews
 from timesformer.engine.engine import load_engine
 from timesformer.errors import DataError, EngineError
+from timesformer.evaluation.metrics import measure
+from timesformer.features.choice import best_value
 from timesformer.features.extract import extract
-from timesformer.features.probe import fit_linear
+from timesformer.features.linear import LinearHead
 from timesformer.training.fit import fit, resume
 from timesformer.training.plan import plan_training, single_view
 from timesformer.weights.classifier import load_model
@@ -59,7 +61,10 @@ def test_it_is_a_probe_on_the_weights_before_the_first_step(
         )
         for part in (plan.training, plan.validation)
     ]
-    expected = fit_linear(features[0], 2, groups=plan.training.groups(None)).score(features[1])
+    head = LinearHead(2, (0.01, 0.1, 1.0, 10.0))
+    best = best_value(head, features[0], plan.training.groups(None), 5, 0)
+    logits = head.logits(head.fit(features[0])[best.number], features[1])
+    expected = measure(logits.softmax(1), features[1].labels_N)
     kept = json.loads((held / "result.json").read_text())["floors"]
     assert kept["probe"] == pytest.approx(expected.known(), abs=1e-6)
     line = f"floor   linear probe on the initial weights on val: top-1 {expected.top1:.3f}, mean class accuracy "
@@ -85,7 +90,7 @@ def test_a_resumed_run_has_its_features(
     def unwanted(*given: object, **named: object) -> None:
         raise AssertionError("features were computed again")
 
-    monkeypatch.setattr("timesformer.training.probe_floor.load_engine", unwanted)
+    monkeypatch.setattr("timesformer.training.initial_probe.load_engine", unwanted)
     resume(tmp_path / "run")
     first, again = (json.loads((folder / "result.json").read_text()) for folder in (held, tmp_path / "run"))
     assert again["floors"] == first["floors"]
@@ -108,7 +113,7 @@ def test_when_there_is_none(bars: Path, weights: Path, tmp_path: Path, monkeypat
     fit(recipe("training.epochs=1"), bars, tmp_path / "new")
     assert not (tmp_path / "new" / "features").exists()
     for most, what in ((7, "8 training"), (3, "4 validation")):
-        monkeypatch.setattr("timesformer.training.probe_floor.MOST_VIDEOS", most)
+        monkeypatch.setattr("timesformer.training.initial_probe.MOST_PROBED", most)
         data = bars
         if what == "4 validation":
             data = tmp_path / "few"
@@ -148,7 +153,7 @@ def test_a_floor_that_fails_stops_no_run(
     def refuse(*given: object, **named: object) -> None:
         raise EngineError("no engine")
 
-    monkeypatch.setattr("timesformer.training.probe_floor.load_engine", refuse)
+    monkeypatch.setattr("timesformer.training.initial_probe.load_engine", refuse)
     result = fit(recipe("training.epochs=1"), bars, tmp_path / "run", init=weights)
     assert [floor.name for floor in result.floors] == ["majority"]
     assert "note    no probe floor: no engine\n" in (tmp_path / "run" / "log.txt").read_text()
@@ -165,7 +170,7 @@ def test_a_run_that_was_killed_before_its_first_step_starts_anew_with_its_featur
     def unwanted(*given: object, **named: object) -> None:
         raise AssertionError("features were computed again")
 
-    monkeypatch.setattr("timesformer.training.probe_floor.load_engine", unwanted)
+    monkeypatch.setattr("timesformer.training.initial_probe.load_engine", unwanted)
     fit(recipe(), bars, tmp_path / "run", init=weights)
     first, again = (json.loads((folder / "result.json").read_text()) for folder in (held, tmp_path / "run"))
     assert again == first | {"model": str(tmp_path / "run" / "model")}

@@ -1,0 +1,201 @@
+"""Checkpoints of PyTorchVideo and PySlowFast: their names, what PyTorchVideo's own code computes, there and back."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from baselines_small import small_model, small_settings
+from timesformer.baselines import build_model
+from timesformer.config import I3DSettings, ModelSettings, Preprocessing, Sampling
+from timesformer.errors import WeightsError
+from timesformer.settings import make
+from timesformer.weights.classifier import Classifier, load_model
+from timesformer.weights.convert import convert, save_as
+from timesformer.weights.initialise import initialise_classifier
+from timesformer.weights.pytorchvideo import tensor_names
+from weights.zoo_tensors import SMALL, WINDOW, draw_clips, draw_tensors
+
+ZOO = Path(__file__).parents[1] / "data" / "zoo"
+NORM = ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+
+
+def settings_for(architecture: str, **values: Any) -> ModelSettings:
+    values |= {"architecture": architecture}
+    return make(ModelSettings.class_for(values), values, "test")
+
+
+def shapes_of(settings: ModelSettings, *, slowfast_names: bool) -> dict[str, list[int]]:
+    """Names and shapes of the tensors in their layout."""
+    with torch.device("meta"):
+        tensors = build_model(settings).state_dict()
+    names = tensor_names(settings, slowfast_names=slowfast_names)  # type: ignore[arg-type]
+    return {theirs: list(tensors[ours].shape) for theirs, ours in names.items()}
+
+
+@pytest.mark.parametrize("architecture", ["i3d", "slowfast", "x3d_m"])
+def test_tensors_are_those_of_the_zoos_networks(architecture: str) -> None:
+    recorded = [line.split() for line in (ZOO / f"{architecture}.txt").read_text().splitlines()]
+    expected = {name: [int(size) for size in shape] for name, *shape in recorded}
+    assert shapes_of(settings_for(architecture), slowfast_names=False) == expected
+
+
+def pyslowfast_names(architecture: str) -> set[str]:
+    """The names of a network of PySlowFast, as its modules are nested (stem_helper, resnet_helper, video_model_builder,
+    head_helper)."""
+
+    def normed(convolution: str, norm: str) -> list[str]:
+        return [f"{convolution}.weight", *(f"{norm}.{part}" for part in NORM)]
+
+    names = ["head.projection.weight", "head.projection.bias"]
+    x3d, depths = architecture == "x3d_m", (3, 5, 11, 7) if architecture == "x3d_m" else (3, 4, 6, 3)
+    paths = (0, 1) if architecture == "slowfast" else (0,)
+    for path in paths:
+        names += normed(f"s1.pathway{path}_stem.conv", f"s1.pathway{path}_stem.bn")
+        for stage, depth in enumerate(depths, 2):
+            for block in range(depth):
+                name = f"s{stage}.pathway{path}_res{block}"
+                if block == 0:
+                    names += normed(f"{name}.branch1", f"{name}.branch1_bn")
+                for part in "abc":
+                    names += normed(f"{name}.branch2.{part}", f"{name}.branch2.{part}_bn")
+                if x3d and block % 2 == 0:
+                    names += [f"{name}.branch2.se.fc{n}.{part}" for n in (1, 2) for part in ("weight", "bias")]
+    if architecture == "slowfast":
+        for stage in (1, 2, 3, 4):
+            names += normed(f"s{stage}_fuse.conv_f2s", f"s{stage}_fuse.bn")
+    if x3d:
+        names += ["s1.pathway0_stem.conv_xy.weight", *normed("head.conv_5", "head.conv_5_bn"), "head.lin_5.weight"]
+    return set(names)
+
+
+@pytest.mark.parametrize("architecture", ["i3d", "slowfast", "x3d_m"])
+def test_names_are_pyslowfasts(architecture: str) -> None:
+    settings = settings_for(architecture, **({"shortcut_norms": "all"} if architecture == "x3d_m" else {}))
+    assert shapes_of(settings, slowfast_names=True).keys() == pyslowfast_names(architecture)
+
+
+def small_checkpoint(architecture: str) -> tuple[ModelSettings, dict[str, Tensor]]:
+    settings = settings_for(architecture, num_classes=7, **SMALL[architecture]["settings"])
+    return settings, draw_tensors(shapes_of(settings, slowfast_names=False))
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("architecture", SMALL)
+def test_logits_are_pytorchvideos(architecture: str, tmp_path: Path) -> None:
+    settings, tensors = small_checkpoint(architecture)
+    torch.save({"model_state": tensors}, tmp_path / "net.pyth")
+    classifier = load_model(tmp_path / "net.pyth")
+    found = classifier.model.settings.model_dump(exclude={"num_frames", "image_size"})
+    expected = settings.model_dump(exclude={"num_frames", "image_size"}) | {"pooling_window": 7}
+    if architecture == "x3d_m":
+        for factor in ("depth_factor", "width_factor", "bottleneck_factor"):  # rounded to whole blocks and channels
+            assert found.pop(factor) == pytest.approx(expected.pop(factor), rel=0.15)
+        assert classifier.model.settings.depths == settings.depths  # type: ignore[attr-defined]
+    assert found == expected
+    model = build_model(settings.model_copy(update={"pooling_window": WINDOW})).eval()
+    model.load_state_dict(classifier.model.state_dict())
+    recorded = torch.tensor(json.loads((ZOO / "logits.json").read_text())[architecture])
+    torch.testing.assert_close(model(draw_clips(architecture)), recorded, rtol=0, atol=1e-4)
+
+
+def test_how_videos_are_seen_comes_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    rates = {}
+    for architecture in SMALL:
+        torch.save({"model_state": small_checkpoint(architecture)[1]}, tmp_path / "net.pyth")
+        with caplog.at_level(logging.WARNING):
+            found = load_model(tmp_path / "net.pyth")
+        rates[architecture] = (found.model.settings.num_frames, found.preprocessing.sampling.rate)
+        assert found.model.settings.image_size == 256
+        assert found.preprocessing == Preprocessing(
+            sampling=Sampling(rate=rates[architecture][1], fps=30), test_clips=10, test_crops=3
+        )
+    assert rates == {"i3d": (8, 8), "slowfast": (32, 2), "x3d_m": (16, 5)}
+    assert caplog.text.count("does not say whether it is of X3D-S or X3D-M") == 1
+    config = "DATA: {NUM_FRAMES: 13, SAMPLING_RATE: 6, TEST_CROP_SIZE: 182}\nTEST: {NUM_ENSEMBLE_VIEWS: 4}"
+    torch.save({"model_state": small_checkpoint("x3d_m")[1], "cfg": config}, tmp_path / "net.pyth")
+    found = load_model(tmp_path / "net.pyth")
+    assert (found.model.settings.architecture, found.model.settings.clip_shape) == ("x3d_s", (13, 182))
+    assert (found.preprocessing.sampling.rate, found.preprocessing.test_clips) == (6, 4)
+    assert caplog.text.count("does not say") == 1
+
+
+@pytest.mark.parametrize("layout", ["pytorchvideo", "pyslowfast"])
+@pytest.mark.parametrize("architecture", ["i3d", "slowfast", "x3d_s"])
+def test_there_and_back(architecture: str, layout: str, tmp_path: Path) -> None:
+    changes = {"shortcut_norms": "all" if layout == "pyslowfast" else "wider"} if architecture == "x3d_s" else {}
+    classifier = Classifier(small_model(architecture, **changes), Preprocessing(test_clips=2), tuple("abcde"))
+    classifier.save_pretrained(tmp_path / "native")
+    convert(tmp_path / "native", tmp_path / "there.pyth", layout)
+    found = load_model(tmp_path / "there.pyth")
+    assert (found.model.settings, found.preprocessing, found.labels) == (
+        classifier.model.settings,
+        classifier.preprocessing,
+        classifier.labels,
+    )
+    before, after = classifier.model.state_dict(), found.model.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+    content = torch.load(tmp_path / "there.pyth", weights_only=True)
+    del content["timesformer"]
+    content["model_state"] = {f"module.{name}": tensor for name, tensor in content["model_state"].items()}
+    torch.save(content, tmp_path / "bare.pyth")  # as another program would have written it, on several GPUs
+    after = load_model(tmp_path / "bare.pyth").model.state_dict()
+    assert [name for name in before if not torch.equal(before[name], after[name])] == []
+
+
+def test_a_network_of_theirs_to_initialise_from(tmp_path: Path) -> None:
+    _, tensors = small_checkpoint("i3d")
+    torch.save({"model_state": tensors}, tmp_path / "net.pyth")
+    recipe = I3DSettings(num_frames=4, image_size=64)
+    made = initialise_classifier(recipe, Preprocessing(test_crops=1), ("a", "b"), tmp_path / "net.pyth")
+    settings = made.classifier.model.settings
+    assert isinstance(settings, I3DSettings)
+    assert (settings.width, settings.clip_shape, settings.num_classes) == (8, (4, 64), 2)
+    assert torch.equal(made.classifier.model.state_dict()["stem.conv.weight"], tensors["blocks.0.conv.weight"])
+    assert made.new == {"head.weight", "head.bias"}
+
+
+def test_what_is_refused(tmp_path: Path) -> None:
+    _, tensors = small_checkpoint("i3d")
+
+    def error(changed: dict[str, Any]) -> str:
+        torch.save({"model_state": changed}, tmp_path / "net.pyth")
+        with pytest.raises(WeightsError) as found:
+            load_model(tmp_path / "net.pyth")
+        return str(found.value)
+
+    slow = tensors | {"blocks.0.conv.weight": torch.zeros(8, 3, 1, 7, 7)}
+    assert "a network whose first kernel is (8, 3, 1, 7, 7), such as C2D or Slow; expected I3D" in error(slow)
+    lacking = {name: tensor for name, tensor in tensors.items() if "res_blocks.1.branch2.conv_b" not in name}
+    assert "4 missing (blocks.1.res_blocks.1.branch2.conv_b.weight" in error(lacking)
+    assert "1 unknown (more)" in error(tensors | {"more": torch.zeros(1)})
+    headless = {name: tensor for name, tensor in tensors.items() if "proj" not in name}
+    assert "1 missing (blocks.6.proj.weight or head.projection.weight)" in error(headless)
+    wide = tensors | {"blocks.6.proj.weight": torch.zeros(7, 300)}
+    assert "1 misshapen (head.weight (7, 300) for (7, 256))" in error(wide)
+    for architecture, layout, message in (
+        (
+            "tsm",
+            "pytorchvideo",
+            "the PyTorchVideo layout has no architecture tsm; it has i3d, slowfast, x3d_s",
+        ),
+        ("x3d_s", "pyslowfast", "the PySlowFast layout has shortcut_norms all, not wider"),
+        ("i3d", "official", "the official layout has no architecture i3d; it has timesformer"),
+    ):
+        model = build_model(small_settings(architecture))
+        with pytest.raises(WeightsError, match=message):
+            save_as(Classifier(model, labels=tuple("abcde")), tmp_path / "out.pyth", layout)
+
+
+def test_old_files_without_counters_load(tmp_path: Path) -> None:
+    _, tensors = small_checkpoint("slowfast")
+    old = {name: tensor for name, tensor in tensors.items() if "num_batches" not in name}
+    torch.save({"model_state": old}, tmp_path / "net.pyth")
+    found = load_model(tmp_path / "net.pyth").model.state_dict()
+    assert torch.equal(found["stem.fast.conv.weight"], tensors["blocks.0.multipathway_blocks.1.conv.weight"])
