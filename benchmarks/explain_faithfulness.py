@@ -49,7 +49,9 @@ def shuffled(classifier: Classifier) -> Classifier:
 
 
 def correlation(one: Explanation, other: Explanation) -> float:
-    return float(torch.corrcoef(torch.stack([one.map_NHW.flatten(), other.map_NHW.flatten()]))[0, 1])
+    """Over the pixels that the model gets to see: the others are zero in every map."""
+    maps = [found.map_NHW[:, found.covered_HW].flatten() for found in (one, other)]
+    return float(torch.corrcoef(torch.stack(maps))[0, 1])
 
 
 def areas(explainer: Explainer, found: Explanation) -> dict[str, float]:
