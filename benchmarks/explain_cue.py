@@ -1,6 +1,7 @@
 """Does a map point at what decides? The demo's clips, where a shape moves and nothing else says a class.
 
-    python benchmarks/explain_cue.py RUN [--clips 20] [--methods rollout relevance occlusion] [--out FILE.json]
+    python benchmarks/explain_cue.py RUN [--clips 20] [--methods rollout relevance occlusion] [--first 0] [--grids 1]
+        [--out FILE.json]
 
 RUN: the demo's run (`timesformer demo`), or any classifier of the motion data. So many new clips of each class are
 explained for their best class. A clip's shape is known to the pixel, since the clip is drawn, not read:
@@ -16,20 +17,19 @@ explained for their best class. A clip's shape is known to the pixel, since the 
 
 The row `shape` is a map that cannot be truer: of each patch of each view the part that the shape covers. What it
 misses, no map of such patches can be held to. Intervals are of 95%: of fractions Wilson's, of means Student's.
+--grids: that of `timesformer explain`. --first: the first clip of each class, for clips of which nothing was chosen.
 """
 
 from __future__ import annotations
 
 import argparse
-import copy
 import json
-from collections import defaultdict
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
+from explain_faithfulness import areas, correlation, faithfulness_table, means, shown, shuffled  # beside this file
 from rich.console import Console
 from rich.progress import track
 from rich.table import Table
@@ -39,10 +39,9 @@ from timesformer.config import ClipShape, Preprocessing, Sampling
 from timesformer.data.motion import CLASSES, FPS, motion_clip
 from timesformer.evaluation.interval import mean_interval, wilson_interval
 from timesformer.explain.explainer import Explainer, Explanation, load_explainer
-from timesformer.explain.faithfulness import faithfulness
-from timesformer.explain.placement import place_views, video_map
+from timesformer.explain.placement import moved_views, place_views, video_map, view_cells
 from timesformer.video.source import open_video
-from timesformer.weights.classifier import Classifier, load_model
+from timesformer.weights.classifier import load_model
 
 SEED = 3 * 10**12  # of no clip of the demo
 SHAPE = "shape"
@@ -52,17 +51,6 @@ BRIGHT = 190  # of 255: a colour of every shape is brighter, none of a backgroun
 def shape_in(clip_CTHW: Tensor) -> Tensor:
     """Which pixels of a clip as it was drawn are of its shape: (T, H, W)."""
     return clip_CTHW.amax(0) > BRIGHT
-
-
-def shuffled(classifier: Classifier) -> Classifier:
-    """The same numbers in every tensor, in another order."""
-    model = copy.deepcopy(classifier.model)
-    generator = torch.Generator().manual_seed(0)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            order = torch.randperm(parameter.numel(), generator=generator)
-            parameter.copy_(parameter.flatten()[order].view_as(parameter))
-    return replace(classifier, model=model, reread=None)
 
 
 def judge(found: Explanation, shape_THW: Tensor) -> dict[str, float]:
@@ -82,7 +70,7 @@ def judge(found: Explanation, shape_THW: Tensor) -> dict[str, float]:
     }
 
 
-def truest(found: Explanation, shape_THW: Tensor) -> Explanation:
+def truest(found: Explanation, shape_THW: Tensor, grids: int) -> Explanation:
     """The same with a map of what part of each cell of each view the shape covers."""
     white_CTHW = (shape_THW.to(torch.uint8) * 255).expand(3, -1, -1, -1)
     shape = ClipShape(len(found.views.places[0].numbers), found.views.side)
@@ -95,54 +83,42 @@ def truest(found: Explanation, shape_THW: Tensor) -> Explanation:
             test_crops=3 if crops > 1 else 1,
         )
         views = place_views(video, shape, preprocessing)
-    rows, columns = found.cells_VURQ.shape[2:]
-    cells_VURQ = F.adaptive_avg_pool2d(views.clips_VCTSS.float().mean(1), (rows, columns))
-    return found._replace(map_NHW=video_map(views, cells_VURQ)[0], cells_VURQ=cells_VURQ)
+    grid = found.cells_VURQ.shape[1:]
+    seen = moved_views(views, grids, views.side // grid[1])
+    map_NHW, _ = video_map(seen, F.adaptive_avg_pool2d(seen.clips_VCTSS.float().mean(1), grid[1:]))
+    return found._replace(map_NHW=map_NHW, cells_VURQ=view_cells(views, map_NHW, (grid[0], grid[1], grid[2])))
 
 
-def correlation(one: Explanation, other: Explanation) -> float:
-    return float(torch.corrcoef(torch.stack([one.map_NHW.flatten(), other.map_NHW.flatten()]))[0, 1])
-
-
-def measure(real: Explainer, random: Explainer, method: Any, clips: int) -> dict[str, Any]:
+def measure(
+    real: Explainer, random: Explainer, method: Any, clips: int, first: int = 0, grids: int = 1
+) -> dict[str, Any]:
     """All figures of a method, or of `shape`."""
     rows, right, alike = [], 0, []
-    areas: dict[str, list[float]] = defaultdict(list)
-    work = [(label, SEED + 1000 * number + kind) for kind, label in enumerate(CLASSES) for number in range(clips)]
-    how = "rollout" if method == SHAPE else method
+    curves: list[dict[str, float]] = []
+    numbers = range(first, first + clips)
+    work = [(label, SEED + 1000 * number + kind) for kind, label in enumerate(CLASSES) for number in numbers]
+    how: dict[str, Any] = {"fps": FPS, "method": "rollout" if method == SHAPE else method, "grids": grids}
     for label, seed in track(work, method, transient=True, console=Console(stderr=True)):
         clip_CTHW = motion_clip(label, seed)
         shape_THW = shape_in(clip_CTHW)
-        found = real.explain(clip_CTHW, fps=FPS, method=how)
+        found = real.explain(clip_CTHW, **how)
         right += found.label == label
         if method == SHAPE:
-            found = truest(found, shape_THW)
+            found = truest(found, shape_THW, grids)
         else:
-            alike.append(correlation(found, random.explain(clip_CTHW, found.label, fps=FPS, method=how)))
+            alike.append(correlation(found, random.explain(clip_CTHW, found.label, **how)))
         rows.append({"label": label, **judge(found, shape_THW)})
-        number = real.labels.index(found.label)
-        faith = faithfulness(real.engine, found.views.clips_VCTSS, found.cells_VURQ, number).as_dict()
-        for curve in ("deletion", "insertion"):
-            for order in ("map", "centre", "random"):
-                areas[f"{order}_{curve}"].append(faith[curve][order])
+        curves.append(areas(real, found))
     steady = [row["mass"] for row in rows if row["label"] not in ("growing", "shrinking")]
-    result: dict[str, Any] = {"method": method, "clips": len(rows), "top1": right / len(rows)}
+    result: dict[str, Any] = {"method": method, "clips": len(rows), "top1": right / len(rows), **means(curves)}
     for name in ("maximum", "near", "place"):
         result[name] = sum(row[name] for row in rows) / len(rows)
         result[f"{name}_interval"] = list(wilson_interval(result[name], len(rows)))
-    for name, values in (("mass", steady), ("shuffled", alike), *areas.items()):
+    for name, values in (("mass", steady), ("shuffled", alike)):
         if values:
             result[name] = sum(values) / len(values)
             result[f"{name}_interval"] = list(mean_interval(values))
     return result
-
-
-def shown(found: dict[str, Any], name: str) -> str:
-    """A figure with its interval, where there is one."""
-    if name not in found:
-        return ""
-    low, high = found[f"{name}_interval"]
-    return f"{found[name]:.2f} ({low:.2f} to {high:.2f})"
 
 
 def main() -> None:
@@ -150,25 +126,26 @@ def main() -> None:
     parser.add_argument("run")
     parser.add_argument("--clips", type=int, default=20, help="of each class")
     parser.add_argument("--methods", nargs="+", default=["rollout", "relevance", "occlusion"])
+    parser.add_argument("--first", type=int, default=0)
+    parser.add_argument("--grids", type=int, default=1)
     parser.add_argument("--out", type=Path)
     arguments = parser.parse_args()
     classifier = load_model(arguments.run)
     real, random = load_explainer(classifier, "cpu"), load_explainer(shuffled(classifier), "cpu")
-    results = [measure(real, random, method, arguments.clips) for method in [*arguments.methods, SHAPE]]
+    results = [
+        measure(real, random, method, arguments.clips, arguments.first, arguments.grids if method != "occlusion" else 1)
+        for method in [*arguments.methods, SHAPE]
+    ]
     print(f"{results[0]['clips']} clips, top-1 {results[0]['top1']:.3f}")
     table = Table("method", "maximum", "near", "place", "mass", "shuffled", box=None, pad_edge=False)
     for found in results:
         table.add_row(
             found["method"], *(shown(found, name) for name in ("maximum", "near", "place", "mass", "shuffled"))
         )
-    faith = Table("method", "deletion", "insertion", box=None, pad_edge=False)
-    for found, order in (*((found, "map") for found in results), (results[0], "centre"), (results[0], "random")):
-        name = found["method"] if order == "map" else order
-        faith.add_row(name, shown(found, f"{order}_deletion"), shown(found, f"{order}_insertion"))
     console = Console(width=120)
     console.print(table)
     console.print()
-    console.print(faith)
+    console.print(faithfulness_table(results))
     if arguments.out is not None:
         arguments.out.write_text(json.dumps(results, indent=2) + "\n", "utf-8")
 

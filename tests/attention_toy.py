@@ -1,8 +1,8 @@
 """A TimeSformer of attention alone, whose tokens are one-hot: what it computes is where each token went.
 
-Norms and values are the identity, projections add nothing, the MLP is zero, and token i of 1 + T N is the i-th unit
-vector. A token's residual counts as much as what each step adds to it. So after the blocks channel j of token i is what
-token j has contributed to it, found by brute force: by the model's own forward pass.
+Norms and values are the identity, projections take the mean of the heads, the MLP is zero, and token i of 1 + T N is
+the i-th unit vector, once for each head. A token's residual counts as much as what each step adds to it. So after the
+blocks channel j of token i is what token j has contributed to it, by brute force: by the model's own forward pass.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ Shape = tuple[int, int, int]  # frames, rows and columns of patches
 
 
 class OneHot(nn.Module):
-    """In place of an embedding: unit vectors."""
+    """In place of an embedding: unit vectors, once for each head."""
 
-    def __init__(self, shape: Shape) -> None:
+    def __init__(self, shape: Shape, heads: int) -> None:
         super().__init__()
-        self.shape = shape
+        self.shape, self.heads = shape, heads
 
     def forward(self, clips: Tensor) -> tuple[Tensor, Tensor, tuple[int, int]]:
         frames, rows, columns = self.shape
-        tokens = torch.eye(1 + frames * rows * columns, dtype=torch.float64)[None]
+        tokens = torch.eye(1 + frames * rows * columns, dtype=torch.float64).repeat(1, self.heads)[None]
         return tokens[:, 1:].unflatten(1, (frames, -1)), tokens[:, :1], (rows, columns)
 
 
@@ -54,28 +54,29 @@ class Average:
         return (dx - x) / self.parts, None if dcls is None else (dcls - cls) / 2
 
 
-def toy(shape: Shape, *, sharpness: float | None = None, seed: int = 0, **settings: Any) -> RecordedModel:
+def toy(shape: Shape, *, sharpness: float | None = None, heads: int = 1, **settings: Any) -> RecordedModel:
     """Queries and keys are random; with a `sharpness` both are the tokens times it, so that each finds itself."""
     frames, rows, columns = shape
     tokens = 1 + frames * rows * columns
+    width = heads * tokens
     values = {"depth": 2, "num_frames": frames, "image_size": 8, "patch_size": 8, "num_classes": 2, "position": "none"}
-    torch.manual_seed(seed)
-    recorded = RecordedModel(TimeSformer(width=tokens, heads=1, **{**values, **settings}).double().eval())
+    torch.manual_seed(0)
+    recorded = RecordedModel(TimeSformer(width=width, heads=heads, **{**values, **settings}).double().eval())
     model = recorded.model
-    model.embedding, model.norm = OneHot(shape), nn.Identity()  # type: ignore[assignment]
+    model.embedding, model.norm = OneHot(shape, heads), nn.Identity()  # type: ignore[assignment]
     for block in model.blocks():
         block.norm, block.mlp = nn.Identity(), Nothing()
         average = Average(block)
         for step in block.steps.values():
             step.register_forward_hook(average)
             step.norm = nn.Identity()
-            query_key = torch.randn(2 * tokens, tokens, dtype=torch.float64) * tokens**0.25
+            query_key = torch.randn(2 * width, width, dtype=torch.float64) * tokens**0.25
             if sharpness is not None:
-                query_key = sharpness * torch.eye(tokens, dtype=torch.float64).repeat(2, 1)
-            step.attention.qkv.weight.copy_(torch.cat([query_key, torch.eye(tokens, dtype=torch.float64)]))
-            for linear in (step.attention.proj, step.fc):
-                if linear is not None:
-                    linear.weight.copy_(torch.eye(tokens))
+                query_key = sharpness * torch.eye(width, dtype=torch.float64).repeat(2, 1)
+            step.attention.qkv.weight.copy_(torch.cat([query_key, torch.eye(width, dtype=torch.float64)]))
+            step.attention.proj.weight.copy_(torch.eye(tokens, dtype=torch.float64).repeat(heads, heads) / heads)
+            if step.fc is not None:
+                step.fc.weight.copy_(torch.eye(width))
             for linear in (step.attention.qkv, step.attention.proj, step.fc):
                 if linear is not None:
                     linear.bias.zero_()
@@ -90,7 +91,7 @@ def clip(shape: Shape) -> Tensor:
 def brute_force(recorded: RecordedModel, shape: Shape) -> Tensor:
     """What the toy computes: (1 + T N, 1 + T N)."""
     tokens: Tensor = recorded.model.forward_layer(clip(shape), tokens=True)[0]
-    return tokens
+    return tokens[:, : len(tokens)]  # what each head holds is the same
 
 
 def carried(recorded: RecordedModel, shape: Shape) -> Tensor:

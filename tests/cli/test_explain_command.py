@@ -8,9 +8,12 @@ from pathlib import Path
 import av
 import numpy as np
 import pytest
+import torch
 
+import timesformer
 from commands import Command, assert_one_line
 from conftest import moving_bar
+from timesformer.explain.explainer import load_explainer
 from timesformer.explain.save import FILES
 from timesformer.video.encode import write_video
 from timesformer.video.source import open_video
@@ -57,6 +60,7 @@ def test_all_files_are_there_and_say_the_same(command: Command, run: Path, video
         ("--layer", "-1", "--head", "1"),
         ("--head-fusion", "max", "--discard", "0.5"),
         ("--query", "5,20,10", "--layer", "0"),
+        ("--query", "5,20,10", "--grids", "2"),
     ],
     ids=" ".join,
 )
@@ -87,6 +91,31 @@ def test_a_video_shorter_than_a_clip(command: Command, run: Path, tmp_path: Path
     assert len(arrays["map"]) == 2
 
 
+def test_a_part_is_explained_in_the_time_of_the_whole_video(command: Command, run: Path, tmp_path: Path) -> None:
+    """The map is that of the part cut out; frames and seconds are those of the video."""
+    clip = torch.cat([moving_bar(1, 0, frames=10), moving_bar(-1, 0, frames=10)], dim=1)
+    write_video(tmp_path / "both.mp4", clip, 10)
+    with open_video(tmp_path / "both.mp4") as opened:
+        cut = opened.read(range(8, 17))
+    out = tmp_path / "found"
+    words = ("--start", "0.8", "--end", "0:01.7", "--no-faithfulness", "--out", out)
+    done = command("explain", run, tmp_path / "both.mp4", *words)
+    assert done.code == 0, done.err
+    described, arrays = json.loads((out / "explanation.json").read_text()), np.load(out / "map.npz")
+    best = timesformer.load(run, "cpu").predict(tmp_path / "both.mp4", start=0.8, end=1.7)[0]
+    assert (described["start"], described["end"]) == (0.8, 1.7)
+    assert (described["class"], described["score"]) == (best.label, pytest.approx(best.score, abs=1e-5))
+    expected = load_explainer(run, "cpu").explain(cut, fps=10)
+    assert described["frames"] == arrays["frames"].tolist() == [8 + number for number in expected.frames]
+    assert described["seconds"] == pytest.approx([number / 10 for number in described["frames"]])
+    # FFmpeg scales the frames of a file, torch those in memory.
+    np.testing.assert_allclose(arrays["map"], expected.map_NHW.numpy(), rtol=0.01)
+    strongest = int(np.argmax(described["frame_weights"]))
+    assert f"most weight: frame {described['frames'][strongest]} · {described['seconds'][strongest]:.2f} s" in done.out
+    with av.open(str(out / "overlay.mp4")) as container:
+        assert sum(1 for _ in container.decode(video=0)) == len(expected.frames)
+
+
 @pytest.mark.parametrize(
     ("words", "parts"),
     [
@@ -98,6 +127,8 @@ def test_a_video_shorter_than_a_clip(command: Command, run: Path, tmp_path: Path
         (("--layer", "7"), ("layer 7", "a model of 1 blocks has 0 to 0")),
         (("--head", "2"), ("head 2", "a model of 2 heads has 0 to 1")),
         (("--head", "-1"), ("head is -1", "greater than or equal to 0")),
+        (("--grids", "0"), ("grids is 0", "greater than or equal to 1")),
+        (("--method", "occlusion", "--grids", "2"), ("grids is 2", "only for method rollout or relevance")),
         (("--head", "0", "--head-fusion", "max"), ("head_fusion is max", "head 0 alone is not fused")),
         (("--query", "1,2"), ("--query is '1,2'", "expected FRAME,X,Y")),
         (("--query", "4,99,3"), ("pixel 99, 3", "32 x 24 pixels")),
@@ -105,6 +136,10 @@ def test_a_video_shorter_than_a_clip(command: Command, run: Path, tmp_path: Path
         (("--method", "occlusion", "--layer", "0"), ("layer is 0", "only for method rollout or relevance")),
         (("--method", "relevance", "--discard", "0.2"), ("discard is 0.2", "only for method rollout")),
         (("--device", "tpu"), ("device 'tpu'",)),
+        (("--start", "1", "--end", "1"), ("end is 1", "seconds after the start, which is 1")),
+        (("--start", "60"), ("start is 60 s", "the video ends after")),
+        (("--end", "60"), ("end is 60 s", "the video ends after")),
+        (("--start", "0.5", "--query", "0,3,3"), ("query: frame 0", "looks at frames 5")),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else str(value),
 )
@@ -124,20 +159,29 @@ def test_files_that_are_no_videos_or_weights(command: Command, run: Path, video:
         (run, tmp_path / "empty.mp4", ("the file is empty",)),
         (run, tmp_path / "none.mp4", ("no such file",)),
         (run, video.parent, ("",)),
-        (
-            tmp_path / "model.onnx",
-            video,
-            (
-                "an exported file (onnx)",
-                "name the weights that it was exported from",
-            ),
-        ),
+        (tmp_path / "model.onnx", video, ("model.onnx: not a file that onnx can read",)),
         (tmp_path / "none.onnx", video, ("none.onnx",)),
         (ensemble, video, ("an ensemble of several classifiers", "name one of them")),
         (tmp_path, video, ("holds no weights",)),
     ):
         assert_one_line(command("explain", weights, what, "--out", out), *parts)
         assert not out.exists()
+
+
+def test_an_exported_network_has_occlusion_alone(command: Command, run: Path, video: Path, tmp_path: Path) -> None:
+    net, out = tmp_path / "net.onnx", tmp_path / "found"
+    done = command("export", run, "--format", "onnx", "--out", net)
+    assert done.code == 0, done.err
+    for method in ("rollout", "relevance"):
+        assert_one_line(
+            command("explain", net, video, "--method", method, "--out", out),
+            "net.onnx: an exported network hides its attention",
+            "or --method occlusion",
+        )
+    done = command("explain", net, video, "--method", "occlusion", "--no-faithfulness", "--out", out)
+    assert done.code == 0, done.err
+    expected = load_explainer(run, "cpu").explain(video, method="occlusion")
+    np.testing.assert_allclose(np.load(out / "map.npz")["map"], expected.map_NHW.numpy(), atol=1e-4)
 
 
 def test_a_folder_of_something_else(command: Command, run: Path, video: Path, tmp_path: Path) -> None:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from timesformer.data.manifest import read_manifest
-from timesformer.data.motion import CLASSES, FRAMES, motion_clip, write_motion_data
+from timesformer.data.motion import CLASSES, FRAMES, motion_clip, moving_shape, write_motion_data
 from timesformer.errors import DataError
 from timesformer.video.source import open_video
 
@@ -32,6 +33,17 @@ def centre(frame_CHW: torch.Tensor) -> tuple[float, float, float]:
     mask = frame_CHW.amax(0) > 200
     rows, columns = mask.nonzero(as_tuple=True)
     return rows.float().mean().item(), columns.float().mean().item(), float(mask.sum())
+
+
+def test_a_shape_at_rest_is_of_every_class_and_moves_around_its_middle() -> None:
+    def mask(label: str, **how: Any) -> torch.Tensor:
+        generator = torch.Generator().manual_seed(3)
+        return moving_shape(label, torch.zeros(4), generator, 96, 128, 0.75, **how)
+
+    rest = mask("left")
+    assert rest.shape == (1, 4, 96, 128)
+    assert all(torch.equal(mask(label), rest) for label in CLASSES)
+    torch.testing.assert_close(mask("up", middle=(0.375, 0.625)), rest.roll((-12, 16), (2, 3)))
 
 
 @pytest.mark.parametrize("seed", range(12))

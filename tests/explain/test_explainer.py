@@ -17,6 +17,7 @@ from timesformer.errors import SettingError
 from timesformer.explain import explainer as explainers
 from timesformer.explain.explainer import load_explainer
 from timesformer.explain.heat import blend, scale_of
+from timesformer.explain.pictures import weight_plot
 from timesformer.explain.propagation import patch_map
 from timesformer.explain.save import frame_rate
 from timesformer.model.protocol import VideoModel
@@ -104,6 +105,21 @@ def test_the_map_of_a_patch_is_strongest_there(scheme: str) -> None:
     assert (top[1] // 8, top[2] // 8) == (1, 3)
 
 
+@pytest.mark.parametrize("method", ["rollout", "relevance"])
+def test_more_grids_change_what_is_fine_alone(method: str) -> None:
+    net = classifier()
+    preprocessing = net.preprocessing.model_copy(update={"test_crops": 1, "short_side": 32})
+    explainer = load_explainer(Classifier(net.model, preprocessing, net.labels), "cpu")
+    clip = some_clips(3, 8, 32, 96)
+    one, two = (explainer.explain(clip, fps=10, method=method, grids=grids) for grids in (1, 2))
+    assert (one.label, one.score, one.frames) == (two.label, two.score, two.frames)
+    assert torch.equal(one.covered_HW, two.covered_HW)
+    assert not two.map_NHW[:, ~two.covered_HW].any()
+    assert two.cells_VURQ.shape == one.cells_VURQ.shape
+    assert float(two.map_NHW.sum()) == pytest.approx(1, abs=1e-5)
+    assert not torch.allclose(one.map_NHW, two.map_NHW, rtol=0.01)
+
+
 def test_a_class_token_that_sees_no_patch() -> None:
     explainer = load_explainer(classifier(scheme=("time",)), "cpu")
     with pytest.raises(
@@ -154,6 +170,15 @@ def test_colours_say_how_much() -> None:
     assert overlay[(heat == 1).numpy()].mean() > 150  # inferno ends in a bright yellow
     dark = blend(frames, torch.zeros_like(heat), torch.zeros_like(found.covered_HW))
     assert 31 <= dark.min() <= dark.max() <= 32  # 90 * 0.35
+
+
+def test_weights_are_labelled_as_they_are() -> None:
+    """Ticks of 2.5% are not written 2%, 5%, 8%."""
+    figure = weight_plot(load_explainer(classifier(num_frames=8), "cpu").explain(motion_clip("left", 5), fps=FPS))
+    figure.draw_without_rendering()
+    axis = figure.axes[0].yaxis
+    for tick, label in zip(axis.get_ticklocs(), axis.get_ticklabels(), strict=True):
+        assert float(label.get_text().rstrip("%")) == pytest.approx(100 * tick, abs=1e-6)
 
 
 def test_an_animation_takes_as_long_as_the_video() -> None:

@@ -8,10 +8,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from classifiers import some_clips
 from timesformer.config import ClipShape, Preprocessing, Sampling
 from timesformer.config.explain import Query
 from timesformer.errors import SettingError
-from timesformer.explain.placement import Views, find_cell, place_views, video_map
+from timesformer.explain.placement import Views, find_cell, moved_views, place_views, video_map, view_cells
 from timesformer.video.source import open_video
 from videos import write
 
@@ -72,6 +73,49 @@ def test_frames_of_a_short_video_are_added_up() -> None:
     cells = torch.tensor([1.0, 2.0, 4.0, 8.0]).view(1, 4, 1, 1).expand(1, 4, 2, 2)
     found, _ = video_map(views, cells)
     torch.testing.assert_close(found, torch.tensor([1.0, 14.0])[:, None, None].expand(2, 32, 32))
+
+
+def test_moved_views_find_what_lies_between_patches() -> None:
+    """A square around the corner of four patches is a quarter of each, so its map has no peak; moved, it has one."""
+    clip = torch.zeros(3, 2, 32, 32, dtype=torch.uint8)
+    clip[:, :, 12:20, 4:12] = 255
+    views = views_of(clip, ClipShape(2, 32), test_crops=1)
+    flat, _ = video_map(views, bright_cells(views, 4, 4))
+    assert flat[0].max() == pytest.approx(255 / 4)
+    moved = moved_views(views, 2, 8)
+    assert [(place.top, place.left) for place in moved.places] == [(2, 2), (2, -2), (-2, 2), (-2, -2)]
+    found, _ = video_map(moved, bright_cells(moved, 4, 4))
+    y, x = divmod(int(found[0].argmax()), 32)
+    assert max(abs(y - 15.5), abs(x - 7.5)) <= 2  # a quarter of a patch from the middle of the square
+    assert found[0, 15, 7] > 1.2 * found[0, 11, 3]
+
+
+def test_a_moved_view_shows_what_it_is_placed_at() -> None:
+    """Inside the video; further out the border is repeated."""
+    views = views_of(some_clips(3, 2, 40, 48), ClipShape(2, 32), test_crops=1, short_side=40)
+    ((_, top, left),) = views.places
+    with_more = some_clips(3, 2, 40, 48)[:, :, top:, left:]
+    for place, view in zip(moved_views(views, 2, 8).places, moved_views(views, 2, 8).clips_VCTSS, strict=True):
+        down, right = top - place.top, left - place.left
+        rows, columns = (slice(max(offset, 0), 32 + min(offset, 0)) for offset in (down, right))
+        expected = with_more[:, :, : rows.stop - down, : columns.stop - right]
+        expected = expected[:, :, rows.start - down :, columns.start - right :]
+        assert torch.equal(view[:, :, rows, columns], expected)
+        assert torch.equal(view[:, :, 0 if down > 0 else -1], view[:, :, 1 if down > 0 else -2])
+
+
+@pytest.mark.parametrize("cells", [2, 4])  # time cells of a clip of four frames
+def test_the_cells_of_a_map(cells: int) -> None:
+    """What a map has in a cell is found there, and an even map is even."""
+    views = views_of(torch.zeros(3, 4, 48, 80, dtype=torch.uint8), ClipShape(4, 32), test_crops=3)
+    even = view_cells(views, torch.full((4, 48, 80), 0.25), (cells, 4, 4))
+    torch.testing.assert_close(even, torch.full((3, cells, 4, 4), 0.25 * 4 / cells))
+    for view, row, column in ((0, 1, 0), (1, 2, 3), (2, 0, 2)):
+        one = torch.zeros(3, cells, 4, 4)
+        one[view, 1, row, column] = 1
+        found = view_cells(views, video_map(views, one)[0], (cells, 4, 4))
+        assert int(found[view].argmax()) == (4 + row) * 4 + column
+        assert float(found[view, 1, row, column]) > 2 * float(found[view, 1].flatten().sort().values[-2])
 
 
 def test_a_turned_video_is_mapped_as_it_is_shown(tmp_path: Path) -> None:

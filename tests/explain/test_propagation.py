@@ -41,6 +41,15 @@ def test_attention_alone_is_what_brute_force_finds(case: dict[str, Any], shape: 
     torch.testing.assert_close(carried(recorded, shape), expected, atol=1e-10, rtol=0)
 
 
+@pytest.mark.parametrize("case", SCHEMES, ids=names)
+def test_the_mean_of_heads_is_what_brute_force_finds(case: dict[str, Any]) -> None:
+    shape = (3, 2, 3)
+    recorded = toy(shape, heads=3, **case)
+    expected = brute_force(recorded, shape)
+    torch.testing.assert_close(carried(recorded, shape), expected, atol=1e-10, rtol=0)
+    assert (expected - brute_force(toy(shape, **case), shape)).abs().max() > 1e-3  # heads differ
+
+
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
 @pytest.mark.parametrize("case", SCHEMES, ids=names)
 def test_rows_sum_to_one(case: dict[str, Any], shape: Shape) -> None:
@@ -56,6 +65,18 @@ def test_rows_sum_to_one(case: dict[str, Any], shape: Shape) -> None:
 def test_attention_to_itself_leaves_every_token_where_it_is(scheme: Any, shape: Shape) -> None:
     found = carried(toy(shape, sharpness=1000.0, scheme=scheme), shape)
     torch.testing.assert_close(found, torch.eye(len(found)).double(), atol=1e-12, rtol=0)
+
+
+@pytest.mark.parametrize("shape", SHAPES, ids=str)
+def test_attention_to_itself_of_sparse_steps(shape: Shape) -> None:
+    """Global attention has every second patch of every second frame as keys: those find themselves, and only those."""
+    found = carried(toy(shape, sharpness=1000.0, scheme="sparse_local_global"), shape)
+    itself = torch.ones(1, dtype=torch.bool)
+    frames, rows, columns = (torch.arange(length) % 2 == 0 for length in shape)
+    keys = (frames[:, None, None] & rows[:, None] & columns).flatten()
+    stays = torch.cat([itself, keys])
+    torch.testing.assert_close(found[stays], torch.eye(len(found)).double()[stays], atol=1e-12, rtol=0)
+    assert torch.allclose(found.diagonal()[~stays], torch.tensor(0.25).double())  # the residual of two blocks
 
 
 def test_attention_to_itself_of_frames_apart() -> None:

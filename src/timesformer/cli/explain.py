@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from timesformer.cli.options import Device, Labels, Threads, Weights
+from timesformer.cli.options import Device, End, Labels, Start, Threads, Weights
 from timesformer.threads import use_threads
 
 if TYPE_CHECKING:
@@ -28,6 +28,9 @@ def explain(
     discard: Annotated[float, typer.Option(help="Of rollout: fraction of each query's weakest keys skipped.")] = 0.0,
     layer: Annotated[int | None, typer.Option(help="One block alone, from 0; -1 is the last.")] = None,
     head: Annotated[int | None, typer.Option(help="One head alone, from 0.")] = None,
+    grids: Annotated[
+        int, typer.Option(help="N x N grids of patches, each moved by a part of a patch: a finer map, so often slower.")
+    ] = 1,
     query: Annotated[
         str | None,
         typer.Option(help="The map of one patch: that of a pixel of the video in a frame.", metavar="FRAME,X,Y"),
@@ -36,6 +39,8 @@ def explain(
         bool,
         typer.Option("--faithfulness/--no-faithfulness", help="Whether to measure how true the map is to the model."),
     ] = True,
+    start: Start = None,
+    end: End = None,
     labels: Labels = None,
     device: Device = "auto",
     threads: Threads = None,
@@ -52,18 +57,22 @@ def explain(
     from timesformer.explain.explainer import load_explainer
     from timesformer.explain.save import check_folder, save_explanation
     from timesformer.settings import make
+    from timesformer.video.part import check_part
     from timesformer.video.source import portable, reads_once
 
     use_threads(threads)
     values: dict[str, Any] = {"method": method, "head_fusion": head_fusion, "discard": discard}
-    values |= {"layer": layer, "head": head, "query": _numbers(query)}
+    values |= {"layer": layer, "head": head, "grids": grids, "query": _numbers(query)}
     settings = make(Explain, values, "explain")
+    check_part(start, end)
     check_folder(out)
     explainer = load_explainer(weights, device, labels=labels)
     explainer.check(settings, label)
     source: Any = portable(video) if reads_once(video) else video  # it is read twice
     with counted("views") as show:
-        found = explainer.explain(source, label, settings=settings, with_faithfulness=faithfulness, on_run=show)
+        found = explainer.explain(
+            source, label, settings=settings, start=start, end=end, with_faithfulness=faithfulness, on_run=show
+        )
     files = save_explanation(found, source, out)
     _print(Console(highlight=False), found, files)
 

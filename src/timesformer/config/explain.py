@@ -38,6 +38,13 @@ class Explain(Settings):
         None, description="of rollout and relevance: one block alone, from 0, or from the last with -1; null: all"
     )
     head: int | None = Field(None, ge=0, description="of rollout and relevance: one head alone, from 0; null: all")
+    grids: int = Field(
+        1,
+        ge=1,
+        le=4,
+        description="of rollout and relevance: the map is the mean of N x N, of views moved by parts of a patch, so "
+        "that it is finer than a patch, and as many times slower",
+    )
     query: Query | None = Field(
         None,
         description="of rollout and relevance: frame, x and y of a pixel of the video whose patch is asked, in "
@@ -47,12 +54,12 @@ class Explain(Settings):
     @model_validator(mode="after")
     def _of_the_method(self) -> Self:
         if self.method == "occlusion":
-            for name in ("layer", "head", "query"):
-                if (value := getattr(self, name)) is not None:
+            for name, default in (("layer", None), ("head", None), ("query", None), ("grids", 1)):
+                if (value := getattr(self, name)) != default:
                     raise ValueError(f"{name} is {value}; only for method rollout or relevance, not occlusion")
         if self.method != "rollout":
-            for name, default in (("head_fusion", "mean"), ("discard", 0.0)):
-                if (value := getattr(self, name)) != default:
+            for name, normal in (("head_fusion", "mean"), ("discard", 0.0)):
+                if (value := getattr(self, name)) != normal:
                     raise ValueError(f"{name} is {value}; only for method rollout, not {self.method}")
         if self.head is not None and self.head_fusion != "mean":
             raise ValueError(f"head_fusion is {self.head_fusion}; head {self.head} alone is not fused")

@@ -87,20 +87,42 @@ def motion_clip(label: str, seed: int, height: int = HEIGHT, width: int = WIDTH)
     if label not in CLASSES:
         raise ValueError(f"label {label!r}: expected one of {', '.join(CLASSES)}")
     generator = torch.Generator().manual_seed(seed)
+    steps = torch.arange(FRAMES) - (FRAMES - 1) / 2
+    mask = moving_shape(label, steps, generator, height, width, height / HEIGHT)
+    background = texture(height, width, generator)
+    colour = bright_colour(generator)
+    clip = background[:, None] * (1 - mask) + colour[:, None, None, None] * mask
+    return (clip * 255).round().to(torch.uint8)
+
+
+def moving_shape(
+    label: str,
+    steps_T: Tensor,
+    generator: torch.Generator,
+    height: int,
+    width: int,
+    scale: float,
+    middle: tuple[float, float] = (0.5, 0.5),
+) -> Tensor:
+    """Soft mask (1, T, height, width) of a shape that moves as a class says.
+
+    steps_T: where on its way it is in each frame, in frames of `motion_clip`; 0 is the middle, where all classes agree.
+    scale: its size and speed, as a multiple of what they are in a clip of 48 pixels. middle: what it moves around, as
+    fractions of height and width.
+    """
 
     def uniform(low: float, high: float) -> float:
         return low + (high - low) * torch.rand((), generator=generator).item()
 
-    scale = height / HEIGHT
-    time = (torch.arange(FRAMES) - (FRAMES - 1) / 2) * (1 if label in FORWARD else -1)
+    time = steps_T if label in FORWARD else -steps_T
     distance, start = scale * uniform(*RING), uniform(0, math.tau)
     pace = uniform(0, 1)
-    angle = torch.full((FRAMES,), start)
+    angle = torch.full((len(time),), start)
     if label in ("clockwise", "counter_clockwise"):
         angle = angle + time * (0.22 + 0.12 * pace)
-    x = width / 2 + scale * uniform(-4, 4) + distance * angle.cos()
-    y = height / 2 + scale * uniform(-4, 4) + distance * angle.sin()
-    radius = torch.full((FRAMES,), scale * math.exp(uniform(*map(math.log, RADII))))
+    x = width * middle[1] + scale * uniform(-4, 4) + distance * angle.cos()
+    y = height * middle[0] + scale * uniform(-4, 4) + distance * angle.sin()
+    radius = torch.full((len(time),), scale * math.exp(uniform(*map(math.log, RADII))))
     turn = uniform(0, math.tau)
     if label in ("left", "right"):
         x = x + time * (1.1 + 0.9 * pace) * scale
@@ -109,11 +131,7 @@ def motion_clip(label: str, seed: int, height: int = HEIGHT, width: int = WIDTH)
     elif label in ("growing", "shrinking"):
         radius = radius * (time * (0.04 + 0.03 * pace)).exp()
     corners = CORNERS[int(uniform(0, len(CORNERS)))]
-    mask = _polygon(x, y, radius, corners, turn, height, width)
-    background = _texture(height, width, generator)
-    colour = _bright_colour(generator)
-    clip = background[:, None] * (1 - mask) + colour[:, None, None, None] * mask
-    return (clip * 255).round().to(torch.uint8)
+    return _polygon(x, y, radius, corners, turn, height, width)
 
 
 def _polygon(x: Tensor, y: Tensor, radius: Tensor, corners: int, turn: float, height: int, width: int) -> Tensor:
@@ -127,7 +145,7 @@ def _polygon(x: Tensor, y: Tensor, radius: Tensor, corners: int, turn: float, he
     return (apothem - torch.hypot(dx, dy) * angle.cos() + 0.5).clamp(0, 1)[None]
 
 
-def _texture(height: int, width: int, generator: torch.Generator) -> Tensor:
+def texture(height: int, width: int, generator: torch.Generator) -> Tensor:
     """Dark coloured blotches with fine grain: (3, H, W) in 0..1."""
     base = torch.rand(3, 1, 1, generator=generator) * 0.2
     coarse = torch.rand(1, 3, 4, 4, generator=generator) * 0.2
@@ -136,7 +154,7 @@ def _texture(height: int, width: int, generator: torch.Generator) -> Tensor:
     return (base + coarse[0] + fine[0]).clamp(0, 1)
 
 
-def _bright_colour(generator: torch.Generator) -> Tensor:
+def bright_colour(generator: torch.Generator) -> Tensor:
     """A colour (3,) whose channels run from 0.3 or less to 1."""
     colour = torch.rand(3, generator=generator)
     low, high = colour.min(), colour.max()

@@ -16,19 +16,22 @@ from torch import Tensor
 
 from timesformer.config.explain import Explain
 from timesformer.engine.engine import Engine, make_engine
+from timesformer.engine.file import ExportedFile, Loaded, open_classifiers
 from timesformer.errors import SettingError
 from timesformer.evaluation.scores import score_views
 from timesformer.explain.faithfulness import Faithfulness, faithfulness, runs
 from timesformer.explain.occlusion import occlusion, parts_of
-from timesformer.explain.placement import Views, find_cell, place_views, video_map
+from timesformer.explain.placement import Views, find_cell, moved_views, place_views, video_map, view_cells
 from timesformer.explain.propagation import carry, head_row, patch_map, query_row
 from timesformer.explain.recording import RecordedModel
 from timesformer.explain.relevance import record_relevance
 from timesformer.explain.rollout import record_rollout
 from timesformer.settings import make
+from timesformer.video.part import check_part
 from timesformer.video.source import Source, open_video, source_name
 from timesformer.video.transforms import normalise
 from timesformer.weights.classifier import Classifier, load_model
+from timesformer.weights.exports import exported_format
 
 OnRun = Callable[[int, int], None]  # views that were run, of how many
 
@@ -36,7 +39,8 @@ OnRun = Callable[[int, int], None]  # views that were run, of how many
 class Explanation(NamedTuple):
     """What a method found for a class in a video.
 
-    video: what messages call it. label, score: of the class that is explained; predicted: the best class.
+    video: what messages call it. start, end: the part of it that is explained, in seconds; None is where it starts, and
+        ends. label, score: of the class that is explained; predicted: the best class.
     map_NHW: float32, a value for every pixel of every frame that was looked at, upright. Of rollout and relevance its
         sum is one; of occlusion it is how much the log of the score falls where a part is hidden.
     covered_HW: which pixels the model gets to see. frames: their numbers. seconds: when each appears, None where
@@ -46,6 +50,8 @@ class Explanation(NamedTuple):
     """
 
     video: Path | str
+    start: float | None
+    end: float | None
     label: str
     score: float
     predicted: str
@@ -68,6 +74,8 @@ class Explanation(NamedTuple):
         """Plain values, without the map."""
         return {
             "video": str(self.video),
+            "start": self.start,
+            "end": self.end,
             "class": self.label,
             "score": self.score,
             "predicted": self.predicted,
@@ -88,9 +96,9 @@ class Explainer:
     Attributes: `engine`, `labels`, `settings` of the model, `preprocessing`.
     """
 
-    def __init__(self, classifier: Classifier, engine: Engine) -> None:
+    def __init__(self, classifier: Loaded, engine: Engine) -> None:
         self.engine, self.labels = engine, classifier.labels
-        self.settings, self.preprocessing = classifier.model.settings, classifier.preprocessing
+        self.settings, self.preprocessing = classifier.settings, classifier.preprocessing
         self._classifier = classifier
         self._recorded: RecordedModel | None = None
 
@@ -109,32 +117,43 @@ class Explainer:
         *,
         settings: Explain | None = None,
         fps: float | None = None,
+        start: float | None = None,
+        end: float | None = None,
         with_faithfulness: bool = False,
         on_run: OnRun = lambda done, total: None,
         **values: Any,
     ) -> Explanation:
         """Where the model looked in a video, for a class.
 
-        video, fps: as for `Predictor.predict`. label: a class; the best one if not given. settings: see
-        `timesformer.config.explain.Explain`, or its values one by one: `explain(video, method="relevance")`.
+        video, fps, start, end: as for `Predictor.predict`; frames and seconds of what is found are those of the whole
+        video. label: a class; the best one if not given. settings: see `timesformer.config.explain.Explain`, or its
+        values one by one: `explain(video, method="relevance")`.
         with_faithfulness: whether deletion and insertion are measured, which takes 72 forward passes a view. on_run:
         is told how many views were run, of how many, in what takes long.
 
-        Raises VideoError for a video that cannot be read; SettingError for a class, head, layer or pixel that is not
-        there, and for a model without attention.
+        Raises VideoError for a video that cannot be read and for a part that it does not have; SettingError for a
+        class, head, layer or pixel that is not there, for an `end` that is not after the `start`, and for a model
+        without attention.
         """
         if settings is not None and values:
             raise SettingError(f"explain: settings are given, and {', '.join(values)} beside them; one or the other")
         settings = make(Explain, values, "explain") if settings is None else settings
+        check_part(start, end)
         self.check(settings, label)
         with open_video(video, fps) as opened:
-            views = place_views(opened, self.settings.clip_shape, self.preprocessing)
+            views = place_views(opened, self.settings.clip_shape, self.preprocessing, start, end)
         scores_K = score_views(self.engine, views.clips_VCTSS)
         best = int(scores_K.argmax())
         number = best if label is None else self._number(label)
         progress = self._progress(settings, len(views.places), with_faithfulness, on_run)
-        cells_VURQ = self._cells(views, number, settings, progress)
-        map_NHW, covered_HW = video_map(views, cells_VURQ)
+        seen = views if settings.grids == 1 else moved_views(views, settings.grids, self.settings.clip_unit)
+        cells_VURQ = self._cells(seen, number, settings, progress)
+        map_NHW, covered_HW = video_map(seen, cells_VURQ)
+        if settings.grids > 1:  # what only a moved view has is no part of the video that the model gets to see
+            grid = (cells_VURQ.shape[1], cells_VURQ.shape[2], cells_VURQ.shape[3])
+            covered_HW = video_map(views, torch.zeros(len(views.places), *grid))[1]
+            map_NHW = map_NHW * covered_HW
+            cells_VURQ = view_cells(views, map_NHW, grid)
         if settings.method != "occlusion":
             if not map_NHW.any():
                 raise SettingError(
@@ -146,6 +165,8 @@ class Explainer:
             faith = faithfulness(self.engine, views.clips_VCTSS, cells_VURQ, number, progress)
         return Explanation(
             source_name(video),
+            start,
+            end,
             self.labels[number],
             float(scores_K[number]),
             self.labels[best],
@@ -169,6 +190,11 @@ class Explainer:
         raise SettingError(f"class {label!r}: not one of the {len(self.labels)} classes; {hint}")
 
     def _record(self) -> RecordedModel:
+        if isinstance(self._classifier, ExportedFile):
+            raise SettingError(
+                f"{self._classifier.path}: an exported network hides its attention; name the weights that it was "
+                "exported from, or --method occlusion"
+            )
         if self._recorded is None:
             self._recorded = RecordedModel(self._classifier.model)
             self._recorded.model.to(self.engine.device)
@@ -224,12 +250,16 @@ def load_explainer(
     labels: str | Path | None = None,
     heads: int | None = None,
 ) -> Explainer:
-    """An explainer from weights of any layout; not of an ensemble, whose members are explained one by one.
+    """An explainer from weights of any layout, or from an exported file, of which there is occlusion alone; not of an
+    ensemble, whose members are explained one by one.
 
     weights, device, labels, heads: as for `timesformer.load`, and the same errors.
     """
     if isinstance(weights, Classifier):
         classifier = weights if labels is None else weights.with_labels(labels)
+    elif exported_format(Path(weights)) is not None:
+        files = open_classifiers(weights, labels=labels)
+        return Explainer(files[0], make_engine(files, "auto", "auto", device, None, forget=False))
     else:
         classifier = load_model(weights, labels=labels, heads=heads)
     return Explainer(classifier, make_engine((classifier,), "eager", "auto", device, None, forget=False))

@@ -93,7 +93,7 @@ def weight_plot(explanation: Explanation) -> Figure:
         plot = figure.add_axes(_box(size, 0.75, 0.55, size[0] - 0.95, size[1] - 1.25))
         for bar in _weights(plot, explanation):
             bar.set_color(NOW)
-        plot.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+        plot.yaxis.set_major_formatter(lambda value, _: f"{100 * value:.3g}%")
         plot.set_ylabel("part of the map")
         plot.text(
             1, 1.02, "dashed: every frame alike", transform=plot.transAxes, ha="right", fontsize=8, color="#666666"
@@ -131,6 +131,8 @@ def describe(explanation: Explanation) -> str:
         found += f", layer {settings.layer}"
     if settings.head is not None:
         found += f", head {settings.head}"
+    if settings.grids > 1:
+        found += f", {settings.grids} x {settings.grids} grids"
     if settings.query is not None:
         found += f", of pixel {settings.query.x}, {settings.query.y} in frame {settings.query.frame}"
     return found

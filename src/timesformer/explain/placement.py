@@ -18,6 +18,7 @@ from timesformer.config import ClipShape, Preprocessing
 from timesformer.config.explain import Query
 from timesformer.errors import SettingError
 from timesformer.video.convert import scaled_size
+from timesformer.video.part import Part, part_of
 from timesformer.video.sampling import testing_clips
 from timesformer.video.video import Video
 from timesformer.video.views import crop_corners, read_views
@@ -52,11 +53,20 @@ class Views(NamedTuple):
         return self.clips_VCTSS.shape[-1]
 
 
-def place_views(video: Video, shape: ClipShape, preprocessing: Preprocessing) -> Views:
-    """What `read_views` gives of an open video, with where it lies. Raises what that raises."""
-    sampling, count = preprocessing.sampling, preprocessing.test_clips
-    clips = testing_clips(video.num_frames, shape.frames, sampling, video.fps, count)
-    views_VCTSS = read_views(video, shape, preprocessing)
+def place_views(
+    video: Video,
+    shape: ClipShape,
+    preprocessing: Preprocessing,
+    start: float | None = None,
+    end: float | None = None,
+) -> Views:
+    """What `read_views` gives of an open video, or of its part from `start` to `end` seconds, with where it lies in the
+    whole video. Raises what `read_views` and `part_of` raise."""
+    part, sampling = part_of(video, start, end), preprocessing.sampling
+    clips = testing_clips(part.num_frames, shape.frames, sampling, part.fps, preprocessing.test_clips)
+    if isinstance(part, Part):
+        clips = [[part.first + number for number in numbers] for numbers in clips]
+    views_VCTSS = read_views(part, shape, preprocessing)
     height, width = video.read([clips[0][0]]).shape[2:]
     scaled = scaled_size(height, width, preprocessing.short_side or shape.side)
     corners = crop_corners(*scaled, shape.side, preprocessing.test_crops)
@@ -89,6 +99,43 @@ def video_map(views: Views, cells_VURQ: Tensor) -> tuple[Tensor, Tensor]:
         for number in set(view.numbers):
             depth_NHW[row_of[number]] += depth_HW
     return total_NHW / depth_NHW.clamp(min=torch.finfo(torch.float32).tiny), (depth_NHW > 0).any(0)
+
+
+def moved_views(views: Views, grids: int, patch: int) -> Views:
+    """Each view grids x grids times, moved so that the grids of patches lie apart by parts of a patch; what comes in at
+    a border repeats it."""
+    offsets = [round(patch * ((number + 0.5) / grids - 0.5)) for number in range(grids)]
+    pixels, clips, places = torch.arange(views.side), [], []
+    for place, view_CTSS in zip(views.places, views.clips_VCTSS, strict=True):
+        for down in offsets:
+            for right in offsets:
+                rows, columns = ((pixels - offset).clamp(0, views.side - 1) for offset in (down, right))
+                clips.append(view_CTSS[:, :, rows[:, None], columns])
+                places.append(View(place.numbers, place.top - down, place.left - right))
+    return views._replace(clips_VCTSS=torch.stack(clips), places=places)
+
+
+def view_cells(views: Views, map_NHW: Tensor, grid: Cell) -> Tensor:
+    """What a map of the video has in each cell of each view, (V, U, R, Q): the mean around its centre, the sum over its
+    frames."""
+    row_of = {number: row for row, number in enumerate(views.frames)}
+    cells_VURQ = torch.zeros(len(views.places), *grid)
+    for cells_URQ, view in zip(cells_VURQ, views.places, strict=True):
+        down_HR, right_WQ = (
+            weights / weights.sum(0).clamp(min=torch.finfo(torch.float32).tiny)
+            for weights, _ in (
+                _axis(length, scaled, first, views.side, cells)
+                for length, scaled, first, cells in zip(
+                    views.size, views.scaled, (view.top, view.left), grid[1:], strict=True
+                )
+            )
+        )
+        for position, number in enumerate(view.numbers):
+            repeats = view.numbers.count(number)
+            cells_URQ[position * grid[0] // len(view.numbers)] += (
+                down_HR.T @ map_NHW[row_of[number]].float() @ right_WQ / repeats
+            )
+    return cells_VURQ
 
 
 def find_cell(views: Views, view: View, query: Query, grid: tuple[int, int, int]) -> Cell | None:

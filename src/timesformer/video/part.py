@@ -20,11 +20,12 @@ class Part(Video):
     """The frames first <= number < stop of an open video, as a video; closing it closes that one.
 
     Its frame rate is that of its own frames, None for a single frame, and its seconds count from the first of them. The
-    images are those of the whole video: of the size that its first frame has.
+    images are those of the whole video: of the size that its first frame has. `first`: the number that its first frame
+    has there.
     """
 
     def __init__(self, video: Video, first: int, stop: int) -> None:
-        self._video, self._first = video, first
+        self._video, self.first = video, first
         self.name, self.codec, self.size = video.name, video.codec, video.size
         self.num_frames = stop - first
         self._opening, self._ending = video.seconds(first) or 0.0, video.seconds(stop - 1) or 0.0
@@ -36,23 +37,23 @@ class Part(Video):
     def read(self, numbers: Sequence[int], short_side: int | None = None) -> Tensor:
         if not numbers or not 0 <= min(numbers) <= max(numbers) < self.num_frames:
             raise IndexError(f"{self.name}: frames {list(numbers)} of a part of {self.num_frames} frames")
-        return self._video.read([self._first + number for number in numbers], short_side)
+        return self._video.read([self.first + number for number in numbers], short_side)
 
     def frames(self, short_side: int | None = None, first: int = 0, stop: int | None = None) -> Iterator[Frame]:
         stop = self.num_frames if stop is None else stop
         if not 0 <= first < stop <= self.num_frames:
             raise IndexError(f"{self.name}: frames {first} to {stop} of a part of {self.num_frames} frames")
-        for number, frame in enumerate(self._video.frames(short_side, self._first + first, self._first + stop), first):
+        for number, frame in enumerate(self._video.frames(short_side, self.first + first, self.first + stop), first):
             self.resized = self._video.resized
             yield Frame(self.seconds(number), frame.image)
 
     def seconds(self, number: int) -> float | None:
-        seconds = self._video.seconds(self._first + number)
+        seconds = self._video.seconds(self.first + number)
         return None if seconds is None else seconds - self._opening
 
     def _chosen(self, numbers: Sequence[int]) -> Iterator[tuple[int, VideoFrame]]:
-        shifted = [self._first + number for number in numbers]
-        return ((number - self._first, frame) for number, frame in self._video._chosen(shifted))
+        shifted = [self.first + number for number in numbers]
+        return ((number - self.first, frame) for number, frame in self._video._chosen(shifted))
 
 
 def part_of(video: Video, start: float | None, end: float | None) -> Video:
