@@ -18,7 +18,6 @@ import torch
 import torch.nn.functional as F
 
 from timesformer.config import SCHEMES
-from timesformer.config.recipe import Recipe
 from timesformer.data.folders import find_videos
 from timesformer.engine.agreement import reference_logits
 from timesformer.engine.build import portable_network
@@ -36,7 +35,7 @@ from timesformer.weights.classifier import Classifier
 from timesformer.weights.exports import SUFFIXES
 
 CPU = torch.device("cpu")
-STEPS, BATCH, CLIPS, RATE = 400, 16, 200, 1e-3
+STEPS, BATCH, CLIPS, RATE = 150, 16, 200, 1e-3
 
 
 def main() -> None:
@@ -47,22 +46,23 @@ def main() -> None:
     names = sorted({video.parent.name for video in videos})
     labels = torch.tensor([names.index(video.parent.name) for video in videos])
     clips: torch.Tensor | None = None
+    classifiers: dict[str, Classifier] = {}
     for scheme in schemes:
         changes = (f"model.scheme={scheme}", f"model.class_token_in_time={str('time' in SCHEMES[scheme]).lower()}")
         recipe: Any = load_recipe("finetune-small", changes)
-        assert isinstance(recipe, Recipe)
         settings = recipe.model.model_copy(update={"num_classes": len(names)})
         if clips is None:
-            shape, how = settings.clip_shape, recipe.preprocessing
-            clips = torch.cat([read_views(video, shape, how)[:1] for video in videos])
-        classifier = Classifier(build_model(settings), recipe.preprocessing, tuple(names))
-        right = train(classifier, clips, labels)
+            clips = torch.cat([read_views(video, settings.clip_shape, recipe.preprocessing) for video in videos])
+        classifiers[scheme] = Classifier(build_model(settings), recipe.preprocessing, tuple(names))
+        right = train(classifiers[scheme], clips, labels)
         print(f"{scheme}: {len(clips)} clips, {right:.0%} of them right after {STEPS} steps", flush=True)
-        classifier.model.eval()
-        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-            for precision in LIMITS:
+    assert clips is not None
+    with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+        for precision in LIMITS:
+            for scheme, classifier in classifiers.items():
+                classifier.model.eval()
                 for line in check(classifier, clips, precision, Path(folder)):
-                    print(f"  {line}", flush=True)
+                    print(f"{scheme}, {line}", flush=True)
 
 
 def check(classifier: Classifier, clips: torch.Tensor, precision: str, folder: Path) -> Iterator[str]:
