@@ -20,9 +20,10 @@ import torch
 from rich.console import Console
 from rich.table import Table
 
-from timesformer.bench.timing import forget_peak, peak_memory, timed
+from timesformer.bench.timing import forget_peak, timed
 from timesformer.bench.train import Step
 from timesformer.config import TimeSformerSettings, Training
+from timesformer.device import peak_memory
 
 ROWS: dict[str, dict[str, Any]] = {
     "all": {},

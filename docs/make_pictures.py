@@ -2,10 +2,12 @@
 
 python docs/make_pictures.py [RUN]     all of them, after `make demo`
 python docs/make_pictures.py schemes   what a patch sees in each scheme
+python docs/make_pictures.py map [RUN]  the map of the demo's test clips, in Chromium
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -147,8 +149,33 @@ def square(plot: Any, column: int, row: int, colours: list[str]) -> None:
         plot.add_patch(Polygon(corners[1:], color=colours[1], linewidth=0))
 
 
+def feature_map(run: Path) -> None:
+    """The page of the demo's test clips: on a screen, and on a phone in the dark."""
+    from playwright.sync_api import sync_playwright
+
+    predictor = timesformer.load(run)
+    data = run.parent / "data"
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        features, page_file = Path(folder) / "demo.parquet", Path(folder) / "map.html"
+        for _ in timesformer.FeatureJob(timesformer.list_data(data, "test"), features).run(predictor):
+            pass
+        table = timesformer.read_feature_table(features)
+        timesformer.write_map(table, timesformer.project_features(table), page_file, data=data)
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        for name, width, height, scheme in (("map", 1280, 900, "light"), ("map_phone", 390, 720, "dark")):
+            page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+            page.goto(page_file.as_uri())
+            page.evaluate("() => show(300)")
+            page.wait_for_function("() => !waiting && document.querySelector('#tip img').complete")
+            page.screenshot(path=IMAGES / f"{name}.png")
+        browser.close()
+
+
 if __name__ == "__main__":
     asked = sys.argv[1] if len(sys.argv) > 1 else "runs/demo/run"
+    if asked == "map":
+        feature_map(Path(sys.argv[2] if len(sys.argv) > 2 else "runs/demo/run"))
+        sys.exit()
     schemes(IMAGES / "schemes.png")
     if asked != "schemes":
         motion(Path(asked), IMAGES / "motion.png")

@@ -22,11 +22,20 @@ class Command:
         self.monkeypatch, self.capfd = monkeypatch, capfd
 
     def __call__(self, *words: object) -> Result:
-        self.monkeypatch.setattr("sys.argv", ["timesformer", *map(str, words)])
+        self.monkeypatch.setattr("sys.argv", ["timesformer", *without_report(*words)])
         with pytest.raises(SystemExit) as stopped:
             main()
         out, err = self.capfd.readouterr()
         return Result(int(stopped.value.code or 0), out, err)
+
+
+def without_report(*words: object) -> list[str]:
+    """The words of a command that writes a report at its end, without it unless they have --report: it takes longer
+    than what most tests are of."""
+    texts = list(map(str, words))
+    if texts and texts[0] in ("train", "test", "demo") and "--report" not in texts:
+        texts.insert(1, "--no-report")
+    return texts
 
 
 def assert_one_line(result: Result, *parts: str) -> None:

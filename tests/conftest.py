@@ -17,8 +17,10 @@ import torch
 from hypothesis import HealthCheck, settings
 from torch import Tensor
 
+import browser
 import timesformer
 from commands import Command
+from timesformer import device
 from timesformer.config import Recipe, TimeSformerSettings
 from timesformer.recipes import load_recipe
 from timesformer.video.encode import write_video
@@ -37,6 +39,11 @@ OTHERS = ("SLURM", "TORCHELASTIC", "TTY_", "RANK", "WORLD_SIZE", "LOCAL_", "HF_H
 for name in [name for name in os.environ if name in TERMINALS or name.startswith(OTHERS)]:
     del os.environ[name]
 os.environ |= {"TERM": "xterm", "no_proxy": "127.0.0.1"}
+
+# A processor without instructions for bfloat16 can compute in it, if slowly; `auto` takes float32 there all the same.
+if not device.native_bf16():
+    lacking = device.processor()
+    device.processor = lambda: lacking._replace(vendor="GenuineIntel", flags=lacking.flags | {"avx512_bf16"})
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -96,6 +103,21 @@ def bars(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def command(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Command:
     return Command(monkeypatch, capfd)
+
+
+@pytest.fixture(scope="module")
+def any_chromium() -> Iterator[browser.Chromium]:
+    with browser.chromium() as found:
+        yield found
+
+
+@pytest.fixture
+def chromium(any_chromium: browser.Chromium) -> Iterator[browser.Chromium]:
+    """A browser whose pages may have no error, and may ask for nothing outside of their files."""
+    yield any_chromium
+    problems = list(any_chromium.problems)
+    any_chromium.close_pages()
+    assert not problems
 
 
 def small_recipe(*overrides: str) -> Recipe:

@@ -17,6 +17,7 @@ from pathlib import Path
 
 from lightning_utilities.core.rank_zero import rank_zero_only
 
+from commands import without_report
 from ports import kept_port
 from timesformer.cli import stop
 from timesformer.cli.main import main
@@ -129,7 +130,7 @@ def _run(
     stop.GRACE = 240.0  # a program of its own may shorten it
     if killed_after is not None:
         _kill_after(killed_after, session)
-    sys.argv = ["timesformer" if program is None else str(program), *words]
+    sys.argv = ["timesformer", *without_report(*words)] if program is None else [str(program), *words]
     if program is None:
         main()
     else:

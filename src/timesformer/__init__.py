@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     from timesformer.evaluation.interval import mean_interval
     from timesformer.evaluation.scores import score_views
     from timesformer.explain.explainer import Explainer, Explanation, load_explainer
+    from timesformer.export.export import ExportedModel, export_model
     from timesformer.features.probe import probe_features
+    from timesformer.features.projection import Projection, project_features
     from timesformer.features.search import search_features
     from timesformer.features.table import FeatureTable, read_feature_table
     from timesformer.folds.parts import FoldsResult
@@ -48,6 +50,7 @@ if TYPE_CHECKING:
     from timesformer.model.timesformer import TimeSformer
     from timesformer.model.tokens import Keys
     from timesformer.recipes import load_recipe
+    from timesformer.report.map import WrittenMap, write_map
     from timesformer.training.fit import fit, resume
     from timesformer.training.result import FitResult
     from timesformer.video.live import LiveVideo
@@ -71,6 +74,7 @@ _HOMES = {
     "EvaluationResult": "evaluation.evaluate",
     "Explainer": "explain.explainer",
     "Explanation": "explain.explainer",
+    "ExportedModel": "export.export",
     "FeatureJob": "inference.feature_job",
     "FeatureTable": "features.table",
     "FitResult": "training.result",
@@ -84,6 +88,7 @@ _HOMES = {
     "Predictor": "inference.predictor",
     "Preprocessing": "config",
     "ProbeRecipe": "config",
+    "Projection": "features.projection",
     "Recipe": "config",
     "ScoredWindow": "inference.segments",
     "Segmenter": "inference.segments",
@@ -99,10 +104,12 @@ _HOMES = {
     "WeightsError": "errors",
     "WindowRow": "inference.timeline",
     "WorkerError": "errors",
+    "WrittenMap": "report.map",
     "analyse": "evaluation.analysis",
     "build_model": "baselines",
     "compare": "evaluation.compare",
     "evaluate": "evaluation.evaluate",
+    "export_model": "export.export",
     "find_sources": "inference.sources",
     "fit": "training.fit",
     "fit_folds": "folds.run",
@@ -115,6 +122,7 @@ _HOMES = {
     "mean_interval": "evaluation.interval",
     "open_video": "video.source",
     "probe_features": "features.probe",
+    "project_features": "features.projection",
     "query_features": "inference.feature_query",
     "read_feature_table": "features.table",
     "read_list": "inference.sources",
@@ -128,6 +136,7 @@ _HOMES = {
     "search_features": "features.search",
     "window_views": "video.views",
     "write_details": "evaluation.details",
+    "write_map": "report.map",
 }
 __all__ = [
     "Answer",
@@ -139,6 +148,7 @@ __all__ = [
     "EvaluationResult",
     "Explainer",
     "Explanation",
+    "ExportedModel",
     "FeatureJob",
     "FeatureTable",
     "FitResult",
@@ -152,6 +162,7 @@ __all__ = [
     "Predictor",
     "Preprocessing",
     "ProbeRecipe",
+    "Projection",
     "Recipe",
     "ScoredWindow",
     "Segmenter",
@@ -167,11 +178,13 @@ __all__ = [
     "WeightsError",
     "WindowRow",
     "WorkerError",
+    "WrittenMap",
     "__version__",
     "analyse",
     "build_model",
     "compare",
     "evaluate",
+    "export_model",
     "find_sources",
     "fit",
     "fit_folds",
@@ -184,6 +197,7 @@ __all__ = [
     "mean_interval",
     "open_video",
     "probe_features",
+    "project_features",
     "query_features",
     "read_feature_table",
     "read_list",
@@ -197,6 +211,7 @@ __all__ = [
     "search_features",
     "window_views",
     "write_details",
+    "write_map",
 ]
 
 

@@ -12,6 +12,7 @@ from rich.console import Console
 from timesformer.data.motion import CLASSES, FPS, motion_clip, write_motion_data
 from timesformer.errors import SettingError
 from timesformer.evaluation.evaluate import evaluate
+from timesformer.evaluation.record import Stopwatch, record_test
 from timesformer.evaluation.score_files import write_scores
 from timesformer.inference.predictor import load
 from timesformer.recipes import load_recipe
@@ -41,8 +42,10 @@ def run_demo(out: Path, console: Console, *, clips: Mapping[str, int] = CLIPS, o
     fit(recipe, out / "data", out / "run", console=console)
 
     console.print("\n[bold]3. Test[/bold]  one clip, three crops, mean of softmax scores")
-    result = evaluate(out / "run", out / "data", workers=recipe.data.workers)
-    write_scores(result, out / "scores.parquet")
+    watch = Stopwatch()
+    result = evaluate(out / "run", out / "data", workers=recipe.data.workers, on_progress=watch)
+    record = record_test(result, out / "run", out / "data", "test", watch)
+    write_scores(result, out / "scores.parquet", record=record)
     console.print(
         f"top-1 {result.summary()['top1']:.3f} on {len(result.paths)} unseen clips (chance {1 / len(CLASSES):.3f})"
     )

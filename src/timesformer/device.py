@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import os
 import platform
+import sys
 from pathlib import Path
 from typing import NamedTuple
 
@@ -47,6 +48,21 @@ def find_device(device: str = "auto") -> torch.device:
             f"device {device!r} cannot be used here, expected auto, cpu, cuda or mps: {str(error).splitlines()[0]}"
         ) from None
     return torch.device(device)
+
+
+def peak_memory(device: torch.device) -> int:
+    """Bytes at the peak: of this process's memory, or of what torch took of a GPU's."""
+    if device.type == "cuda":
+        return int(torch.cuda.max_memory_allocated(device))
+    try:
+        status = Path("/proc/self/status").read_text()
+    except OSError:
+        import resource  # not on Windows
+
+        usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        return usage if sys.platform == "darwin" else usage * 1024
+    line = next(line for line in status.splitlines() if line.startswith("VmHWM"))
+    return int(line.split()[1]) * 1024
 
 
 def cores() -> int:

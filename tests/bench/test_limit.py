@@ -12,7 +12,8 @@ import torch
 from timesformer.bench import limit
 from timesformer.bench.limit import Limits, Speed, measure_speed
 from timesformer.bench.products import Product
-from timesformer.bench.timing import Spread, forget_peak, peak_memory, timed
+from timesformer.bench.timing import Spread, forget_peak, timed
+from timesformer.device import peak_memory
 
 CPU = torch.device("cpu")
 PRODUCTS = [

@@ -124,7 +124,14 @@ def test_files_that_are_no_videos_or_weights(command: Command, run: Path, video:
         (run, tmp_path / "empty.mp4", ("the file is empty",)),
         (run, tmp_path / "none.mp4", ("no such file",)),
         (run, video.parent, ("",)),
-        (tmp_path / "model.onnx", video, ("an exported network hides its attention",)),
+        (
+            tmp_path / "model.onnx",
+            video,
+            (
+                "an exported file (onnx)",
+                "name the weights that it was exported from",
+            ),
+        ),
         (tmp_path / "none.onnx", video, ("none.onnx",)),
         (ensemble, video, ("an ensemble of several classifiers", "name one of them")),
         (tmp_path, video, ("holds no weights",)),

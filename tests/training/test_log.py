@@ -17,7 +17,7 @@ from conftest import small_recipe
 from timesformer.data.loader import Process
 from timesformer.training import log as module
 from timesformer.training.launch import Launch
-from timesformer.training.log import Log, describe_session, read_sessions, write_session
+from timesformer.training.log import Log, describe_session, epoch_seconds, read_sessions, write_session
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -88,3 +88,22 @@ def test_sessions_that_cannot_be_read_are_none(tmp_path: Path, content: bytes) -
 def test_outside_a_checkout_there_is_no_commit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "__file__", str(tmp_path / "log.py"))
     assert describe_session(Launch(Process(), 1, 1), 0, "data", None)["code"] == ""
+
+
+def test_a_session_that_ended_says_how_long_and_how_large_it_was(run: Path) -> None:
+    session = read_sessions(run)[-1]
+    assert session["ended"] >= session["started"]
+    assert 0 < session["seconds"] < 3600
+    assert session["memory"] > 1e8
+    assert session["device"] == "cpu"
+
+
+def test_the_seconds_of_epochs_are_those_of_the_log(run: Path, tmp_path: Path) -> None:
+    lines = [line for line in (run / "log.txt").read_text().splitlines() if "  epoch " in line]
+    found = epoch_seconds(run)
+    assert list(found) == [1, 2, 3, 4]
+    assert [f"{seconds} s" for seconds in found.values()] == [line.rpartition("  ")[2] for line in lines]
+    lines = ("epoch 1/2  loss 1.0  9.5 s", "note    9 s", "epoch 1/2  loss 1.0  3.5 s")  # resumed inside the epoch
+    (tmp_path / "log.txt").write_text("".join(f"2026-01-01 00:00:00Z  {line}\n" for line in lines))
+    assert epoch_seconds(tmp_path) == {1: 3.5}
+    assert epoch_seconds(tmp_path / "none") == {}

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import signal
-import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,6 +18,7 @@ from conftest import SMALL, small_recipe
 from started import Started
 from stops import same, stopped, stopped_again
 from timesformer.errors import SettingError
+from timesformer.training import trainer
 from timesformer.training.curves import read_metrics
 from timesformer.training.fit import fit, resume
 from timesformer.training.log import read_sessions
@@ -75,10 +76,27 @@ def test_a_run_that_is_killed_twice_ends_as_if_never_stopped(bars: Path, whole: 
         killed.communicate()
         assert killed.returncode == -signal.SIGKILL
         assert torch.load(run / "checkpoints" / "last.ckpt")["global_step"] == reached
-        time.sleep(1.1)  # TensorBoard tells files by the second they were opened in, then by process
     resume(run)
     assert_same_runs(whole, run)
     assert len(read_sessions(run)) == 3
+
+
+def test_tensorboards_files_are_of_different_seconds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It reads them in the order of their names, where process 10 comes before process 9."""
+    now = 4.9
+
+    def sleep(seconds: float) -> None:
+        nonlocal now
+        now += seconds
+
+    monkeypatch.setattr(trainer, "time", SimpleNamespace(time=lambda: now, sleep=sleep))
+    trainer.wait_for_next_second(tmp_path / "none")
+    (tmp_path / "events.out.tfevents.0000000003.host.9.0").touch()
+    trainer.wait_for_next_second(tmp_path)
+    assert now == 4.9
+    (tmp_path / "events.out.tfevents.0000000004.host.9.0").touch()
+    trainer.wait_for_next_second(tmp_path)
+    assert 5 <= now < 5.1
 
 
 def test_stopped_again_and_again(bars: Path, whole: Path, tmp_path: Path) -> None:

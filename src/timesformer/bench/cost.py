@@ -16,10 +16,10 @@ import torch
 from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.model import random_classifier
 from timesformer.bench.sweep import Point, Row, Sweep, read_rows, write_rows
-from timesformer.bench.timing import Spread, forget_peak, peak_memory, timed
+from timesformer.bench.timing import Spread, forget_peak, timed
 from timesformer.bench.train import Step
 from timesformer.config import ActivationCheckpointing, ModelSettings
-from timesformer.device import find_device
+from timesformer.device import find_device, peak_memory
 from timesformer.engine.engine import EngineName, Precision, load_engine
 from timesformer.model.cost import count_cost
 from timesformer.settings import make

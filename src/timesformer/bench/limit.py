@@ -14,7 +14,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer.bench.products import Product
-from timesformer.bench.timing import Clock, Spread, forget_peak, peak_memory, timed
+from timesformer.bench.timing import Clock, Spread, forget_peak, timed
+from timesformer.device import peak_memory
 from timesformer.engine.int8 import Bytes, Int8Linear
 from timesformer.engine.linear import PackedLinear, PlainLinear, has_onednn
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -49,6 +47,7 @@ def explain(
     """
     from rich.console import Console
 
+    from timesformer.cli.progress import counted
     from timesformer.config.explain import Explain
     from timesformer.explain.explainer import load_explainer
     from timesformer.explain.save import check_folder, save_explanation
@@ -63,7 +62,7 @@ def explain(
     explainer = load_explainer(weights, device, labels=labels)
     explainer.check(settings, label)
     source: Any = portable(video) if reads_once(video) else video  # it is read twice
-    with _bar() as show:
+    with counted("views") as show:
         found = explainer.explain(source, label, settings=settings, with_faithfulness=faithfulness, on_run=show)
     files = save_explanation(found, source, out)
     _print(Console(highlight=False), found, files)
@@ -78,19 +77,6 @@ def _numbers(query: str | None) -> tuple[int, ...] | None:
     if len(parts) != 3 or not all(part.strip().isdecimal() for part in parts):
         raise SettingError(f"--query is {query!r}; expected FRAME,X,Y, such as 12,340,200")
     return tuple(map(int, parts))
-
-
-@contextmanager
-def _bar() -> Iterator[Callable[[int, int], None]]:
-    """Gives a function of views run and all to run, which moves a bar on a terminal."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    errors = Console(stderr=True, highlight=False)
-    columns = (TextColumn("views"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as shown:
-        task = shown.add_task("views", total=None, visible=False)
-        yield lambda done, total: shown.update(task, completed=done, total=total, visible=True)
 
 
 def _print(console: Console, found: Explanation, files: list[Path]) -> None:

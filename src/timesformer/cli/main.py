@@ -19,15 +19,18 @@ from timesformer.cli import (
     data,
     demo,
     explain,
+    export,
     features,
     predict,
     probe,
     recipes,
+    report,
     search,
     test,
     timeline,
     train,
 )
+from timesformer.cli import map as features_map
 from timesformer.cli.stop import STOPPED, say_stopped, stoppable
 from timesformer.cli.streams import prepare_streams
 from timesformer.errors import TimesformerError, one_line
@@ -50,9 +53,12 @@ app.command("timeline")(timeline.timeline)
 app.command("features")(features.features)
 app.command("search")(search.search)
 app.command("probe")(probe.probe)
+app.command("map")(features_map.map)
 app.command("calibrate")(calibrate.calibrate)
 app.command("explain")(explain.explain)
+app.command("report")(report.report)
 app.command("convert")(convert.convert)
+app.command("export")(export.export)
 app.command("cost")(cost.cost)
 app.add_typer(data.app, name="data")
 app.add_typer(bench.app, name="bench")

@@ -38,3 +38,4 @@ DataFolder = Annotated[Path, typer.Option("--data", help="Folder of the data set
 Workers = Annotated[int | None, typer.Option(min=0, help="Processes that decode; one a core if not given.")]
 MaxBadFraction = Annotated[float, typer.Option(help="Fraction of unreadable videos over which the command stops.")]
 Threads = Annotated[int | None, typer.Option(min=1, help="Threads that compute; one a core if not given.")]
+Report = Annotated[bool, typer.Option("--report/--no-report", help="Write a page for people at the end.")]

@@ -113,3 +113,16 @@ def timeline_progress(bar: bool = True) -> Iterator[Callable[[TimelineProgress],
 def _short(name: str, length: int = 24) -> str:
     """The end of a name."""
     return name if len(name) <= length else "…" + name[1 - length :]
+
+
+@contextmanager
+def counted(noun: str) -> Iterator[Callable[[int, int], None]]:
+    """Gives a function to call with how many are done and how many there are: it draws a bar on a terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    errors = Console(stderr=True, highlight=False)
+    columns = (TextColumn(noun), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=errors, transient=True, disable=not errors.is_terminal) as shown:
+        task = shown.add_task(noun, total=None, visible=False)
+        yield lambda done, total: shown.update(task, completed=done, total=total, visible=True)

@@ -15,6 +15,7 @@ from timesformer.cli.options import (
     Labels,
     MaxBadFraction,
     Precision,
+    Report,
     Threads,
     Weights,
     Workers,
@@ -70,6 +71,7 @@ def test(
             metavar="FOLDER",
         ),
     ] = None,
+    report: Report = True,
     as_json: Json = False,
 ) -> None:
     """Top-1, top-5 (of more than five classes), mean class accuracy and AUC (of two) with 95% intervals, the
@@ -78,12 +80,14 @@ def test(
     Data and weights with several classes a video: mean average precision, of mean sigmoids."""
     from rich.console import Console
 
+    from timesformer.cli.reports import write_at_end
     from timesformer.data.manifest import read_manifest
     from timesformer.evaluation.analysis import analyse, check_top_k
     from timesformer.evaluation.columns import Column
     from timesformer.evaluation.details import check_details, write_details
     from timesformer.evaluation.evaluate import evaluate
-    from timesformer.evaluation.score_files import check_score_file, write_scores
+    from timesformer.evaluation.record import Stopwatch, record_test
+    from timesformer.evaluation.score_files import Scores, check_score_file, write_scores
     from timesformer.evaluation.table import analysis_table
     from timesformer.files import as_json as to_json
 
@@ -98,35 +102,53 @@ def test(
         check_top_k(numbers, multilabel=manifest.multilabel)
     parts = Column(manifest, by, "scores by a column") if manifest and by else None
     grouped = Column(manifest, group, "groups", group=True) if manifest and group else None
+    protocol = {
+        "clips": clips,
+        "crops": crops,
+        "sampling": sampling,
+        "frames": frames,
+        "image_size": image_size,
+        "position_resize": position_resize,
+    }
     with video_progress() as show:
+        watch = Stopwatch(show)
         result = evaluate(
             weights,
             data,
             split=split,
-            clips=clips,
-            crops=crops,
-            sampling=sampling,
-            frames=frames,
-            image_size=image_size,
-            position_resize=position_resize,
+            **protocol,  # type: ignore[arg-type]
             labels=labels,
             engine=engine,  # type: ignore[arg-type]
             precision=precision,  # type: ignore[arg-type]
             device=device,
             workers=workers,
             max_bad_fraction=max_bad_fraction,
-            on_progress=show,
+            on_progress=watch,
         )
     if not result.first_process:
         return
     groups = grouped.of(result.paths) if grouped else None
     analysis = analyse(result, top_k=numbers, groups=groups, by=(parts.name, parts.of(result.paths)) if parts else None)
+    record = record_test(result, weights, data, split, watch, protocol)
     if out is not None:
-        write_scores(result, out, groups)
+        write_scores(result, out, groups, record)
     if details is not None:
         write_details(analysis, details)
+    page = None
+    if report:
+
+        def write() -> Path:
+            from timesformer.report.report import write_report
+            from timesformer.report.subject import subject_of_scores
+
+            name = f"{Path(weights).resolve().name}, {split}" if out is None else out.name
+            return write_report(
+                [subject_of_scores(Scores.of(result, groups, record), name, analysis)], _page(weights, split, out)
+            )
+
+        page = write_at_end(write)
     if as_json:
-        print(to_json(analysis.as_dict()))
+        print(to_json(analysis.as_dict() | ({} if page is None else {"report": str(page)})))
         return
     for line in analysis_table(analysis, data, Console().width):
         print(line)
@@ -137,6 +159,20 @@ def test(
         print(f"scores                 {out}")
     if details is not None:
         print(f"details                {details}")
+    if page is not None:
+        print(f"report                 {page}")
+
+
+def _page(weights: str, split: str, out: Path | None) -> Path:
+    """Where the report goes: beside the scores, or into the run that is tested, or else into runs/."""
+    from timesformer.report.run import is_run
+
+    if out is not None:
+        return out.with_name(f"{out.name.removesuffix(out.suffix)}.html")
+    if is_run(Path(weights)):
+        return Path(weights) / f"{split}.html"
+    Path("runs").mkdir(exist_ok=True)
+    return Path("runs") / f"{split}.html"
 
 
 def _numbers(top_k: str | None) -> list[int]:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timesformer.cli.options import Threads
+from timesformer.cli.options import Report, Threads
 from timesformer.errors import SettingError
 from timesformer.threads import use_threads
 
@@ -59,6 +59,7 @@ def train(
     accept_changes: Annotated[
         bool, typer.Option("--accept-changes", help="With --resume: continue although settings or data have changed.")
     ] = False,
+    report: Report = True,
 ) -> None:
     """Train a classifier; RUN/model is the result."""
     if resume is None and accept_changes:
@@ -99,6 +100,7 @@ def train(
         if changes or accept_changes:
             raise SettingError(f"{resume}: settings of folds and seeds cannot change; start a new run")
         _say(folds_run.resume_folds(resume, data=data, console=console))
+        _report(resume, wanted=report)
         return
     if any(value is not None for value in several.values()):
         assert data is not None
@@ -115,6 +117,7 @@ def train(
                 console=console,
             )
         )
+        _report(out or Path("runs/train"), wanted=report)
         return
     if resume is not None:
         result = fit.resume(resume, overrides=changes, data=data, accept_changes=accept_changes, console=console)
@@ -127,6 +130,21 @@ def train(
     if result.skipped:
         print(f"{len(result.skipped)} videos could not be read and were skipped")
     print(f"{result.model}: {result.summary()}")
+    _report(result.model.parent, wanted=report)
+
+
+def _report(run: Path, *, wanted: bool) -> None:
+    """Write RUN/report.html and print its path."""
+    if not wanted:
+        return
+    from timesformer.cli.progress import video_progress
+    from timesformer.cli.reports import write_at_end
+    from timesformer.report.report import report as write
+
+    with video_progress() as show:
+        page = write_at_end(lambda: write([run], on_progress=show))
+    if page is not None:
+        print(f"report: {page}")
 
 
 def _number_of(folds: str | None) -> Folds | None:

@@ -18,7 +18,7 @@ from timesformer.engine.parts import LinearParts
 Make = Callable[[str, Tensor, Tensor, Activation], nn.Module]
 Attend = Callable[..., Tensor]
 
-DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16}
+DTYPES = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}
 SCORES = 2**20  # of an attention at a time; measured: an eighth and four times as many are slower
 
 
@@ -89,3 +89,13 @@ def floating(precision: str, device: torch.device, *, packed: bool) -> Arithmeti
 
     apart = device.type == "cpu" and precision == "bf16"
     return Arithmetic(make, dtype, dtype, attend_apart if apart else attend_fused)
+
+
+def portable(precision: str) -> Arithmetic:
+    """Arithmetic in a floating-point type by operations that other runtimes have too."""
+    dtype = DTYPES[precision]
+
+    def make(name: str, weight: Tensor, bias: Tensor, activation: Activation) -> nn.Module:
+        return PlainLinear(weight.to(dtype), bias.to(dtype), activation)
+
+    return Arithmetic(make, dtype, dtype)

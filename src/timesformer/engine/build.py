@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from timesformer.device import fast_bf16
-from timesformer.engine.arithmetic import Arithmetic, floating
+from timesformer.engine.arithmetic import Arithmetic, floating, portable
 from timesformer.engine.compiled import Compiled
 from timesformer.engine.linear import has_onednn
 from timesformer.engine.network import FusedTimeSformer, Network, PlainNetwork
@@ -57,3 +57,23 @@ def build(
     with torch.inference_mode(engine == "eager"), torch.no_grad():
         made = network(floating(precision, device, packed=engine == "eager" and has_onednn()))
     return made if engine == "eager" else Compiled(made, device)
+
+
+def portable_network(classifier: Classifier, precision: str, clips: Tensor | None, *, any_shape: bool) -> Network:
+    """The network by operations that other runtimes have too, in fp32, fp16, bf16, or int8 that is calibrated on
+    `clips`. any_shape: as for `FusedTimeSformer`. Raises SettingError for a precision that the architecture lacks."""
+    model, preprocessing = classifier.model, classifier.preprocessing
+    if type(model) is not TimeSformer:
+        if precision != "fp32":
+            raise SettingError(f"precision {precision} is not for architecture {model.settings.architecture}: fp32")
+        return PlainNetwork(model, preprocessing).eval()
+
+    def network(how: Arithmetic) -> FusedTimeSformer:
+        return FusedTimeSformer(model, preprocessing, how, any_shape=any_shape).eval()
+
+    if precision != "int8":
+        return network(portable(precision))
+    from timesformer.engine.int8 import PortableInt8Linear, calibrate
+
+    assert clips is not None
+    return network(calibrate(network, clips.split(1), Arithmetic(), PortableInt8Linear))

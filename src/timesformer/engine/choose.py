@@ -14,7 +14,7 @@ from timesformer.engine.linear import has_onednn
 from timesformer.errors import SettingError
 
 EngineName = Literal["auto", "eager", "compile", "openvino", "onnx"]
-Precision = Literal["auto", "fp32", "bf16", "int8"]
+Precision = Literal["auto", "fp32", "bf16", "fp16", "int8"]
 
 SUPPORTED = {
     "eager": ("fp32", "bf16", "int8"),
@@ -34,15 +34,20 @@ class Choice(NamedTuple):
 
 def choose(engine: str, precision: str, device: torch.device) -> Choice:
     """What "auto" stands for on this machine; raises SettingError where engine, precision and machine do not fit."""
-    for name, value, known in (("engine", engine, EngineName), ("precision", precision, Precision)):
-        if value not in get_args(known):
-            raise SettingError(f"{name} is {value!r}: one of {', '.join(get_args(known))}")
+    check_names(engine, precision)
     engine = "eager" if engine == "auto" else engine
     _check(engine, precision, device)
     chosen, reason = _precision(engine, precision, device)
     if engine == "eager" and device.type == "cpu" and not has_onednn():
         reason += "; torch's own products, since this torch has no oneDNN"
     return Choice(engine, chosen, reason)
+
+
+def check_names(engine: str, precision: str) -> None:
+    """Raises SettingError for an engine or a precision that is none."""
+    for name, value, known in (("engine", engine, EngineName), ("precision", precision, Precision)):
+        if value not in get_args(known):
+            raise SettingError(f"{name} is {value!r}: one of {', '.join(get_args(known))}")
 
 
 def _check(engine: str, precision: str, device: torch.device) -> None:
@@ -56,9 +61,10 @@ def _check(engine: str, precision: str, device: torch.device) -> None:
         raise SettingError("engine compile on a GPU needs triton, and it is not installed: engine eager")
     if precision not in ("auto", *SUPPORTED[engine]):
         engines = [name for name, supported in SUPPORTED.items() if precision in supported]
+        of = f"engine {', '.join(engines)}" if engines else "files of `timesformer export`"
         raise SettingError(
             f"precision {precision} is not for engine {engine}, which has {', '.join(SUPPORTED[engine])}"
-            f"; {precision} is of engine {', '.join(engines)}"
+            f"; {precision} is of {of}"
         )
     if precision == "int8" and (device.type != "cpu" or not has_onednn()):
         raise SettingError(

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from timesformer.config import Preprocessing
 from timesformer.engine.arithmetic import Arithmetic
 from timesformer.engine.parts import own, take_linear
-from timesformer.model.embed import Embedding, resize_fixed, resize_space, resize_time
+from timesformer.model.embed import Embedding, is_known, resize_fixed, resize_space, resize_time
 from timesformer.model.tokens import Grid
 
 CENTRE = 128  # taken off the bytes before the product, so that a bfloat16 one loses less; both are exact
@@ -74,6 +74,8 @@ class FusedEmbedding(nn.Module):
 
     def table(self, frames: int, grid: Grid) -> Tensor:
         """All that is added to the projected patches of a clip, and the class token in its slots: (T, 1, S, D)."""
+        if not is_known((frames, *grid)):
+            return self._make_table(frames, grid)
         if (frames, grid) not in self.tables:
             self.tables[frames, grid] = self._make_table(frames, grid)
         return self.tables[frames, grid]

@@ -25,10 +25,10 @@ from timesformer.engine.agreement import LIMITS, Agreement, reference_logits, sy
 from timesformer.engine.build import Run, build
 from timesformer.engine.choose import Choice, EngineName, Precision, choose
 from timesformer.engine.ensemble import MeanScores
+from timesformer.engine.file import ExportedFile, FileRun, Loaded, open_classifiers
 from timesformer.errors import EngineError, SettingError
 from timesformer.model.protocol import check_clips
 from timesformer.weights.classifier import Classifier
-from timesformer.weights.ensemble import load_classifiers
 
 __all__ = ["Engine", "EngineName", "Precision", "load_engine", "make_engine"]
 
@@ -100,6 +100,9 @@ def load_engine(
 ) -> Engine:
     """The network of any weights that `timesformer.load` takes, or of a classifier, ready for uint8 clips.
 
+    Of a file of `timesformer export` it is the file's own runtime and precision; of features it has those of the last
+    layer.
+
     Of an ensemble each member gets an engine. The logits are then those whose softmax, or sigmoid where a video may
     have several classes, is the mean of the members'; there are no features.
 
@@ -112,12 +115,12 @@ def load_engine(
     engine whose logits miss the agreement that `timesformer.engine.agreement.LIMITS` states for its precision.
     """
     forget = not isinstance(weights, Classifier)
-    classifiers = (weights,) if isinstance(weights, Classifier) else load_classifiers(weights)
+    classifiers = (weights,) if isinstance(weights, Classifier) else open_classifiers(weights)
     return make_engine(classifiers, engine, precision, device, clips, forget=forget)
 
 
 def make_engine(
-    classifiers: Sequence[Classifier],
+    classifiers: Sequence[Loaded],
     engine: EngineName,
     precision: Precision,
     device: str,
@@ -125,18 +128,20 @@ def make_engine(
     *,
     forget: bool,
 ) -> Engine:
-    """As `load_engine`, for a classifier or the members of an ensemble.
+    """As `load_engine`, for a classifier, the members of an ensemble or an exported file.
 
     forget: let go of the memory of every part of a model that has been used (`Classifier.forget`), which keeps memory
     low; not for a classifier that may have been changed since it was opened.
     """
     made = [
-        _make_one(classifier, engine, precision, device, clips, classifier.forget if forget else _keep)
+        of_file(classifier, engine, precision, device)
+        if isinstance(classifier, ExportedFile)
+        else _make_one(classifier, engine, precision, device, clips, classifier.forget if forget else _keep)
         for classifier in classifiers
     ]
     if len(made) == 1:
         return made[0]
-    settings = classifiers[0].model.settings
+    settings = classifiers[0].settings
     choice = Choice(made[0].engine, "+".join(sorted({one.precision for one in made})), made[0].reason)
     choice = choice._replace(reason=f"an ensemble of {len(made)}, {choice.reason}")
     agreement = max((one.agreement for one in made), key=lambda found: found.value)
@@ -177,6 +182,22 @@ def _make_one(
         if precision != "auto" or choice.precision == "fp32":
             raise EngineError(f"engine {choice.engine}: {missed}; {agreement}")
         choice = choice._replace(precision="fp32", reason=missed)
+
+
+def of_file(file: ExportedFile, engine: str = "auto", precision: str = "auto", device: str = "cpu") -> Engine:
+    """The engine of an exported file, whose logits of a synthetic clip are those of the machine that made it. Raises
+    EngineError where they are not, SettingError for an engine, precision or device that is not the file's."""
+    choice, found = file.choose(engine, precision, device)
+    run = FileRun(file, found)
+    with torch.inference_mode():
+        logits = run(synthetic_clip(file.made_for).to(found)).cpu()
+    value, limit = Agreement.between(logits, file.own, choice.precision).value, LIMITS[choice.precision]
+    if not value <= limit:
+        raise EngineError(
+            f"{file.path}: its logits on this machine miss those of the machine that exported it: {value:.2g}, at most "
+            f"{limit:g} is allowed; export it here"
+        )
+    return Engine(run, choice, found, file.settings, Agreement.between(logits, file.float32, choice.precision))
 
 
 def check_bytes(clips: Tensor, unit: int, frame_unit: int = 1) -> None:

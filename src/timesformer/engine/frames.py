@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 
 from timesformer.engine.arithmetic import Arithmetic
-from timesformer.engine.layout import Layout
+from timesformer.engine.layout import Layout, StepsBlock
 from timesformer.engine.parts import StepParts
 from timesformer.model.attention import join_heads, split_heads
 from timesformer.model.schemes import TIME_WITH_CLASS
@@ -54,7 +54,7 @@ class FramesLayout(Layout):
     def step(self, parts: StepParts, how: Arithmetic, prefix: str) -> nn.Module:
         return FramesStep(parts, how, prefix)
 
-    def block(self, steps: dict[str, nn.Module], mlp: nn.Module | None, *, parallel: bool) -> nn.Module:
+    def block(self, steps: dict[str, nn.Module], mlp: nn.Module | None, *, parallel: bool) -> StepsBlock:
         return FramesBlock(steps, mlp, parallel=parallel, average=not self.apart)
 
 
@@ -83,17 +83,16 @@ class FramesStep(nn.Module):
         return gain
 
 
-class FramesBlock(nn.Module):
+class FramesBlock(StepsBlock):
     """A block of such steps; tokens are changed in place. average: whether copies of the class token stay equal."""
 
     def __init__(self, steps: dict[str, nn.Module], mlp: nn.Module | None, *, parallel: bool, average: bool) -> None:
-        super().__init__()
-        self.steps, self.mlp = nn.ModuleDict(steps), mlp
+        super().__init__(steps, mlp)
         self.parallel, self.average = parallel, average
 
     def forward(self, x_TBSD: Tensor, frames: int, grid: Grid) -> Tensor:
         gains = []
-        for name, step in self.steps.items():
+        for name, step in self.named_steps().items():
             gain = step(x_TBSD)
             if name == "time":
                 gain = with_class_slots(gain, torch.zeros_like(gain[:, :, :1]))

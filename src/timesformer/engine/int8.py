@@ -10,10 +10,12 @@ Dimensions: R rows, I channels in, O channels out.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer.engine.arithmetic import Arithmetic
@@ -86,8 +88,7 @@ class Int8Linear(nn.Module):
         self.activation, self.takes = activation, takes
         self.gives = gives or Bytes(1.0, 0)
         self.dtype = dtype if gives is None else torch.uint8
-        weight_scale_O = weight_OI.abs().amax(1).clamp(min=1e-12) / 127
-        whole_OI = (weight_OI / weight_scale_O[:, None]).round().clamp(-127, 127).to(torch.int8)
+        whole_OI, weight_scale_O = whole_weights(weight_OI)
         self.packed = torch.ops.onednn.qlinear_prepack(whole_OI, [ROWS, weight_OI.shape[1]])
         self.register_buffer("weight_scale_O", weight_scale_O)
         self.register_buffer("weight_zero_O", torch.zeros(len(bias_O), dtype=torch.int32))
@@ -115,9 +116,58 @@ class Int8Linear(nn.Module):
         return out
 
 
-def calibrate(build: Callable[[Arithmetic], nn.Module], clips: Sequence[Tensor], wide: Arithmetic) -> Arithmetic:
+class PortableInt8Linear(nn.Module):
+    """The same product as other runtimes have it: floats are made bytes and floats again before it, and the weights
+    are bytes that are made floats. A runtime that knows the pattern computes with the bytes themselves."""
+
+    weight_IO: Tensor
+    weight_scale_O: Tensor
+    weight_zero_O: Tensor
+    bias: Tensor
+
+    def __init__(
+        self,
+        weight_OI: Tensor,
+        bias_O: Tensor,
+        activation: Activation,
+        takes: Bytes,
+        gives: Bytes | None,
+        dtype: torch.dtype,
+    ) -> None:
+        importlib.import_module("torch.ao.quantization.fx._decomposed")  # registers the operations
+        super().__init__()
+        self.activation, self.takes, self.dtype = activation, takes, dtype
+        whole_OI, scale_O = whole_weights(weight_OI)
+        self.register_buffer("weight_IO", whole_OI.T.contiguous())
+        self.register_buffer("weight_scale_O", scale_O)
+        self.register_buffer("weight_zero_O", torch.zeros(len(bias_O), dtype=torch.int64))
+        self.register_buffer("bias", bias_O.clone())
+
+    def forward(self, x_RI: Tensor) -> Tensor:
+        ops = torch.ops.quantized_decomposed
+        span = (*self.takes, 0, 255, torch.uint8)
+        x_RI = ops.dequantize_per_tensor(ops.quantize_per_tensor(x_RI.float(), *span), *span)
+        weight_IO = ops.dequantize_per_channel(
+            self.weight_IO, self.weight_scale_O, self.weight_zero_O, 1, -127, 127, torch.int8
+        )
+        out_RO = x_RI @ weight_IO + self.bias
+        return (F.gelu(out_RO) if self.activation == "gelu" else out_RO).to(self.dtype)
+
+
+def whole_weights(weight_OI: Tensor) -> tuple[Tensor, Tensor]:
+    """Weights as whole numbers from -127 to 127, int8, and the scale of each output."""
+    scale_O = weight_OI.abs().amax(1).clamp(min=1e-12) / 127
+    return (weight_OI / scale_O[:, None]).round().clamp(-127, 127).to(torch.int8), scale_O
+
+
+def calibrate(
+    build: Callable[[Arithmetic], nn.Module],
+    clips: Sequence[Tensor],
+    wide: Arithmetic,
+    kind: type[Int8Linear | PortableInt8Linear] = Int8Linear,
+) -> Arithmetic:
     """The eight-bit arithmetic for clips like these. `build` makes the network in an arithmetic; `wide` is that of all
-    that stays in floating point."""
+    that stays in floating point; `kind` of the layers that do not."""
     recorders: dict[str, RangeRecorder] = {}
 
     def record(name: str, weight: Tensor, bias: Tensor, activation: Activation) -> nn.Module:
@@ -139,6 +189,6 @@ def calibrate(build: Callable[[Arithmetic], nn.Module], clips: Sequence[Tensor],
         if name == "embedding":
             return wide.make(name, weight, bias, activation)
         gives = byte_range(name[:-1] + "2") if name.endswith(".fc1") else None
-        return Int8Linear(weight, bias, activation, byte_range(name), gives, wide.enters)
+        return kind(weight, bias, activation, byte_range(name), gives, wide.enters)
 
     return Arithmetic(make, wide.embeds, torch.float32, wide.attend, smooth, wide)

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from timesformer.engine.arithmetic import Arithmetic
-from timesformer.engine.layout import Layout
+from timesformer.engine.layout import Layout, StepsBlock
 from timesformer.engine.parts import StepParts
 from timesformer.engine.probing import probe
 from timesformer.model.attention import join_heads, split_heads
@@ -50,7 +50,7 @@ class JoinedLayout(Layout):
     def step(self, parts: StepParts, how: Arithmetic, prefix: str) -> nn.Module:
         return JoinedStep(parts, how, prefix, self.class_tokens)
 
-    def block(self, steps: dict[str, nn.Module], mlp: nn.Module | None, *, parallel: bool) -> nn.Module:
+    def block(self, steps: dict[str, nn.Module], mlp: nn.Module | None, *, parallel: bool) -> StepsBlock:
         assert not parallel  # only steps side by side are those of divided_space_time
         return JoinedBlock(steps, mlp)
 
@@ -119,14 +119,10 @@ class JoinedStep(nn.Module):
         return tokens_BMD
 
 
-class JoinedBlock(nn.Module):
+class JoinedBlock(StepsBlock):
     """A block; tokens are changed in place."""
 
-    def __init__(self, steps: dict[str, nn.Module], mlp: nn.Module | None) -> None:
-        super().__init__()
-        self.steps, self.mlp = nn.ModuleDict(steps), mlp
-
     def forward(self, tokens_BMD: Tensor, frames: int, grid: Grid) -> Tensor:
-        for step in self.steps.values():
+        for step in self.steps:
             tokens_BMD = step(tokens_BMD, frames, grid)
         return tokens_BMD if self.mlp is None else tokens_BMD.add_(self.mlp(tokens_BMD))

@@ -111,8 +111,7 @@ class LastBlock(nn.Module):
 
     def whole(self) -> nn.Module:
         """The same block for all tokens, made of the weights that are here; what is new is in floating point."""
-        before, mlp = self.before.steps, self.mlp
-        assert isinstance(before, nn.ModuleDict)
+        before, mlp = self.before.named_steps(), self.mlp
         parts = StepParts(self.name, self.attention, self.heads, self.norm, self.step.qkv(), _layer(self.step.proj))
         own = {self.name: self.layout.step(parts, self.wide, self.prefix), **before, **self.skipped}
         mlp = FusedMlp(MlpParts(mlp.norm, _layer(mlp.fc1), _layer(mlp.fc2)), self.wide, self.prefix)

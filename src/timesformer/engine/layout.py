@@ -20,6 +20,19 @@ from timesformer.model.block import Block
 from timesformer.model.tokens import Grid
 
 
+class StepsBlock(nn.Module):
+    """A block of steps, and an MLP. Steps are kept by number: a name such as `global` cannot stand in the Python code
+    that an exported program is."""
+
+    def __init__(self, steps: dict[str, nn.Module], mlp: nn.Module | None) -> None:
+        super().__init__()
+        self.names, self.steps, self.mlp = tuple(steps), nn.ModuleList(steps.values()), mlp
+
+    def named_steps(self) -> dict[str, nn.Module]:
+        """The steps by their names, in order."""
+        return dict(zip(self.names, self.steps, strict=True))
+
+
 class Layout(ABC):
     """Tokens x in one of the ways. A block of it is a function of x, the frames of a clip and the grid of a frame's
     patches; it changes x in place."""
@@ -57,7 +70,7 @@ class Layout(ABC):
         """An attention step for `block`. prefix: of the names of its linear layers."""
 
     @abstractmethod
-    def block(self, steps: dict[str, nn.Module], mlp: nn.Module | None, *, parallel: bool) -> nn.Module:
+    def block(self, steps: dict[str, nn.Module], mlp: nn.Module | None, *, parallel: bool) -> StepsBlock:
         """A block of such steps in their order (or side by side), and an MLP."""
 
 

@@ -50,6 +50,10 @@ class Network(nn.Module, ABC):
         Raises SettingError for a layer, or tokens, that the model does not have.
         """
 
+    @abstractmethod
+    def answer(self, clips_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        """Logits (B, classes), and the features (B, D) that the head sees."""
+
 
 class Output(nn.Module):
     """One output of a network, as a function of clips alone: what is compiled or exported."""
@@ -61,6 +65,19 @@ class Output(nn.Module):
     def forward(self, clips_BCTHW: Tensor) -> Tensor:
         out: Tensor = self.network(clips_BCTHW, self.layer, self.tokens)
         return out
+
+
+class Answer(nn.Module):
+    """All that a network says of clips, as a function of them: what an exported file computes."""
+
+    def __init__(self, network: Network, multilabel: bool) -> None:
+        super().__init__()
+        self.network, self.multilabel = network, multilabel
+
+    def forward(self, clips_BCTHW: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Scores (B, classes) between 0 and 1, logits (B, classes) and features (B, D)."""
+        logits, features = self.network.answer(clips_BCTHW)
+        return logits.sigmoid() if self.multilabel else logits.softmax(-1), logits, features
 
 
 class PlainNetwork(Network):
@@ -86,6 +103,10 @@ class PlainNetwork(Network):
             self(clips_BCTHW[:1], layer, tokens)  # only the model knows what it has
         return layer
 
+    def answer(self, clips_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        features = self.model.forward_features(normalise(clips_BCTHW, self.preprocessing))
+        return self.model.forward_head(features), features
+
 
 class FusedTimeSformer(Network):
     """TimeSformer rewritten; made of a model, of which nothing is kept."""
@@ -98,8 +119,11 @@ class FusedTimeSformer(Network):
         preprocessing: Preprocessing,
         how: Arithmetic | None = None,
         after_block: Callable[[], None] = lambda: None,
+        *,
+        any_shape: bool = False,
     ) -> None:
-        """`after_block` is called when a block of the model has been seen, and is not needed any more."""
+        """`after_block` is called when a block of the model has been seen, and is not needed any more. any_shape:
+        whether a graph of it may leave frames and size open; the last block is then a whole one."""
         super().__init__()
         how = how or Arithmetic()
         settings, blocks = model.settings, model.blocks()
@@ -114,7 +138,7 @@ class FusedTimeSformer(Network):
             self.pooling = ClassStep(take_linear(attention.qkv), take_linear(attention.proj), attention.heads)
             self.register_buffer("query", own(model.pooling.query)[0])
         # Where the head sees more than the class token, no block is the class token's alone.
-        short = settings.pooling == "class_token" and has_class_keys(blocks[-1])
+        short = not any_shape and settings.pooling == "class_token" and has_class_keys(blocks[-1])
         self.blocks = nn.ModuleList()
         for number, block in enumerate(blocks[:-1] if short else blocks):
             self.blocks.append(whole_block(block, self.layout, how, str(number)))
@@ -131,6 +155,10 @@ class FusedTimeSformer(Network):
         features = self._features(clips_BCTHW, self.depth - 1 if layer is None else layer, tokens)
         logits: Tensor = features if layer is not None else self.head(features)
         return logits
+
+    def answer(self, clips_BCTHW: Tensor) -> tuple[Tensor, Tensor]:
+        features = self._features(clips_BCTHW, self.depth - 1, tokens=False)
+        return self.head(features), features
 
     def prepare(self, clips_BCTHW: Tensor, layer: int | None = None, tokens: bool = False) -> int | None:
         frames, grid = self.embedding.shape(clips_BCTHW)

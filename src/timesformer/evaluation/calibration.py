@@ -7,15 +7,15 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from timesformer.engine.file import Loaded
 from timesformer.errors import DataError, VideoError
 from timesformer.video.source import Source
 from timesformer.video.views import read_views
-from timesformer.weights.classifier import Classifier
 
 CALIBRATION_VIDEOS = 16
 
 
-def calibration_clips(sources: Sequence[Source], classifier: Classifier) -> Tensor | None:
+def calibration_clips(sources: Sequence[Source], classifier: Loaded) -> Tensor | None:
     """The middle view of up to CALIBRATION_VIDEOS videos, spread over those given: uint8 (B, 3, T, S, S).
 
     sources: videos of any kind that `timesformer.read_views` takes; None is returned where there are none. A video that
@@ -25,7 +25,7 @@ def calibration_clips(sources: Sequence[Source], classifier: Classifier) -> Tens
     problems: list[VideoError] = []
     for source in sources[:: -(-len(sources) // CALIBRATION_VIDEOS) or 1]:
         try:
-            views_VCTSS = read_views(source, classifier.model.clip_shape, classifier.preprocessing)
+            views_VCTSS = read_views(source, classifier.settings.clip_shape, classifier.preprocessing)
         except VideoError as error:
             problems.append(error)
         else:

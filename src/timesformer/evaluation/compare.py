@@ -70,7 +70,7 @@ class Comparison:
         return row
 
 
-def compare(first: str | Path, second: str | Path) -> Comparison:
+def compare(first: str | Path | Scores, second: str | Path | Scores) -> Comparison:
     """Compare two Parquet files of scores, as `timesformer test --out` writes them, of the same videos.
 
     The intervals are those of the paired bootstrap: both metrics of the same resamples of the videos, or of their
@@ -78,12 +78,14 @@ def compare(first: str | Path, second: str | Path) -> Comparison:
 
     Raises DataError, in one line, for files that are no scores, or whose videos, classes, labels or groups differ.
     """
-    one, other = read_scores(first), read_scores(second)
-    rows = _same_videos(one, other)
+    one, other = (each if isinstance(each, Scores) else read_scores(each) for each in (first, second))
+    rows = same_videos(one, other)
     scores_BK, labels_B = other.scores_BK[rows], other.labels_B[rows]
     if not torch.equal(labels_B, one.labels_B):
         row = next(row for row in range(len(rows)) if not torch.equal(labels_B[row], one.labels_B[row]))
-        raise DataError(f"{second}: {one.videos[row]} has another label than in {first}; expected the same labels")
+        raise DataError(
+            f"{other.path}: {one.videos[row]} has another label than in {one.path}; expected the same labels"
+        )
     groups = _groups(one, other, rows)
     videos, pairs = len(rows), dict[str, tuple[Measure, Measure]]()
     of_other = measures(scores_BK, labels_B)
@@ -118,8 +120,8 @@ def _difference(first: Measure, second: Measure) -> Measure:
     return lambda weights_RB: second(weights_RB) - first(weights_RB)
 
 
-def _same_videos(one: Scores, other: Scores) -> list[int]:
-    """The rows of the other file in the order of the first."""
+def same_videos(one: Scores, other: Scores) -> list[int]:
+    """The rows of the other file in the order of the first. Raises DataError for other videos or classes."""
     if one.labels != other.labels:
         raise DataError(
             f"{other.path}: classes {some(other.labels)}, but {one.path} has {some(one.labels)}; expected the same "

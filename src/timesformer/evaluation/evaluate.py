@@ -15,6 +15,7 @@ from timesformer.data.dataset import SkippedVideos, TestingViews
 from timesformer.data.loader import ALONE, Process, testing_loader
 from timesformer.data.manifest import Manifest, read_manifest
 from timesformer.engine.engine import Engine, EngineName, Precision, make_engine
+from timesformer.engine.file import Loaded
 from timesformer.errors import DataError, VideoError
 from timesformer.evaluation.calibration import calibration_clips
 from timesformer.evaluation.metrics import Metrics, MultilabelMetrics, measure, measure_multilabel
@@ -147,7 +148,7 @@ def evaluate(
 
 
 def evaluate_manifest(
-    classifier: Classifier,
+    classifier: Loaded,
     manifest: Manifest,
     engine: Engine,
     data: Data,
@@ -163,7 +164,7 @@ def evaluate_manifest(
     manifest = fitting(manifest, classifier)
     skipped = skipped or SkippedVideos(manifest, data.max_bad_fraction)
     report = ignore if process.rank else on_progress
-    views = TestingViews(manifest, classifier.model.clip_shape, classifier.preprocessing)
+    views = TestingViews(manifest, classifier.settings.clip_shape, classifier.preprocessing)
     own = _score(views, engine, data, report, skipped, process)
     known = len(skipped.reasons)
     parts = [(scored, skipped.add(problems)) for scored, problems in gather((own, _problems(skipped)), process)]
@@ -211,10 +212,10 @@ def _problems(skipped: SkippedVideos) -> tuple[VideoError, ...]:
     return tuple(VideoError(path, reason) for path, reason in skipped.reasons.items())
 
 
-def fitting(manifest: Manifest, classifier: Classifier) -> Manifest:
+def fitting(manifest: Manifest, classifier: Loaded) -> Manifest:
     """The manifest with its classes numbered as the classifier's. Raises DataError where the two do not match."""
     manifest = manifest.with_labels(classifier.labels)
-    multilabel = classifier.model.settings.multilabel
+    multilabel = classifier.settings.multilabel
     if multilabel != manifest.multilabel:
         raise DataError(
             f"{manifest.source}: has {_kinds(manifest.multilabel)}; the weights were trained for {_kinds(multilabel)}"

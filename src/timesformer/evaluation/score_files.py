@@ -10,14 +10,16 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, Self
 
 import torch
 from torch import Tensor
 
-from timesformer.errors import DataError, SettingError
+from timesformer.errors import DataError, SettingError, VideoError
 from timesformer.evaluation.evaluate import EvaluationResult
-from timesformer.files import escape, open_text, replacing
+from timesformer.evaluation.metrics import measure, measure_multilabel
+from timesformer.evaluation.record import Record
+from timesformer.files import escape, open_text, replacing, unescape
 
 MMACTION2 = ".mmaction2.pkl"
 SUFFIXES = (".parquet", ".csv", ".pkl", MMACTION2)
@@ -40,17 +42,20 @@ def check_score_file(file: str | Path) -> Path:
     return path
 
 
-def write_scores(result: EvaluationResult, file: str | Path, groups: Sequence[str] | None = None) -> None:
+def write_scores(
+    result: EvaluationResult, file: str | Path, groups: Sequence[str] | None = None, record: Record | None = None
+) -> None:
     """Write one row a video: path, label, predicted and scores (one float a class, in the order of the labels), and
     group where `groups` has that of each.
 
     In multi-label data label and predicted (scores above 0.5) are any number of names with semicolons between them.
 
-    .parquet: the class names are in the schema's metadata under "labels", as JSON; bytes of names that are not UTF-8
-    are escapes, see `timesformer.files.unescape`. .csv: a column a class, score_NAME, and such bytes as they are.
-    .pkl: a dictionary {"labels": [...], "videos": [rows]}. .mmaction2.pkl: what mmaction2 1.x dumps (`tools/test.py
-    --dump`), for its eval_metric.py and confusion_matrix.py: a list of dictionaries with the tensors pred_score (K,)
-    and gt_label, pred_label (1,), in multi-label data gt_label (K,) of zeros and ones; our rows are in them too.
+    .parquet: the class names are in the schema's metadata under "labels", as JSON, the record of the test under
+    "record"; bytes of names that are not UTF-8 are escapes, see `timesformer.files.unescape`. .csv: a column a class,
+    score_NAME, and such bytes as they are. .pkl: a dictionary {"labels": [...], "videos": [rows]}. .mmaction2.pkl: what
+    mmaction2 1.x dumps (`tools/test.py --dump`), for its eval_metric.py and confusion_matrix.py: a list of dictionaries
+    with the tensors pred_score (K,) and gt_label, pred_label (1,), in multi-label data gt_label (K,) of zeros and ones;
+    our rows are in them too.
 
     The file appears under its name only when it is complete. Raises SettingError as `check_score_file` does.
     """
@@ -71,7 +76,7 @@ def write_scores(result: EvaluationResult, file: str | Path, groups: Sequence[st
             return
         with temporary.open("wb") as stream:
             if path.suffix == ".parquet":
-                _write_parquet(rows, result.labels, stream)
+                _write_parquet(rows, result.labels, record, stream)
             elif path.name.endswith(MMACTION2):
                 pickle.dump(_data_samples(rows, result), stream)
             else:
@@ -80,7 +85,8 @@ def write_scores(result: EvaluationResult, file: str | Path, groups: Sequence[st
 
 @dataclass(frozen=True, eq=False)
 class Scores:
-    """What a Parquet file of scores holds. groups: of each video, where the file has them."""
+    """What a Parquet file of scores holds. groups: of each video, where the file has them. record: of the test, None of
+    files of earlier versions."""
 
     path: Path
     videos: tuple[str, ...]
@@ -88,6 +94,33 @@ class Scores:
     scores_BK: Tensor
     labels_B: Tensor
     groups: tuple[str, ...] | None
+    record: Record | None = None
+
+    @classmethod
+    def of(cls, result: EvaluationResult, groups: Sequence[str] | None = None, record: Record | None = None) -> Self:
+        """What a file of these scores would hold."""
+        videos = tuple(escape(str(path)) for path in result.paths)
+        scores = result.scores_BK, result.labels_B
+        return cls(Path(), videos, result.labels, *scores, None if groups is None else tuple(groups), record)
+
+    def as_result(self, folder: Path | None = None) -> EvaluationResult:
+        """As the evaluation gave them. folder: which relative paths are in; that of the record if not given.
+
+        Of a file without a record engine and precision are "", and what was skipped is unknown.
+        """
+        measured = measure_multilabel if self.labels_B.ndim == 2 else measure
+        record, paths = self.record, (unescape(video) for video in self.videos)
+        folder = folder or Path(record.folder if record else "")
+        return EvaluationResult(
+            metrics=measured(self.scores_BK, self.labels_B),
+            scores_BK=self.scores_BK,
+            labels_B=self.labels_B,
+            paths=tuple(folder / path for path in paths),
+            labels=self.labels,
+            skipped=tuple(VideoError(Path(path), reason) for path, reason in (record.skipped if record else ())),
+            engine=record.engine if record else "",
+            precision=record.precision if record else "",
+        )
 
 
 def read_scores(file: str | Path) -> Scores:
@@ -111,11 +144,12 @@ def read_scores(file: str | Path) -> Scores:
         if not len(scores_BK) or scores_BK.shape[1:] != (len(labels),):
             raise ValueError("no scores of all classes")
         labels_B = _numbers(columns["label"], [escape(label) for label in labels])
+        record = Record.of(json.loads(table.schema.metadata.get(b"record", b"null")))
     except (OSError, ValueError, TypeError, KeyError, AttributeError, pyarrow.ArrowException) as error:
         reason = (error.strerror if isinstance(error, OSError) else None) or "holds no scores"
         raise DataError(f"{path}: {reason}; expected *.parquet of `timesformer test --out`") from None
     groups = tuple(columns["group"]) if "group" in columns else None
-    return Scores(path, tuple(columns["path"]), labels, scores_BK, labels_B, groups)
+    return Scores(path, tuple(columns["path"]), labels, scores_BK, labels_B, groups, record)
 
 
 def _numbers(cells: list[str], labels: list[str]) -> Tensor:
@@ -165,13 +199,16 @@ def writing(path: Path) -> Iterator[None]:
         raise SettingError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
-def _write_parquet(rows: list[dict[str, Any]], labels: tuple[str, ...], stream: BinaryIO) -> None:
+def _write_parquet(
+    rows: list[dict[str, Any]], labels: tuple[str, ...], record: Record | None, stream: BinaryIO
+) -> None:
     import pyarrow
     import pyarrow.parquet
 
     texts = [name for name in rows[0] if name != "scores"]
     fields = [*((name, pyarrow.string()) for name in texts), ("scores", pyarrow.list_(pyarrow.float32()))]
-    schema = pyarrow.schema(fields, metadata={"labels": json.dumps(labels)})
+    more = {} if record is None else {"record": json.dumps(record.as_dict())}
+    schema = pyarrow.schema(fields, metadata={"labels": json.dumps(labels)} | more)
     for row in rows:
         row.update({name: escape(row[name]) for name in texts})
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows, schema=schema), stream)

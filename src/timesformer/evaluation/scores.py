@@ -148,7 +148,12 @@ def _event(device: torch.device) -> torch.cuda.Event | None:
 
 def mean_scores(logits_VK: Tensor, counts_B: Tensor, *, multilabel: bool = False) -> Tensor:
     """Mean softmax, or sigmoid, of each video's views: (B, K)."""
-    scores_VK = logits_VK.sigmoid() if multilabel else logits_VK.softmax(1)
+    scores_VK = to_scores(logits_VK, multilabel=multilabel)
     if not len(counts_B):
         return scores_VK
     return torch.stack([part.mean(0) for part in scores_VK.split(counts_B.tolist())])
+
+
+def to_scores(logits_VK: Tensor, *, multilabel: bool) -> Tensor:
+    """The softmax of each view, or the sigmoid."""
+    return logits_VK.sigmoid() if multilabel else logits_VK.softmax(1)

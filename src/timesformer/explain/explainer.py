@@ -231,9 +231,5 @@ def load_explainer(
     if isinstance(weights, Classifier):
         classifier = weights if labels is None else weights.with_labels(labels)
     else:
-        if Path(weights).suffix in (".onnx", ".xml"):
-            raise SettingError(
-                f"{weights}: an exported network hides its attention; expected the weights that it was exported from"
-            )
         classifier = load_model(weights, labels=labels, heads=heads)
     return Explainer(classifier, make_engine((classifier,), "eager", "auto", device, None, forget=False))

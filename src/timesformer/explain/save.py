@@ -51,15 +51,7 @@ def save_explanation(explanation: Explanation, video: Source, out: Path, *, fps:
     check_folder(out)
     out.mkdir(parents=True, exist_ok=True)
     paths = {name: out / name for name in FILES}
-    height, width = explanation.map_NHW.shape[1:]
-    with open_video(video, fps) as opened:
-        # Scaled where they are large; the map is scaled with them.
-        clip_CNHW = opened.read(explanation.frames, SHORT_SIDE if min(height, width) > SHORT_SIDE else None)
-    frames_NHW3 = clip_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
-    size = frames_NHW3.shape[1:3]
-    heat_NHW = scale_of(explanation).heat(_scaled(explanation.map_NHW, size))
-    covered_HW = _scaled(explanation.covered_HW[None].float(), size)[0] > 0.5
-    overlays_NHW3 = blend(frames_NHW3, heat_NHW, covered_HW)
+    frames_NHW3, overlays_NHW3 = draw_overlays(explanation, video, SHORT_SIDE, fps=fps)
 
     pictures, rate = np.stack(list(animation(explanation, overlays_NHW3))), frame_rate(explanation)
     write_video(paths["overlay.mp4"], torch.from_numpy(pictures).permute(3, 0, 1, 2), rate)
@@ -81,6 +73,24 @@ def save_explanation(explanation: Explanation, video: Source, out: Path, *, fps:
     with replacing(paths["explanation.json"]) as temporary:
         temporary.write_text(as_json(explanation.as_dict(), indent=2) + "\n", "utf-8")
     return list(paths.values())
+
+
+def draw_overlays(
+    explanation: Explanation, video: Source, short_side: int, *, fps: float | None = None
+) -> tuple[Images, Images]:
+    """The frames that the model looked at, and the same under the map; scaled where their short side is longer.
+
+    Raises VideoError for a video that cannot be read again.
+    """
+    height, width = explanation.map_NHW.shape[1:]
+    with open_video(video, fps) as opened:
+        # Scaled where they are large; the map is scaled with them.
+        clip_CNHW = opened.read(explanation.frames, short_side if min(height, width) > short_side else None)
+    frames_NHW3 = clip_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
+    size = frames_NHW3.shape[1:3]
+    heat_NHW = scale_of(explanation).heat(_scaled(explanation.map_NHW, size))
+    covered_HW = _scaled(explanation.covered_HW[None].float(), size)[0] > 0.5
+    return frames_NHW3, blend(frames_NHW3, heat_NHW, covered_HW)
 
 
 def frame_rate(explanation: Explanation) -> float:

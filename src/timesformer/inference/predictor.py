@@ -295,5 +295,5 @@ def load(
     clips = calibration_clips(list_sources(calibration), classifier)
     # What was just read and is seen by nobody else can let go of its memory.
     made = make_engine(members, engine, precision, device, clips, forget=not isinstance(weights, Classifier))
-    settings, preprocessing = classifier.model.settings, classifier.preprocessing
+    settings, preprocessing = classifier.settings, classifier.preprocessing
     return Predictor(made, settings, preprocessing, classifier.labels, fingerprint, threshold)

@@ -66,13 +66,18 @@ class Embedding(nn.Module):
         return self.dropout(x_BTND), self.dropout(cls_B1D), grid
 
 
+def is_known(numbers: tuple[int, ...]) -> bool:
+    """Whether numbers are such; in a graph that leaves frames or size open they are symbols, equal to none."""
+    return all(type(number) is int for number in numbers)
+
+
 def resize_space(table_1ND: Tensor, side: int, grid: tuple[int, int], how: PositionResize) -> Tensor:
     """The square table of side x side patches for a grid of (H, W) patches: (1, H x W, D).
 
     "bicubic"; "nearest" as the released code's forward pass does; "nearest_flat" as its weight loader does, along the
     flattened table, which mixes up rows.
     """
-    if grid == (side, side):
+    if is_known(grid) and grid == (side, side):
         return table_1ND
     if how == "nearest_flat":
         return F.interpolate(table_1ND.transpose(1, 2), size=grid[0] * grid[1], mode="nearest").transpose(1, 2)
@@ -86,7 +91,7 @@ def resize_space(table_1ND: Tensor, side: int, grid: tuple[int, int], how: Posit
 
 def resize_time(table_1TD: Tensor, frames: int, how: PositionResize) -> Tensor:
     """The table for another number of frames: (1, frames, D); linear where space is bicubic."""
-    if frames == table_1TD.shape[1]:
+    if is_known((frames,)) and frames == table_1TD.shape[1]:
         return table_1TD
     line = table_1TD.transpose(1, 2)
     if how != "bicubic":

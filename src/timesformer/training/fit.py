@@ -1,7 +1,8 @@
 """Train a classifier: a recipe, a data set, and a folder for the run.
 
 RUN/recipe.yaml        all settings of the run
-RUN/sessions.yaml      command, versions, commit, hardware of each time it was started or resumed
+RUN/sessions.yaml      command, versions, commit, hardware of each time it was started or resumed; seconds and memory of
+                       the one that ended it
 RUN/initial/           with `init`: the weights that it is initialised with, head and all, before a probe is the head
 RUN/model/             the finished classifier, which every other command takes as WEIGHTS
 RUN/checkpoints/       last.ckpt to resume from
@@ -16,6 +17,7 @@ RUN/curves.png         the metrics as a picture
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +27,7 @@ import torch
 from rich.console import Console
 
 from timesformer.config import AnyRecipe, ProbeRecipe, Recipe
+from timesformer.device import find_device
 from timesformer.errors import SettingError, TrainingError, WeightsError, WorkerError, one_line
 from timesformer.files import FULL
 from timesformer.recipes import change_recipe, load_recipe
@@ -32,7 +35,7 @@ from timesformer.training.advice import probe_warning
 from timesformer.training.floors import find_floors
 from timesformer.training.header import probe_header, training_header
 from timesformer.training.initial_probe import fit_initial_probe, start_from
-from timesformer.training.log import Log, describe_session
+from timesformer.training.log import Log, describe_session, end_session
 from timesformer.training.plan import Plan, TrainingPlan, plan_run
 from timesformer.training.probe import run_probe
 from timesformer.training.result import FitResult, write_result
@@ -129,7 +132,7 @@ def _execute(plan: Plan[Any], data: str, init: str | None, console: Console | No
     """Run what was planned, in its folder; one that stops before there is anything to resume leaves nothing there."""
     out, first = plan.out, plan.launch.process.rank == 0
     console = console if console and first else Console(quiet=True)
-    log = Log(out, console, speaks=first)
+    log, began = Log(out, console, speaks=first), time.perf_counter()
     before = set(out.iterdir()) if out.is_dir() else None
     session = describe_session(plan.launch, plan.recipe.seed, data, init)
     try:
@@ -161,6 +164,8 @@ def _execute(plan: Plan[Any], data: str, init: str | None, console: Console | No
                     log.say(warning, style="yellow")
             if first:
                 write_result(result, out)
+                group = plan.recipe.probe if isinstance(plan.recipe, ProbeRecipe) else plan.recipe.training
+                end_session(out, time.perf_counter() - began, find_device(group.device))
             return result
     except BaseException as stop:
         if isinstance(stop, KeyboardInterrupt):

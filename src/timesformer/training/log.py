@@ -19,7 +19,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from timesformer.config import AnyRecipe
-from timesformer.device import processor
+from timesformer.device import peak_memory, processor
 from timesformer.files import escape, open_text, replacing
 from timesformer.training.launch import Launch
 
@@ -100,6 +100,32 @@ def write_session(folder: Path, recipe: AnyRecipe, session: dict[str, Any]) -> N
     for name, content in texts.items():
         with replacing(folder / name) as temporary:
             temporary.write_text(yaml.safe_dump(content, sort_keys=False), encoding="utf-8")
+
+
+def end_session(folder: Path, seconds: float, device: torch.device) -> None:
+    """Add to the last of sessions.yaml when it ended, its seconds, and bytes of memory at the peak."""
+    sessions = read_sessions(folder)
+    if not sessions:
+        return
+    sessions[-1] |= {
+        "ended": f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z",
+        "seconds": round(seconds, 1),
+        "memory": peak_memory(device),
+        "device": str(device),
+    }
+    with replacing(folder / "sessions.yaml") as temporary:
+        temporary.write_text(yaml.safe_dump(sessions, sort_keys=False), encoding="utf-8")
+
+
+def epoch_seconds(folder: Path) -> dict[int, float]:
+    """How long each epoch took, validation included, as log.txt says; of one that was run twice, the last time."""
+    try:
+        with open_text(folder / "log.txt") as stream:
+            lines = stream.read().splitlines()
+    except OSError:
+        return {}
+    found = (re.search(r"Z  epoch +(\d+)/\d+  .*?([\d.]+) s$", line) for line in lines)
+    return {int(one[1]): float(one[2]) for one in found if one}
 
 
 def _version(package: str) -> str:

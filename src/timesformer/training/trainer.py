@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import warnings
+from pathlib import Path
 
 import torch
 from lightning.fabric.utilities.warnings import PossibleUserWarning
@@ -62,6 +64,8 @@ def _loggers(plan: TrainingPlan) -> list[Logger]:
     classes, multilabel = len(plan.training.labels), plan.training.multilabel
     columns = metric_names(plan.validation.split if plan.validation else None, classes, multilabel=multilabel)
     logs = plan.out / "logs"
+    if plan.launch.process.rank == 0:
+        wait_for_next_second(logs / "tensorboard")
     loggers: list[Logger] = [
         MetricsFile(logs / "metrics.csv", columns, steps),
         TensorBoardLogger(logs, "tensorboard", version="", purge_step=steps + 1),
@@ -90,6 +94,16 @@ def _loggers(plan: TrainingPlan) -> list[Logger]:
             with replacing(kept) as temporary:
                 temporary.write_text(str(loggers[-1].version), encoding="utf-8")
     return loggers
+
+
+def wait_for_next_second(folder: Path) -> None:
+    """Where TensorBoard's files of this second are there, wait for the next one.
+
+    It reads files in the order of their names: the second in which they were opened, then the process, as text. What a
+    run that was resumed within a second logs would come before what that session shall replace.
+    """
+    while any(folder.glob(f"events.out.tfevents.{int(time.time()):010d}.*")):
+        time.sleep(0.05)
 
 
 def _quieten() -> None:

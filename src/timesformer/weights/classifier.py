@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from timesformer.baselines import build_model
-from timesformer.config import Preprocessing
+from timesformer.config import ModelSettings, Preprocessing
 from timesformer.data.labels import read_labels
 from timesformer.errors import WeightsError
 from timesformer.model.protocol import VideoModel
@@ -46,6 +46,11 @@ class Classifier:
         classes = self.model.settings.num_classes
         object.__setattr__(self, "labels", tuple(self.labels) or default_labels(classes))
         check_labels(self.labels, classes, "Classifier")
+
+    @property
+    def settings(self) -> ModelSettings:
+        """The model's."""
+        return self.model.settings
 
     def __repr__(self) -> str:
         settings = self.model.settings
@@ -86,7 +91,7 @@ class Classifier:
 
     def with_labels(self, file: str | Path) -> Classifier:
         """The same with the class names of a text file, one a line. Raises DataError, WeightsError as `load_model`."""
-        return dataclasses.replace(self, labels=_labels_of(file, len(self.labels)))
+        return dataclasses.replace(self, labels=labels_of(file, len(self.labels)))
 
     def contents(self, facts: Mapping[str, str] | None = None) -> Contents:
         """What files of weights hold of it; `facts` beside its own."""
@@ -127,11 +132,12 @@ def load_model(
     """
     contents = read_weights(weights if revision is None else f"{weights}@{revision}", heads)
     if labels is not None:
-        contents = contents._replace(labels=_labels_of(labels, len(contents.labels)))
+        contents = contents._replace(labels=labels_of(labels, len(contents.labels)))
     return classifier_of(contents, weights)
 
 
-def _labels_of(file: str | Path, classes: int) -> tuple[str, ...]:
+def labels_of(file: str | Path, classes: int) -> tuple[str, ...]:
+    """The class names of a text file, one a line. Raises DataError, and WeightsError for another number of them."""
     labels = read_labels(file)
     check_labels(labels, classes, file)
     return labels

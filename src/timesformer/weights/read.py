@@ -9,6 +9,7 @@ from typing import Any
 
 from timesformer.errors import WeightsError
 from timesformer.weights.description import Contents, is_ensemble
+from timesformer.weights.exports import SUFFIXES, refuse_exported
 from timesformer.weights.hub import download, is_hub_id
 from timesformer.weights.huggingface import is_huggingface, load_huggingface
 from timesformer.weights.mmaction2 import is_mmaction2, load_mmaction2
@@ -24,7 +25,7 @@ from timesformer.weights.vit import is_image_vit
 IMAGE_MODEL = "an image model; a video model can be initialised from it (timesformer train --init)"
 ENCODER = "an encoder without a head; a video model can be initialised from it (timesformer train --init)"
 # How files of weights end; a missing one of them is not looked for on the hub.
-FILES = (".bin", ".ckpt", ".pt", ".pth", ".pyth", ".safetensors")
+FILES = (".bin", ".ckpt", ".pt", ".pth", ".pyth", ".safetensors", *SUFFIXES.values())
 # Of tensors that say nothing without the config.json of their folder.
 ALONE = {
     "embedding.projection.weight",
@@ -71,6 +72,7 @@ def find_weights(weights: str | Path, *, headless: bool = False) -> Path:
     if not path.exists():
         raise WeightsError(f"{weights}: no such file or folder")
     if path.is_file():
+        refuse_exported(path)
         whole = path.name in ("config.json", "model.safetensors") and (path.parent / "config.json").is_file()
         return path.parent if whole else path
     for folder in (path, path / "model"):

@@ -1,0 +1,104 @@
+"""Write networks of all schemes in ONNX and OpenVINO, in every precision, and print how the files compare with float32.
+
+    python benchmarks/export_agreement.py DATA [SCHEME...]
+
+DATA: class folders of videos. The networks are those of recipe finetune-small, trained for STEPS steps on one view of
+CLIPS videos; files are held against the float32 model on these clips, by the code of `timesformer export --check`.
+"""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+
+from timesformer.config import SCHEMES
+from timesformer.config.recipe import Recipe
+from timesformer.data.folders import find_videos
+from timesformer.engine.agreement import reference_logits
+from timesformer.engine.build import portable_network
+from timesformer.engine.file import FileRun, open_file
+from timesformer.evaluation.calibration import CALIBRATION_VIDEOS
+from timesformer.export.check import LIMITS, compare
+from timesformer.export.formats import PRECISIONS, left_open, program_of, write_file, written_files
+from timesformer.export.manifest import describe_file
+from timesformer.files import as_json
+from timesformer.model.architectures import build_model
+from timesformer.recipes import load_recipe
+from timesformer.video.transforms import normalise
+from timesformer.video.views import read_views
+from timesformer.weights.classifier import Classifier
+from timesformer.weights.exports import SUFFIXES
+
+CPU = torch.device("cpu")
+STEPS, BATCH, CLIPS, RATE = 400, 16, 200, 1e-3
+
+
+def main() -> None:
+    data, schemes = Path(sys.argv[1]), sys.argv[2:] or list(SCHEMES)
+    torch.manual_seed(0)
+    found = find_videos(data)
+    videos = [found[number * len(found) // CLIPS] for number in range(CLIPS)]
+    names = sorted({video.parent.name for video in videos})
+    labels = torch.tensor([names.index(video.parent.name) for video in videos])
+    clips: torch.Tensor | None = None
+    for scheme in schemes:
+        changes = (f"model.scheme={scheme}", f"model.class_token_in_time={str('time' in SCHEMES[scheme]).lower()}")
+        recipe: Any = load_recipe("finetune-small", changes)
+        assert isinstance(recipe, Recipe)
+        settings = recipe.model.model_copy(update={"num_classes": len(names)})
+        if clips is None:
+            shape, how = settings.clip_shape, recipe.preprocessing
+            clips = torch.cat([read_views(video, shape, how)[:1] for video in videos])
+        classifier = Classifier(build_model(settings), recipe.preprocessing, tuple(names))
+        right = train(classifier, clips, labels)
+        print(f"{scheme}: {len(clips)} clips, {right:.0%} of them right after {STEPS} steps", flush=True)
+        classifier.model.eval()
+        with tempfile.TemporaryDirectory() as folder, torch.no_grad():
+            for precision in LIMITS:
+                for line in check(classifier, clips, precision, Path(folder)):
+                    print(f"  {line}", flush=True)
+
+
+def check(classifier: Classifier, clips: torch.Tensor, precision: str, folder: Path) -> Iterator[str]:
+    """The files of a precision against the model."""
+    settings, opened = classifier.settings, left_open(classifier.settings, ("batch",), "onnx")
+    calibrating = clips[:: len(clips) // CALIBRATION_VIDEOS][:CALIBRATION_VIDEOS]
+    network = portable_network(classifier, precision, calibrating, any_shape=False)
+    program = program_of(network, settings, opened)
+    some = torch.zeros(1, settings.num_classes)
+    expected = reference_logits(classifier, clips, CPU, lambda: None).softmax(1)
+    for form in ("onnx", "openvino"):
+        if precision not in PRECISIONS[form]:
+            continue
+        file = folder / f"{precision}{SUFFIXES[form]}"
+        says = as_json(describe_file(classifier, form, precision, opened, some, some))
+        write_file(program, form, precision, says, file)
+        run = FileRun(open_file(file), CPU)
+        found = compare([clips], run.scores, lambda batch: expected, LIMITS[precision])
+        size = sum(part.stat().st_size for part in written_files(file, form))
+        yield f"{form} {precision}, {size / 1e6:.2f} MB: {found.problem or found}"
+
+
+def train(classifier: Classifier, clips: torch.Tensor, labels: torch.Tensor) -> float:
+    """Train a classifier on clips as they are; the fraction of them that are then classified rightly."""
+    model = classifier.model.train()
+    optimizer = torch.optim.AdamW(model.parameters(), RATE)
+    for _ in range(STEPS):
+        rows = torch.randint(len(clips), (BATCH,))
+        loss = F.cross_entropy(model(normalise(clips[rows], classifier.preprocessing)), labels[rows])
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+    with torch.no_grad():
+        logits = torch.cat([model(normalise(some, classifier.preprocessing)) for some in clips.split(BATCH)])
+    return float((logits.argmax(1) == labels).float().mean())
+
+
+if __name__ == "__main__":
+    main()

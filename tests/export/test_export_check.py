@@ -1,0 +1,84 @@
+"""How a file's scores are held against the float32 model's, on functions of known scores."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from timesformer.config import TimeSformerSettings
+from timesformer.errors import SettingError
+from timesformer.export.check import LIMITS, VIDEOS, compare, other_shapes, some_of
+from timesformer.export.formats import left_open
+
+
+def checked(found: list[list[float]], float32: list[list[float]], precision: str) -> object:
+    """A comparison of scores, a batch a row."""
+    rows = [torch.tensor([row]) for row in float32]
+    answers = dict(zip(map(id, rows), (torch.tensor([row]) for row in found), strict=True))
+
+    def scores(batch: Tensor) -> Tensor:
+        return answers[id(batch)]
+
+    return compare(rows, scores, lambda batch: batch, LIMITS[precision])
+
+
+def test_fp32_needs_every_score_and_every_class() -> None:
+    good = checked([[0.6, 0.4], [0.3, 0.7]], [[0.6, 0.4], [0.30005, 0.69995]], "fp32")
+    assert good.problem is None
+    assert (good.clips, good.judged, good.same) == (2, 2, 2)
+    assert good.largest == pytest.approx(5e-5, rel=1e-2)
+    assert good.top1 == 1
+    assert "at most 0.0001 is allowed" in checked([[0.6, 0.4]], [[0.6002, 0.3998]], "fp32").problem
+    flipped = checked([[0.50001, 0.49999]], [[0.49999, 0.50001]], "fp32")
+    assert flipped.problem == (
+        "scores within 2e-05 of the float32 model's on 1 clips, same best class in 0.0% of 1 clips; "
+        "at least 100% is needed"
+    )
+
+
+def test_half_precisions_need_99_of_100() -> None:
+    right, wrong = [0.6, 0.4], [0.4, 0.6]
+    for precision in ("fp16", "bf16"):
+        assert checked([right] * 99 + [wrong], [right] * 100, precision).problem is None
+        assert "at least 99% is needed" in checked([right] * 98 + [wrong] * 2, [right] * 100, precision).problem
+
+
+def test_int8_is_judged_where_float32_is_sure() -> None:
+    sure, unsure = [0.6, 0.4], [0.52, 0.48]
+    flipped = checked([sure] * 49 + [[0.4, 0.6]] * 51, [sure] * 50 + [unsure] * 50, "int8")
+    assert (flipped.clips, flipped.judged, flipped.same) == (100, 50, 49)
+    assert flipped.problem is None
+    assert "at least 98% is needed" in checked([sure] * 48 + [[0.4, 0.6]] * 2, [sure] * 50, "int8").problem
+    assert "none of 2 clips has a float32 margin above 0.05" in checked([sure] * 2, [unsure] * 2, "int8").problem
+
+
+def test_nan_is_never_allowed() -> None:
+    assert checked([[float("nan"), 0.4]], [[0.6, 0.4]], "bf16").problem is not None
+    assert checked([[0.6, 0.4], [0.6, float("nan")]], [[0.6, 0.4]] * 2, "int8").problem is not None
+
+
+def test_videos_are_spread_over_those_given() -> None:
+    assert some_of(["a", "b"]) == ["a", "b"]
+    many = [str(number) for number in range(1000)]
+    assert len(some_of(many)) == VIDEOS
+    assert some_of(many)[:3] == ["0", "5", "10"]
+    with pytest.raises(SettingError, match="no videos"):
+        some_of([])
+
+
+def test_shapes_that_are_left_open_are_checked_too() -> None:
+    settings = TimeSformerSettings(num_frames=4, image_size=32, tubelet=2, patch_size=16)
+    shapes = [tuple(clip.shape) for clip in other_shapes(settings, left_open(settings, ("size", "frames", "batch")))]
+    assert shapes == [(2, 3, 4, 32, 32), (1, 3, 6, 32, 32), (1, 3, 4, 48, 48)]
+    assert not list(other_shapes(settings, left_open(settings, (), "torch")))
+
+
+def test_what_a_scheme_cannot_leave_open() -> None:
+    settings = TimeSformerSettings(scheme="sparse_local_global")
+    assert left_open(settings, ("batch",), "onnx").axes == ("batch",)
+    assert left_open(settings, (), "openvino").axes == ("batch",)
+    with pytest.raises(SettingError, match=r"^dynamic frames,size: scheme sparse_local_global .*; it can batch$"):
+        left_open(settings, ("batch", "frames", "size"), "onnx")
+    with pytest.raises(SettingError, match=r"^dynamic colours: expected some of batch,frames,size$"):
+        left_open(settings, ("colours",), "onnx")

@@ -1,0 +1,148 @@
+"""The parts of a report, against what they are of."""
+
+from __future__ import annotations
+
+import base64
+import io
+import re
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from timesformer.evaluation.analysis import Analysis, analyse
+from timesformer.evaluation.evaluate import EvaluationResult
+from timesformer.evaluation.metrics import measure
+from timesformer.report.clips import Clips
+from timesformer.report.confusion import SHOWN, confusion_table
+from timesformer.report.curves import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, chart, learning_curves
+from timesformer.report.run import read_run, repeat
+
+
+def analysed(said: list[int], labels: list[int], classes: int) -> Analysis:
+    scores_BK = torch.eye(classes)[said]
+    labels_B = torch.tensor(labels)
+    names = tuple(f"class {number}" for number in range(classes))
+    paths = tuple(Path(f"{row}.mp4") for row in range(len(said)))
+    return analyse(EvaluationResult(measure(scores_BK, labels_B), scores_BK, labels_B, paths, names, (), "", ""))
+
+
+def test_a_small_confusion_matrix_is_whole() -> None:
+    table = confusion_table(analysed([0, 1, 1, 1, 2], [0, 0, 1, 1, 1], 3))
+    assert table is not None
+    assert [(row.label, row.videos, row.cells) for row in table.rows] == [
+        ("class 0", 2, [(1, 50), (1, 50), (0, 0)]),
+        ("class 1", 3, [(0, 0), (2, 67), (1, 33)]),
+        ("class 2", 0, [(0, 0), (0, 0), (0, 0)]),
+    ]
+    assert (table.hidden, table.picture) == (0, None)
+
+
+def test_of_many_classes_the_most_confused_are_shown_and_all_are_in_a_picture() -> None:
+    """Class 398 is taken for 399 three times, 5 for 7 once and for 100 once, all else is right."""
+    labels = [*list(range(400)), 398, 398, 398, 5, 5]
+    said = [*list(range(400)), 399, 399, 399, 7, 100]
+    table = confusion_table(analysed(said, labels, 400))
+    assert table is not None
+    assert table.labels == [f"class {number}" for number in (5, 7, 100, 398, 399)]
+    assert table.hidden == 395
+    assert table.rows[0].cells == [(1, 33), (1, 33), (1, 33), (0, 0), (0, 0), (0, 0)]
+    assert table.rows[3].cells == [(0, 0), (0, 0), (0, 0), (1, 25), (3, 75), (0, 0)]
+    assert table.picture is not None
+    image = Image.open(io.BytesIO(base64.b64decode(table.picture.partition(",")[2])))
+    opacity = np.asarray(image)[..., 3]
+    assert opacity.shape == (400, 400)
+    assert (opacity[0, 0], opacity[398, 399], opacity[0, 1]) == (255, round(255 * 0.75**0.5), 0)
+
+
+def test_what_falls_into_hidden_classes_has_a_column() -> None:
+    """Of 2 x SHOWN classes each is taken for the next one; one more falls outside of what is shown."""
+    classes = 2 * SHOWN
+    labels = [*range(0, classes, 2), *range(0, classes, 2), 0]
+    said = [*range(1, classes, 2), *range(1, classes, 2), classes - 1]
+    table = confusion_table(analysed(said, labels, classes))
+    assert table is not None
+    assert len(table.rows) == SHOWN
+    assert table.rows[0].cells[1] == (2, 67)
+    assert table.rows[0].cells[-1] == (1, 33)
+
+
+def test_a_chart_has_its_points_where_they_belong() -> None:
+    found = chart("Score", [Line("a", [(0, 0.0), (5, 0.5), (10, 1.0)], 1)], (0.0, 1.0), [("floor", 0.25)])
+    assert found is not None
+    path = re.search(r'<path class="line" d="M([^"]*)"', found.drawing)
+    assert path is not None
+    points = [tuple(map(float, point.split())) for point in path[1].split("L")]
+    bottom = HEIGHT - 32
+    assert points == [
+        (LEFT, bottom),
+        (pytest.approx((LEFT + WIDTH - RIGHT) / 2), pytest.approx((TOP + bottom) / 2)),
+        (WIDTH - RIGHT, TOP),
+    ]
+    assert "Score over epochs: a ends at 1" in found.drawing
+    floor = re.search(r'class="floor"[^>]* y1="([\d.]+)"', found.drawing)
+    assert floor is not None
+    assert float(floor[1]) == pytest.approx(bottom - 0.25 * (bottom - TOP))
+    assert chart("Score", [Line("a", [], 1)]) is None
+
+
+def test_the_curves_of_a_run_are_its_metrics(run: Path) -> None:
+    charts = learning_curves([read_run(run)])
+    assert [one.title for one in charts] == ["Loss", "Score", "Learning rate"]
+    lines = {line.name: line.points for one in charts for line in one.lines}
+    assert [x for x, _ in lines["validation, top-1"]] == [1, 2, 3, 4]
+    assert lines["training"][-1][1] == float(read_run(run).metrics[-1]["train_loss"])
+    assert charts[1].floors == [("most frequent class", 0.5)]
+
+
+def test_a_clip_plays_the_video_beside_its_map(run: Path, bars: Path) -> None:
+    clips = Clips(run)
+    clip = clips.clip(bars / "test" / "left" / "0.mp4", "left")
+    assert clip is not None
+    assert (clip.width, clip.height, clip.both, clips.notes) == (32, 24, True, [])
+    with av.open(io.BytesIO(base64.b64decode(clip.video.partition(",")[2]))) as container:
+        frames = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    assert frames[0].shape == (24, 64, 3)
+    assert len(frames) == 4
+    # Left is the video itself, whose bar is bright; right the same under colours.
+    bright = [frame[:, :32].mean(2).max() > 200 for frame in frames]
+    assert all(bright)
+    assert any(np.ptp(frame[:, 32:].astype(int), axis=2).max() > 60 for frame in frames)
+    assert clips.clip(bars / "test" / "left" / "0.mp4", "left") is clip
+
+
+def test_clips_without_weights_play_without_a_map(bars: Path, tmp_path: Path) -> None:
+    clips = Clips(None)
+    clip = clips.clip(bars / "test" / "left" / "0.mp4", "left")
+    assert clip is not None
+    assert not clip.both
+    assert "there are no maps" in clips.notes[0]
+    (tmp_path / "broken.mp4").write_bytes(b"no video")
+    assert clips.clip(tmp_path / "broken.mp4", "left") is None
+    assert clips.still(tmp_path / "broken.mp4") is None
+    assert "no such file" in Clips(tmp_path / "gone").notes[0]
+
+
+def test_maps_and_pictures_stop_after_a_while_and_say_so(
+    run: Path, bars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("timesformer.report.clips.MAPS", 0.0)
+    monkeypatch.setattr("timesformer.report.clips.STILLS", 0.0)
+    first, second = (bars / "test" / "left" / f"{number}.mp4" for number in range(2))
+    clips = Clips(run)
+    found = [clips.clip(first, "left"), clips.clip(second, "left")]
+    assert [clip.both for clip in found if clip] == [True, False]
+    assert [clips.still(first) is None, clips.still(second) is None] == [False, True]
+    assert clips.notes == [
+        "Maps of where the model looked took 0 s; the clips after that have none.",
+        "Still pictures took 0 s; the rows after that have none.",
+    ]
+
+
+def test_commands_are_what_a_person_types() -> None:
+    assert repeat("/venv/bin/timesformer train 'a b'", "/data/my runs") == "cd '/data/my runs'\ntimesformer train 'a b'"
+    assert repeat("/src/timesformer/__main__.py test x", "/w") == "cd /w\ntimesformer test x"
+    assert repeat("my_script.py", "/w") == "cd /w\nmy_script.py"
