@@ -19,7 +19,7 @@ RECIPE = {
     "preprocessing": {"sampling": {"method": "span", "rate": 1}, "test_clips": 2, "test_crops": 3},
     "augmentation": {"short_side": [16, 20], "flip": False},
     "optimizer": {"name": "adamw", "learning_rate": 0.002, "scale_learning_rate": "none", "schedule": "constant"},
-    "training": {"epochs": 2, "batch_size": 4, "device": "cpu"},
+    "training": {"epochs": 2, "batch_size": 4, "device": "cpu", "ema": 0.9},
     "data": {"workers": 0},
 }
 

@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
 from timesformer import TimeSformer
-from timesformer.config import Preprocessing, Sampling
+from timesformer.config import ARCHITECTURES, Preprocessing, Sampling
 from timesformer.errors import WeightsError
 from timesformer.weights.classifier import Classifier, load_model
 from timesformer.weights.native import FILES
@@ -260,6 +260,6 @@ def test_an_architecture_that_is_not_registered(folder: Path) -> None:
     with pytest.raises(WeightsError) as raised:
         load_model(folder)
     assert str(raised.value) == (
-        f"{folder / 'config.json'}: model: architecture is 'x3d', should be timesformer; "
+        f"{folder / 'config.json'}: model: architecture is 'x3d', should be {' or '.join(ARCHITECTURES)}; "
         "timesformer.register_architecture adds one"
     )

@@ -36,7 +36,7 @@ class FrameViT(VideoModel):
         self.norm = nn.LayerNorm(width, settings.norm_epsilon)
         self.dropout = nn.Dropout(settings.dropout)
         self.head = nn.Linear(width, settings.num_classes)
-        initialise(self, "released")
+        initialise(self, settings.initialisation)
 
     def forward_features(self, clips_BCTHW: Tensor) -> Tensor:
         """The mean over the frames of the class token after the last norm: (B, D).

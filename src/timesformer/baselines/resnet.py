@@ -12,8 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer.baselines.convolution import ConvNorm
-
-Depths = tuple[int, int, int, int]
+from timesformer.config.baselines import Depths
 
 
 class Stem(ConvNorm):

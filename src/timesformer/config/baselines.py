@@ -160,6 +160,9 @@ class FrameViTSettings(ModelSettings):
     drop_path: float = Field(0.1, ge=0, lt=1, description="stochastic depth of the last block; linear over depth")
     dropout: float = Field(0.0, ge=0, lt=1, description="dropout after the table, in the MLP and before the head")
     norm_epsilon: float = Field(1e-6, gt=0, description="what layer norms add to the variance")
+    initialisation: Literal["released", "scratch"] = Field(
+        "released", description="new weights, as TimeSformer's: for an image model to replace, or scratch"
+    )
 
     @property
     def dimensions(self) -> Dimensions:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from timesformer.config import ModelSettings, Preprocessing, TimeSformerSettings
+from timesformer.config import ModelSettings, Preprocessing
 from timesformer.data.layouts import some
 from timesformer.data.manifest import Manifest
 from timesformer.errors import VideoError
@@ -102,7 +102,7 @@ def _random_weights(plan: TrainingPlan) -> list[str]:
         plan.initialised.classifier.model.settings,
         not plan.initialised.from_weights and plan.resume_point is None,
     )
-    if not (new and isinstance(settings, TimeSformerSettings) and settings.initialisation == "released"):
+    if not (new and getattr(settings, "initialisation", None) == "released"):
         return []
     return [
         f"warning all {_millions(plan.initialised.classifier.model)} M weights are random: give those of a video model "

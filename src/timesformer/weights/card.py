@@ -18,7 +18,7 @@ def model_card(contents: Contents) -> str:
     title = "TimeSformer" if is_ours else settings.architecture
     licence = facts.get("licence", "unknown")
     rows = {
-        "architecture": f"{title}, {settings.describe()}" if is_ours else title,
+        "architecture": f"{title}, {settings.describe()}" if is_ours else settings.describe(),
         "clip": f"{settings.num_frames} frames of {settings.image_size} x {settings.image_size} pixels, "
         f"{sampling.method}" + (f", rate {sampling.rate:g}" if sampling.method != "segments" else ""),
         "pixels": f"{preprocessing.channels.upper()}, mean {list(preprocessing.mean)}, std {list(preprocessing.std)}",

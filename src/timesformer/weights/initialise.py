@@ -178,9 +178,7 @@ def _from_image(
             )
     values: dict[str, Any] = recipe.model_dump() | dimension_values(image.dimensions) | classes
     values |= {"patch_size": image.patch_size, "mlp_ratio": image.mlp_ratio, "norm_epsilon": image.norm_epsilon}
-    if isinstance(recipe, TimeSformerSettings):
-        values["initialisation"] = "released"
-    settings = make(type(recipe), values, f"{init}")
+    settings = make(type(recipe), values | {"initialisation": "released"}, f"{init}")
     tables = table_settings(settings)
     assert tables is not None
     model = build_model(settings)
@@ -205,11 +203,7 @@ def _from_image(
     notes += resize_tables(tensors, image.side, tables)
     lacked = _new_in_video(model)
     load_strictly(model, lacked | tensors, init)
-    if (
-        isinstance(recipe, TimeSformerSettings)
-        and recipe.initialisation == "motion"
-        and "embedding.time_table" in lacked
-    ):
+    if recipe.initialisation == "motion" and "embedding.time_table" in lacked:
         draw_time_table(model)
         notes.append("the time table starts as waves at the scale of the patch tokens (initialisation motion)")
     pixels = {"mean": image.mean, "std": image.std, "channels": "rgb"}

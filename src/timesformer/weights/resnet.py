@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from timesformer.baselines.resnet import Depths, stage_of
+from timesformer.baselines.resnet import stage_of
+from timesformer.config.baselines import Depths
 from timesformer.errors import WeightsError
 from timesformer.weights.names import count_blocks, to_ours
 from timesformer.weights.opened import read_settled
