@@ -35,7 +35,7 @@ from timesformer.weights.classifier import Classifier
 from timesformer.weights.exports import SUFFIXES
 
 CPU = torch.device("cpu")
-STEPS, BATCH, CLIPS, RATE = 40, 16, 200, 1e-3
+STEPS, BATCH, CLIPS, RATE = 150, 16, 200, 1e-3
 
 
 def main() -> None:
