@@ -2,6 +2,9 @@
 
     pip install --no-deps --target /tmp/ptv pytorchvideo==0.1.5 fvcore==0.1.5.post20221221 iopath==0.1.10
     PYTHONPATH=/tmp/ptv:tests/weights python tests/weights/record_pytorchvideo.py
+    PYTHONPATH=/tmp/ptv:tests/weights:src python tests/weights/record_pytorchvideo.py full
+
+The second prints how far ours are from them at their full size, with the same drawn tensors.
 
 It runs without what its networks do not need, such as torchvision.
 """
@@ -35,7 +38,7 @@ for absent in ("torchvision", "torchvision.ops", "termcolor", "tabulate", "yacs"
     sys.modules[absent] = Absent(absent)
     sys.modules[absent].__spec__ = importlib.machinery.ModuleSpec(absent, None)
 
-from pytorchvideo.models.hub import i3d_r50, slowfast_r50, x3d_m  # noqa: E402
+from pytorchvideo.models.hub import i3d_r50, slowfast_r50, x3d_m, x3d_s  # noqa: E402
 from pytorchvideo.models.resnet import create_resnet  # noqa: E402
 from pytorchvideo.models.slowfast import create_slowfast  # noqa: E402
 from pytorchvideo.models.x3d import create_x3d  # noqa: E402
@@ -78,19 +81,50 @@ def small(architecture: str) -> nn.Module:
 
 
 def logits(architecture: str) -> list[list[float]]:
-    network, clips = small(architecture), draw_clips(architecture)
-    shapes = {name: tensor.shape for name, tensor in network.state_dict().items()}
-    network.load_state_dict(draw_tensors(shapes))
-    given: Any = clips
-    if architecture == "slowfast":
-        frames = clips.shape[2]
-        given = [clips[:, :, torch.linspace(0, frames - 1, frames // 4).long()], clips]
-    with torch.no_grad():
-        found: list[list[float]] = network(given).tolist()
+    network = small(architecture)
+    drawn(network)
+    found: list[list[float]] = run(network, draw_clips(architecture)).tolist()
     return found
 
 
-if __name__ == "__main__":
+def drawn(network: nn.Module) -> dict[str, torch.Tensor]:
+    """Give a network drawn tensors; returns them."""
+    tensors = draw_tensors({name: tensor.shape for name, tensor in network.state_dict().items()})
+    network.load_state_dict(tensors)
+    return tensors
+
+
+@torch.no_grad()
+def run(network: nn.Module, clips: torch.Tensor) -> torch.Tensor:
+    """Logits; a network of two paths gets both."""
+    given: Any = clips
+    if any("multipathway" in name for name in network.state_dict()):
+        frames = clips.shape[2]
+        given = [clips[:, :, torch.linspace(0, frames - 1, frames // 4).long()], clips]
+    found: torch.Tensor = network(given)
+    return found
+
+
+def compare() -> None:
+    """Print the largest logit and the largest difference of ours, of the full networks."""
+    from timesformer.baselines import build_model
+    from timesformer.weights.pytorchvideo import load_pytorchvideo
+
+    for make, frames, side in ((x3d_s, 13, 160), (x3d_m, 16, 256), (i3d_r50, 8, 256), (slowfast_r50, 32, 256)):
+        network = make(**({"head_activation": None} if "x3d" in make.__name__ else {})).eval()
+        config = f"DATA: {{NUM_FRAMES: {frames}}}"
+        contents = load_pytorchvideo({"model_state": drawn(network), "cfg": config}, Path(make.__name__))
+        ours = build_model(contents.settings).eval()
+        ours.load_state_dict(contents.tensors)
+        clips = torch.randn(1, 3, frames, side, side, generator=torch.Generator().manual_seed(1))
+        expected = run(network, clips)
+        difference = float((run(ours, clips) - expected).abs().max())
+        print(f"{make.__name__} {frames} x {side} x {side}: {float(expected.abs().max()):.2g}, {difference:.1e}")
+
+
+if __name__ == "__main__" and sys.argv[1:] == ["full"]:
+    compare()
+elif __name__ == "__main__":
     for name, make in (("i3d", i3d_r50), ("slowfast", slowfast_r50), ("x3d_m", x3d_m)):
         tensors = make().state_dict()
         lines = [f"{key} {' '.join(map(str, tensor.shape))}".strip() + "\n" for key, tensor in tensors.items()]
