@@ -55,6 +55,17 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
     torch.manual_seed(seed)
 
 
+scheduler = getattr(os, "sched_getscheduler", lambda _: None)  # Linux has it
+ORDINARY = scheduler(0)
+
+
+@pytest.fixture(autouse=True)
+def ordinary_priority() -> Iterator[None]:
+    """An encoder of some library may change the priority of the tests' thread (`videos.write`)."""
+    yield
+    assert scheduler(0) == ORDINARY
+
+
 SMALL = (
     "model.width=32",
     "model.depth=1",

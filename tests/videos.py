@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from typing import Any
@@ -59,32 +60,40 @@ def write(
 ) -> Path:
     """Write `count` pictures and give the path back.
 
+    SVT-AV1 gives the thread that encodes the highest real-time priority where it may, as root: the tests' own thread
+    would keep it, and everything else would wait for the tests that follow. So files are written by a thread of theirs.
+
     `times`: time stamps in units of `time_base` in place of 0, 1, 2, ... frames. `audio`: seconds of a tone, as a
     stream before the video's. `change`: what to do to every video packet before it is written.
     """
-    with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
-        container.metadata.update(metadata or {})
-        tone = container.add_stream("aac", rate=8000) if audio else None
-        stream = container.add_stream(codec, rate=rate, options=options or {})
-        stream.height, stream.width = size
-        stream.pix_fmt = pixels
-        stream.codec_context.thread_count = 1
-        if time_base is not None:
-            stream.codec_context.time_base = time_base
-        if rotation:
-            stream.set_display_rotation(rotation)
-        if tone is not None:
-            _write_tone(container, tone, audio)
-        for number in range(count):
-            frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
-            frame.pts = number if times is None else times[number]
-            frame.time_base = time_base or Fraction(1, rate)
-            if number in keyframes:
-                frame.pict_type = av.video.frame.PictureType.I
-            for packet in stream.encode(frame):
+
+    def encode() -> None:
+        with av.open(str(path), "w", format=container_format, options=container_options or {}) as container:
+            container.metadata.update(metadata or {})
+            tone = container.add_stream("aac", rate=8000) if audio else None
+            stream = container.add_stream(codec, rate=rate, options=options or {})
+            stream.height, stream.width = size
+            stream.pix_fmt = pixels
+            stream.codec_context.thread_count = 1
+            if time_base is not None:
+                stream.codec_context.time_base = time_base
+            if rotation:
+                stream.set_display_rotation(rotation)
+            if tone is not None:
+                _write_tone(container, tone, audio)
+            for number in range(count):
+                frame = av.VideoFrame.from_ndarray(picture(number, *size), format="rgb24")
+                frame.pts = number if times is None else times[number]
+                frame.time_base = time_base or Fraction(1, rate)
+                if number in keyframes:
+                    frame.pict_type = av.video.frame.PictureType.I
+                for packet in stream.encode(frame):
+                    _mux(container, packet, change)
+            for packet in stream.encode(None):
                 _mux(container, packet, change)
-        for packet in stream.encode(None):
-            _mux(container, packet, change)
+
+    with ThreadPoolExecutor(1) as thread:
+        thread.submit(encode).result()
     return path
 
 
