@@ -127,9 +127,9 @@ def test(
         )
     if not result.first_process:
         return
+    record = record_test(result, weights, data, split, watch, protocol)
     groups = grouped.of(result.paths) if grouped else None
     analysis = analyse(result, top_k=numbers, groups=groups, by=(parts.name, parts.of(result.paths)) if parts else None)
-    record = record_test(result, weights, data, split, watch, protocol)
     if out is not None:
         write_scores(result, out, groups, record)
     if details is not None:
