@@ -28,10 +28,10 @@ def test_train_and_test_print_the_path_of_their_report(
     assert f"timesformer train --report --data {bars}" in (run / "report.html").read_text("utf-8")
 
     words = ("test", run, "--data", bars, "--report", "--workers", 0)
-    tested = command(*words)
-    assert tested.out.splitlines()[-1] == f"report                 {run / 'test.html'}"
+    tested, made = command(*words), run / f"test-{bars.name}-test.html"
+    assert tested.out.splitlines()[-1] == f"report                 {made}"
     top1 = next(line for line in tested.out.splitlines() if line.startswith("top-1")).split()[1]
-    text = (run / "test.html").read_text("utf-8")
+    text = made.read_text("utf-8")
     assert f"<strong>{float(top1):.3f}</strong>" in text
     assert f"timesformer test {run} --data {bars} --report --workers 0" in text
     assert "All settings" in text  # of the run that the weights are of
@@ -45,10 +45,10 @@ def test_train_and_test_print_the_path_of_their_report(
     a, b = ((tmp_path / name).read_text("utf-8") for name in ("a.html", "b.html"))
     assert a == b
 
-    shutil.copytree(run / "model", tmp_path / "weights")  # no run: the page goes into runs/
+    shutil.copytree(run / "model", tmp_path / "weights")  # no run, and no --out: no page
     monkeypatch.chdir(tmp_path)
-    assert "runs/val.html" in command("test", "weights", "--data", bars, "--split", "val", "--report").out
-    assert (tmp_path / "runs" / "val.html").exists()
+    assert "report" not in command("test", "weights", "--data", bars, "--split", "val", "--report").out
+    assert not (tmp_path / "runs").exists()
 
     both = command("report", run, scores)
     assert both.out.splitlines() == [str(run / "report-a.html")]

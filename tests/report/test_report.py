@@ -24,7 +24,8 @@ from timesformer.evaluation.metrics import measure_multilabel
 from timesformer.evaluation.record import Stopwatch, record_test
 from timesformer.evaluation.score_files import Scores, read_scores, write_scores
 from timesformer.folds.run import fit_folds
-from timesformer.report.report import default_page, report
+from timesformer.report.names import default_page, page_of_test
+from timesformer.report.report import report
 from timesformer.report.run import read_run
 from timesformer.report.subject import read_subject
 
@@ -294,8 +295,23 @@ def test_pages_have_their_places(tmp_path: Path) -> None:
     assert default_page(["run"]) == Path("run/report.html")
     assert default_page(["a/run", "b/best"]) == Path("a/run/report-best.html")
     assert default_page(["out/scores.parquet"]) == Path("out/scores.html")
+    assert default_page(["run.1", "run.2"]) == Path("run.1/report-run.2.html")
+    assert default_page(["a.parquet", "b.parquet"]) == Path("a-b.html")
     with pytest.raises(SettingError, match="3 runs or score files; expected one, or two to compare"):
         report(["a", "b", "c"])
+
+
+def test_pages_of_tests_have_names_of_their_own(run: Path, tmp_path: Path) -> None:
+    data = tmp_path / "my clips"
+    assert page_of_test(run, data, "val") == run / "test-my-clips-val.html"
+    assert page_of_test(run, tmp_path / "b", "test") == run / "test-b-test.html"
+    assert page_of_test(run / "model", data, "val") == run / "test-my-clips-val.html"
+    assert page_of_test(run, data, "val", Path("out/s.csv")) == Path("out/s.html")
+    weights = tmp_path / "model"
+    shutil.copytree(run / "model", weights)
+    assert page_of_test(weights, data, "val") is None
+    assert page_of_test("facebook/some-weights", data, "val") is None
+    assert page_of_test(weights, data, "val", Path("s.parquet")) == Path("s.html")
 
 
 def test_the_record_of_a_test_comes_back(tested: Path, run: Path, bars: Path) -> None:

@@ -92,6 +92,7 @@ def test(
     from timesformer.evaluation.score_files import Scores, check_score_file, write_scores
     from timesformer.evaluation.table import analysis_table
     from timesformer.files import as_json as to_json
+    from timesformer.report.names import page_of_test
 
     use_threads(threads)
     numbers = _numbers(top_k)
@@ -149,7 +150,8 @@ def test(
         if details is not None:
             print(f"details                {details}")
         sys.stdout.flush()  # what was found is there, whatever happens to the report
-    if not report:
+    path = page_of_test(weights, data, split, out) if report else None
+    if path is None:
         return
 
     def write() -> Path:
@@ -158,23 +160,11 @@ def test(
 
         name = f"{Path(weights).resolve().name}, {split}" if out is None else out.name
         scores = Scores.of(result, groups, record)
-        return write_report([subject_of_scores(scores, name, analysis)], _page(weights, split, out))
+        return write_report([subject_of_scores(scores, name, analysis)], path)
 
     page = write_at_end(write)
     if page is not None:  # standard output has one JSON object and nothing else
         print(f"report                 {page}", file=sys.stderr if as_json else None)
-
-
-def _page(weights: str, split: str, out: Path | None) -> Path:
-    """Where the report goes: beside the scores, or into the run that is tested, or else into runs/."""
-    from timesformer.report.run import is_run
-
-    if out is not None:
-        return out.with_name(f"{out.name.removesuffix(out.suffix)}.html")
-    if is_run(Path(weights)):
-        return Path(weights) / f"{split}.html"
-    Path("runs").mkdir(exist_ok=True)
-    return Path("runs") / f"{split}.html"
 
 
 def _numbers(top_k: str | None) -> list[int]:

@@ -13,6 +13,7 @@ from timesformer.evaluation.evaluate import OnProgress, ignore
 from timesformer.evaluation.metrics import metric_name
 from timesformer.report.confusion import confusion_table
 from timesformer.report.curves import learning_curves
+from timesformer.report.names import default_page
 from timesformer.report.page import check_page, write_page
 from timesformer.report.run import floor_rows, repeat, score_text, size
 from timesformer.report.subject import Subject, check_source, read_subject
@@ -42,15 +43,6 @@ def report(sources: Sequence[str | Path], out: str | Path | None = None, on_prog
         check_source(source)
     path = check_page(out if out is not None else default_page(sources))
     return write_report([read_subject(source, on_progress) for source in sources], path)
-
-
-def default_page(sources: Sequence[str | Path]) -> Path:
-    """Where the page of sources goes."""
-    first = Path(sources[0])
-    other = f"-{Path(sources[1]).resolve().stem}" if len(sources) > 1 else ""
-    if first.suffix == ".parquet":
-        return first.with_name(f"{first.stem}{other}.html")
-    return first / f"report{other}.html"
 
 
 def write_report(subjects: Sequence[Subject], file: Path) -> Path:

@@ -126,6 +126,13 @@ def is_run(folder: Path) -> bool:
     return (folder / PARTS).exists() or (folder / "sessions.yaml").exists()
 
 
+def run_of(weights: Path) -> Path | None:
+    """The run whose weights these are: the folder of a run, or RUN/model; None for any other."""
+    if is_run(weights):
+        return weights
+    return weights.parent if weights.name == "model" and is_run(weights.parent) else None
+
+
 def read_run(folder: Path) -> Run:
     """The run in a folder. Raises SettingError, in one line, where there is none or its files are damaged."""
     if not folder.exists():

@@ -11,7 +11,7 @@ from timesformer.evaluation.analysis import Analysis, analyse
 from timesformer.evaluation.evaluate import OnProgress, ignore
 from timesformer.evaluation.record import Record
 from timesformer.evaluation.score_files import Scores, read_scores
-from timesformer.report.run import Run, is_run, read_run
+from timesformer.report.run import Run, is_run, read_run, run_of
 from timesformer.report.tested import scores_of_run
 
 
@@ -88,6 +88,7 @@ def subject_of_scores(scores: Scores, name: str, analysis: Analysis | None = Non
         return Subject(name, None, scores, analysis, f"{len(scores.videos)} videos", None, None)
     what = f"the {len(scores.videos)} videos of {record.data}, {record.split}"
     weights = record.resolve(record.weights)
-    run = read_run(weights) if is_run(weights) else None
+    folder = run_of(weights)
+    run = None if folder is None else read_run(folder)
     explained = weights if weights.exists() and (run is None or run.folds is None) else None
     return Subject(name, run, scores, analysis, what, explained, record.resolve(record.data))
