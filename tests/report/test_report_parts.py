@@ -13,13 +13,16 @@ import pytest
 import torch
 from PIL import Image
 
+from timesformer.errors import EngineError, SettingError, one_line
 from timesformer.evaluation.analysis import Analysis, analyse
 from timesformer.evaluation.evaluate import EvaluationResult
 from timesformer.evaluation.metrics import measure
+from timesformer.explain.explainer import Explainer
 from timesformer.report.clips import Clips
 from timesformer.report.confusion import SHOWN, confusion_table
 from timesformer.report.curves import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, chart, learning_curves
 from timesformer.report.run import read_run, repeat
+from timesformer.weights.classifier import load_model
 
 
 def analysed(said: list[int], labels: list[int], classes: int) -> Analysis:
@@ -139,6 +142,66 @@ def test_maps_and_pictures_stop_after_a_while_and_say_so(
     assert clips.notes == [
         "Maps of where the model looked took 0 s; the clips after that have none.",
         "Still pictures took 0 s; the rows after that have none.",
+    ]
+
+
+@pytest.mark.parametrize("error", [EngineError("logits differ"), RuntimeError("CUDA out of memory"), MemoryError()])
+def test_a_failure_of_maps_is_a_note_and_ends_them(
+    run: Path, bars: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    tries = []
+
+    def fail(*_: object, **__: object) -> None:
+        tries.append(1)
+        raise error
+
+    clips = Clips(run)
+    monkeypatch.setattr("timesformer.explain.explainer.Explainer.explain", fail)
+    for number in range(2):
+        clip = clips.clip(bars / "test" / "left" / f"{number}.mp4", "left")
+        assert clip is not None
+        assert not clip.both
+    assert len(tries) == 1
+    assert clips.notes == [f"The maps of where the model looked end here: {one_line(error)}."]
+
+
+def test_weights_that_no_engine_runs_are_a_note(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise EngineError("logits differ")
+
+    monkeypatch.setattr("timesformer.explain.explainer.make_engine", fail)
+    assert Clips(run).notes == ["There are no maps of where the model looked: logits differ."]
+
+
+def test_other_errors_of_maps_are_no_notes(run: Path, bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("timesformer.explain.explainer.Explainer.explain", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        Clips(run).clip(bars / "test" / "left" / "0.mp4", "left")
+
+
+def test_maps_are_of_one_view_and_what_fails_takes_time_too(
+    run: Path, bars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = []
+
+    def fail(explainer: Explainer, *_: object, **__: object) -> None:
+        views.append((explainer.preprocessing.test_clips, explainer.preprocessing.test_crops))
+        raise SettingError("nothing speaks for it")
+
+    monkeypatch.setattr("timesformer.report.clips.MAPS", 0.0)
+    monkeypatch.setattr("timesformer.explain.explainer.Explainer.explain", fail)
+    weights = load_model(run)
+    clips = Clips(run)
+    for number in range(2):
+        clips.clip(bars / "test" / "left" / f"{number}.mp4", "left")
+    assert (weights.preprocessing.test_clips, weights.preprocessing.test_crops) != (1, 1)
+    assert views == [(1, 1)]
+    assert clips.notes == [
+        "Some clips have no map of where the model looked: nothing speaks for it.",
+        "Maps of where the model looked took 0 s; the clips after that have none.",
     ]
 
 
