@@ -165,6 +165,22 @@ def test_data_that_are_gone_leave_the_rest(run: Path, bars: Path, tmp_path: Path
     assert 'class="chart"' in text
 
 
+def test_floors_of_a_run_are_of_its_own_data(tested: Path, run: Path, bars: Path, tmp_path: Path) -> None:
+    """A split of other data that has the same name is held against nothing that the run measured."""
+    copy, scores = tmp_path / "run", read_scores(tested)
+    shutil.copytree(run, copy)
+    result = json.loads((copy / "result.json").read_text())
+    result["floors"]["probe"] = {"top1": 0.123}
+    (copy / "result.json").write_text(json.dumps(result))
+    assert scores.record is not None
+    pages = []
+    for data in (bars, tmp_path / "other"):
+        record = replace(scores.record, weights=str(copy), data=str(data), split=result["split"])
+        write_scores(scores.as_result(), tmp_path / "s.parquet", record=record)
+        pages.append(report([tmp_path / "s.parquet"]).read_text("utf-8"))
+    assert ["floor: linear probe on the initial weights 0.123" in page for page in pages] == [True, False]
+
+
 def test_videos_that_are_gone_have_no_picture(tested: Path, bars: Path, tmp_path: Path) -> None:
     scores = read_scores(tested)
     result, record = scores.as_result(), scores.record

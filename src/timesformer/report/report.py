@@ -11,11 +11,12 @@ from timesformer.errors import DataError, SettingError, one_line
 from timesformer.evaluation.compare import Comparison, compare, same_videos
 from timesformer.evaluation.evaluate import OnProgress, ignore
 from timesformer.evaluation.metrics import metric_name
+from timesformer.evaluation.record import Record
 from timesformer.report.confusion import confusion_table
 from timesformer.report.curves import learning_curves
 from timesformer.report.names import default_page
 from timesformer.report.page import check_page, write_page
-from timesformer.report.run import floor_rows, repeat, score_text, size
+from timesformer.report.run import Run, floor_rows, repeat, score_text, size
 from timesformer.report.subject import Subject, check_source, read_subject
 from timesformer.report.videos import find_videos
 
@@ -123,15 +124,22 @@ def _scores(subject: Subject) -> list[Score]:
     analysis = subject.analysis
     if analysis is None:
         return []
-    run, record = subject.run, subject.record
-    same = run is not None and run.result is not None and (record is None or record.split == run.result.get("split"))
-    floors = dict(run.floors) if run is not None and same else {}
+    run = subject.run
+    floors = dict(run.floors) if run is not None and _of_the_same_videos(run, subject.record) else {}
     if analysis.majority is not None:  # of these very videos
         floors["majority"] = {**floors.get("majority", {}), "top1": analysis.majority[1]}
     return [
         Score(metric_name(name), value, analysis.intervals.get(name), floor_rows(floors, name))
         for name, value in analysis.metrics.items()
     ]
+
+
+def _of_the_same_videos(run: Run, record: Record | None) -> bool:
+    """Whether a test is of the split, of the data, that the floors of a run are of."""
+    if record is None:  # the run's own scores
+        return True
+    split = None if run.result is None else run.result.get("split")
+    return record.split == split and run.data is not None and record.resolve(record.data).resolve() == run.data.resolve()
 
 
 def _compared(subjects: Sequence[Subject]) -> tuple[Comparison | None, str | None]:

@@ -79,6 +79,11 @@ class Run:
         return resume_command(self.folder)
 
     @property
+    def data(self) -> Path | None:
+        """The folder of its data; None where it does not say."""
+        return Path(self.sessions[-1]["folder"]) / self.sessions[-1]["data"] if self.sessions else None
+
+    @property
     def floors(self) -> dict[str, Mapping[str, float]]:
         """The scores that it is held against, by what gives them."""
         return {} if self.result is None else self.result.get("floors", {})

@@ -69,14 +69,13 @@ def read_subject(source: str | Path, on_progress: OnProgress = ignore) -> Subjec
         return subject_of_scores(read_scores(path), path.name)
     run = read_run(path)
     tested = scores_of_run(run, on_progress)
-    data = Path(run.sessions[-1]["folder"]) / run.sessions[-1]["data"] if run.sessions else None
     model = run.folder / "model"
     weights = model if run.folds is None and model.exists() else None
     name = path.resolve().name
     if isinstance(tested, str):
-        return Subject(name, run, None, None, tested, weights, data, is_run=True)
+        return Subject(name, run, None, None, tested, weights, run.data, is_run=True)
     analysis = analyse(tested.scores.as_result(tested.folder), groups=tested.scores.groups)
-    return Subject(name, run, tested.scores, analysis, tested.what, weights, data, is_run=True)
+    return Subject(name, run, tested.scores, analysis, tested.what, weights, run.data, is_run=True)
 
 
 def subject_of_scores(scores: Scores, name: str, analysis: Analysis | None = None) -> Subject:
