@@ -26,7 +26,7 @@ from timesformer.evaluation.score_files import Scores, read_scores, write_scores
 from timesformer.folds.run import fit_folds
 from timesformer.report.names import default_page, page_of_test
 from timesformer.report.report import report
-from timesformer.report.run import read_run
+from timesformer.report.run import describe_run
 from timesformer.report.subject import read_subject
 
 
@@ -116,7 +116,7 @@ def test_what_was_trained_and_how_to_repeat_it(page: Path, run: Path, bars: Path
     assert "divided_space_time, width 32, 1 blocks, 2 heads" in text
     assert "http:" not in text.replace("http://www.w3.org", "")
     assert "https:" not in text
-    assert all(command in html.unescape(text) for command in read_run(run).commands)
+    assert all(command in html.unescape(text) for command in describe_run(run).commands)
     assert "videos a second" in text
     assert "Memory at the peak" in text
 

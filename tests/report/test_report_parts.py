@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -21,7 +23,7 @@ from timesformer.explain.explainer import Explainer
 from timesformer.report.clips import Clips
 from timesformer.report.confusion import SHOWN, confusion_table
 from timesformer.report.curves import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, chart, learning_curves
-from timesformer.report.run import read_run, repeat
+from timesformer.report.run import describe_run, repeat, without_secrets
 from timesformer.weights.classifier import load_model
 
 
@@ -93,11 +95,11 @@ def test_a_chart_has_its_points_where_they_belong() -> None:
 
 
 def test_the_curves_of_a_run_are_its_metrics(run: Path) -> None:
-    charts = learning_curves([read_run(run)])
+    charts = learning_curves([describe_run(run)])
     assert [one.title for one in charts] == ["Loss", "Score", "Learning rate"]
     lines = {line.name: line.points for one in charts for line in one.lines}
     assert [x for x, _ in lines["validation, top-1"]] == [1, 2, 3, 4]
-    assert lines["training"][-1][1] == float(read_run(run).metrics[-1]["train_loss"])
+    assert lines["training"][-1][1] == float(describe_run(run).metrics[-1]["train_loss"])
     assert charts[1].floors == [("most frequent class", 0.5)]
 
 
@@ -209,3 +211,35 @@ def test_commands_are_what_a_person_types() -> None:
     assert repeat("/venv/bin/timesformer train 'a b'", "/data/my runs") == "cd '/data/my runs'\ntimesformer train 'a b'"
     assert repeat("/src/timesformer/__main__.py test x", "/w") == "cd /w\ntimesformer test x"
     assert repeat("my_script.py", "/w") == "cd /w\nmy_script.py"
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("https://me:secret@host/a.mp4", "https://host/a.mp4"),
+        ("https://me:p@ss@host/a.mp4", "https://host/a.mp4"),
+        ("--data=s3://host/b?X-Signature=secret&b=c", "--data=s3://host/b"),
+        ("rtsp://me@10.0.0.1:554/live#secret", "rtsp://10.0.0.1:554/live"),
+        ("https://host?token=secret", "https://host"),
+        ("https://host/a@b.mp4", "https://host/a@b.mp4"),
+        ("what? a@b", "what? a@b"),
+    ],
+)
+def test_addresses_on_pages_have_no_secrets(typed: str, shown: str) -> None:
+    assert without_secrets(typed) == shown
+    assert (
+        repeat(shlex.join(["timesformer", "test", typed]), "/w")
+        == f"cd /w\n{shlex.join(['timesformer', 'test', shown])}"
+    )
+
+
+def test_the_time_of_a_run_that_was_stopped_is_that_of_all_its_epochs(run: Path) -> None:
+    """Of a session that was stopped nobody knows how long it took."""
+    found = replace(describe_run(run), seconds={1: 10.0, 2: 20.0, 3: 30.5})
+    ended = {**found.sessions[-1], "seconds": 31.0, "memory": 5_000_000}
+    assert dict(replace(found, sessions=[ended, ended]).speed)["The run"] == "1 min 2 s"
+    stopped = {name: value for name, value in ended.items() if name not in ("seconds", "memory")}
+    speed = dict(replace(found, sessions=[stopped, ended]).speed)
+    assert (speed["All epochs"], "The run" in speed) == ("1 min 0 s", False)
+    speed = dict(replace(found, sessions=[stopped, ended], seconds={}).speed)
+    assert speed["The last session"] == "31.0 s"

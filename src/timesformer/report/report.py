@@ -139,7 +139,9 @@ def _of_the_same_videos(run: Run, record: Record | None) -> bool:
     if record is None:  # the run's own scores
         return True
     split = None if run.result is None else run.result.get("split")
-    return record.split == split and run.data is not None and record.resolve(record.data).resolve() == run.data.resolve()
+    return (
+        record.split == split and run.data is not None and record.resolve(record.data).resolve() == run.data.resolve()
+    )
 
 
 def _compared(subjects: Sequence[Subject]) -> tuple[Comparison | None, str | None]:

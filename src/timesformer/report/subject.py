@@ -11,7 +11,7 @@ from timesformer.evaluation.analysis import Analysis, analyse
 from timesformer.evaluation.evaluate import OnProgress, ignore
 from timesformer.evaluation.record import Record
 from timesformer.evaluation.score_files import Scores, read_scores
-from timesformer.report.run import Run, is_run, read_run, run_of
+from timesformer.report.run import Run, describe_run, is_run, run_of
 from timesformer.report.tested import scores_of_run
 
 
@@ -67,7 +67,7 @@ def read_subject(source: str | Path, on_progress: OnProgress = ignore) -> Subjec
     path = check_source(source)
     if path.suffix == ".parquet":
         return subject_of_scores(read_scores(path), path.name)
-    run = read_run(path)
+    run = describe_run(path)
     tested = scores_of_run(run, on_progress)
     model = run.folder / "model"
     weights = model if run.folds is None and model.exists() else None
@@ -88,6 +88,6 @@ def subject_of_scores(scores: Scores, name: str, analysis: Analysis | None = Non
     what = f"the {len(scores.videos)} videos of {record.data}, {record.split}"
     weights = record.resolve(record.weights)
     folder = run_of(weights)
-    run = None if folder is None else read_run(folder)
+    run = None if folder is None else describe_run(folder)
     explained = weights if weights.exists() and (run is None or run.folds is None) else None
     return Subject(name, run, scores, analysis, what, explained, record.resolve(record.data))
