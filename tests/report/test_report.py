@@ -57,6 +57,10 @@ def test_a_report_works_in_a_browser(page: Path, tested: Path, chromium: browser
     assert page.name == "scores.html"
     assert browser.broken_images(opened) == []
     assert not browser.is_wider_than_window(opened)
+    cells = opened.locator(".confusion tbody td")
+    assert [cell.get_attribute("style") for cell in cells.all()] == [
+        f"--fraction: {part}" for part in (0.75, 0.25, 0.25, 0.75)
+    ]
 
     low, high = analyse(read_scores(tested).as_result()).intervals["top1"]
     top1 = opened.locator("table.scores tbody tr").first.inner_text().split()
@@ -72,8 +76,8 @@ def test_a_report_works_in_a_browser(page: Path, tested: Path, chromium: browser
 
     clips = opened.locator(".clip")
     assert [text.split("\n")[0] for text in clips.all_inner_texts()] == [
-        "right 0.98 in place of left 0.02",
-        "left 0.90 in place of right 0.10",
+        "predicted right 0.98, label left 0.02",
+        "predicted left 0.90, label right 0.10",
         "right 0.96",
         "left 0.95",
     ]

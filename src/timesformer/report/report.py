@@ -158,7 +158,7 @@ def _compared(subjects: Sequence[Subject]) -> tuple[Comparison | None, str | Non
 
 
 def _right_alone(subjects: Sequence[Subject]) -> list[tuple[str, str, str, str, int]]:
-    """Videos that one of two classifies rightly and the other does not: path, label, what either says, which is
+    """Videos that one of two classifies correctly and the other does not: path, label, what either says, which is
     right."""
     first, second = (subject.analysis.result for subject in subjects if subject.analysis is not None)
     one, other = (subject.scores for subject in subjects if subject.scores is not None)
