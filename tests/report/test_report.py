@@ -185,6 +185,33 @@ def test_floors_of_a_run_are_of_its_own_data(tested: Path, run: Path, bars: Path
     assert ["floor: linear probe on the initial weights 0.123" in page for page in pages] == [True, False]
 
 
+def test_scores_of_weights_that_have_changed(tested: Path, run: Path, bars: Path, tmp_path: Path) -> None:
+    """The scores of a run that was trained again: it explains nothing of them."""
+    copy, scores = tmp_path / "run", read_scores(tested)
+    shutil.copytree(run, copy)
+    assert scores.record is not None
+    record = replace(scores.record, weights=str(copy), protocol={"clips": 2})
+    write_scores(scores.as_result(), tmp_path / "s.parquet", record=record)
+    subject = read_subject(tmp_path / "s.parquet")
+    assert (subject.note, subject.weights) == (None, copy)
+    assert subject.run is not None
+    assert subject.what == f"the 8 videos of {bars}, train (clips 2)"
+    classifier = timesformer.load_model(copy)
+    with torch.no_grad():
+        next(iter(classifier.model.parameters())).add_(1)
+    shutil.rmtree(copy / "model")
+    classifier.save_pretrained(copy / "model")
+    subject = read_subject(tmp_path / "s.parquet")
+    assert (subject.run, subject.weights) == (None, None)
+    text = report([tmp_path / "s.parquet"]).read_text("utf-8")
+    assert f"{copy} has changed since this test, so there are no maps, floors and facts of the training." in text
+    assert "All settings" not in text
+    shutil.rmtree(copy / "model")
+    note = read_subject(tmp_path / "s.parquet").note
+    assert note is not None
+    assert note.startswith("The weights that were tested cannot be read, so there are no maps")
+
+
 def test_videos_that_are_gone_have_no_picture(tested: Path, bars: Path, tmp_path: Path) -> None:
     scores = read_scores(tested)
     result, record = scores.as_result(), scores.record
@@ -264,7 +291,9 @@ def test_a_probe_is_shown_by_its_held_out_scores(run: Path, bars: Path, tmp_path
     assert subject.what.startswith("the training videos, by heads that have not seen them")
     assert subject.analysis is not None
     assert subject.analysis.metrics["top1"] == pytest.approx(result.score)
-    assert "cross-validation" in report([tmp_path / "probe"]).read_text("utf-8")
+    text = report([tmp_path / "probe"]).read_text("utf-8")
+    assert "cross-validation" in text
+    assert "The scores are of heads that have not seen the videos; the maps are of the final head" in text
 
 
 def test_videos_of_several_classes(tmp_path: Path, tested: Path) -> None:

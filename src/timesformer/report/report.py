@@ -94,6 +94,7 @@ def _values(subject: Subject, number: int) -> dict[str, Any]:
         "number": number,
         "name": subject.name,
         "lead": _lead(subject),
+        "note": subject.note,
         "run": run,
         "state": run.state if run else None,
         "score": score_text(run) if run else None,
