@@ -12,9 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from timesformer.errors import SettingError
+from timesformer.errors import SettingError, one_line
 
 BF16_FLAGS = frozenset(("avx512_bf16", "amx_bf16", "bf16"))
+# What torch says where a GPU, the machine, or what processes share has too little memory.
+OUT_OF_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED", "allocate shared memory", "out of shared memory")
 
 
 class Uploads:
@@ -48,6 +50,13 @@ def find_device(device: str = "auto") -> torch.device:
             f"device {device!r} cannot be used here, expected auto, cpu, cuda or mps: {str(error).splitlines()[0]}"
         ) from None
     return torch.device(device)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error says that memory is full: of the machine, or of a GPU."""
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(sign in one_line(error) for sign in OUT_OF_MEMORY)
 
 
 def peak_memory(device: torch.device) -> int:

@@ -28,25 +28,27 @@ def test_train_and_test_print_the_path_of_their_report(
     assert f"timesformer train --report --data {bars}" in (run / "report.html").read_text("utf-8")
 
     words = ("test", run, "--data", bars, "--report", "--workers", 0)
-    tested = command(*words)
-    assert tested.out.splitlines()[-1] == f"report                 {run / 'test.html'}"
+    tested, made = command(*words), run / f"test-{bars.name}-test.html"
+    assert tested.out.splitlines()[-1] == f"report                 {made}"
     top1 = next(line for line in tested.out.splitlines() if line.startswith("top-1")).split()[1]
-    text = (run / "test.html").read_text("utf-8")
+    text = made.read_text("utf-8")
     assert f"<strong>{float(top1):.3f}</strong>" in text
     assert f"timesformer test {run} --data {bars} --report --workers 0" in text
     assert "All settings" in text  # of the run that the weights are of
 
     scores = tmp_path / "a.parquet"
-    assert json.loads(command(*words, "--out", scores, "--json").out)["report"] == str(tmp_path / "a.html")
+    as_json = command(*words, "--out", scores, "--json")
+    assert json.loads(as_json.out)["videos"] == 4
+    assert as_json.err.splitlines()[-1] == f"report                 {tmp_path / 'a.html'}"
     again = command("report", scores, "--out", tmp_path / "b.html")
     assert again.out.splitlines() == [str(tmp_path / "b.html")]
     a, b = ((tmp_path / name).read_text("utf-8") for name in ("a.html", "b.html"))
     assert a == b
 
-    shutil.copytree(run / "model", tmp_path / "weights")  # no run: the page goes into runs/
+    shutil.copytree(run / "model", tmp_path / "weights")  # no run, and no --out: no page
     monkeypatch.chdir(tmp_path)
-    assert "runs/val.html" in command("test", "weights", "--data", bars, "--split", "val", "--report").out
-    assert (tmp_path / "runs" / "val.html").exists()
+    assert "report" not in command("test", "weights", "--data", bars, "--split", "val", "--report").out
+    assert not (tmp_path / "runs").exists()
 
     both = command("report", run, scores)
     assert both.out.splitlines() == [str(run / "report-a.html")]
@@ -101,3 +103,20 @@ def test_what_is_refused(command: Command, run: Path, tmp_path: Path) -> None:
     assert_one_line(command("report", tmp_path / "broken.parquet"), "broken.parquet: holds no scores")
     (tmp_path / "mine.html").write_text("<p>mine</p>")
     assert_one_line(command("report", run, "--out", tmp_path / "mine.html"), "exists and is no page of timesformer")
+
+
+def test_results_are_there_before_the_report(
+    command: Command, run: Path, bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C while the page is made."""
+
+    def interrupt(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("timesformer.report.report.write_page", interrupt)
+    words = ("test", run, "--data", bars, "--report", "--workers", 0, "--out", tmp_path / "s.parquet")
+    stopped = command(*words)
+    assert stopped.code != 0
+    assert stopped.out.startswith("top-1 ")
+    assert f"scores                 {tmp_path / 's.parquet'}" in stopped.out.splitlines()
+    assert json.loads(command(*words, "--json").out)["videos"] == 4

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet
 import pytest
@@ -12,6 +14,8 @@ import pytest
 import timesformer
 from commands import Command, assert_one_line
 from timesformer.config import Preprocessing
+from timesformer.evaluation.analysis import analyse
+from timesformer.evaluation.record import record_test
 from timesformer.weights.classifier import Classifier
 
 
@@ -193,3 +197,22 @@ def test_calibrate(command: Command, run: Path, bars: Path, tmp_path: Path) -> N
     assert_one_line(command(*words), "out: exists already")
     assert_one_line(command(*words[:2], tmp_path / "more", *words[3:], "--split", "test"), "has no test split")
     assert_one_line(command("calibrate", tmp_path / "out", tmp_path / "more", *words[3:]), "has a temperature already")
+
+
+def test_the_speed_of_a_test_is_that_of_its_videos(
+    command: Command, run: Path, bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its intervals are drawn after the record was taken."""
+    order = []
+
+    def noted(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*values: Any, **named: Any) -> Any:
+            order.append(name)
+            return function(*values, **named)
+
+        return call
+
+    monkeypatch.setattr("timesformer.evaluation.record.record_test", noted("record", record_test))
+    monkeypatch.setattr("timesformer.evaluation.analysis.analyse", noted("analyse", analyse))
+    assert command("test", run, "--data", bars, "--workers", 0).code == 0
+    assert order == ["record", "analyse"]

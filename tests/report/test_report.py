@@ -24,8 +24,9 @@ from timesformer.evaluation.metrics import measure_multilabel
 from timesformer.evaluation.record import Stopwatch, record_test
 from timesformer.evaluation.score_files import Scores, read_scores, write_scores
 from timesformer.folds.run import fit_folds
-from timesformer.report.report import default_page, report
-from timesformer.report.run import read_run
+from timesformer.report.names import default_page, page_of_test
+from timesformer.report.report import report
+from timesformer.report.run import describe_run
 from timesformer.report.subject import read_subject
 
 
@@ -56,6 +57,10 @@ def test_a_report_works_in_a_browser(page: Path, tested: Path, chromium: browser
     assert page.name == "scores.html"
     assert browser.broken_images(opened) == []
     assert not browser.is_wider_than_window(opened)
+    cells = opened.locator(".confusion tbody td")
+    assert [cell.get_attribute("style") for cell in cells.all()] == [
+        f"--fraction: {part}" for part in (0.75, 0.25, 0.25, 0.75)
+    ]
 
     low, high = analyse(read_scores(tested).as_result()).intervals["top1"]
     top1 = opened.locator("table.scores tbody tr").first.inner_text().split()
@@ -71,8 +76,8 @@ def test_a_report_works_in_a_browser(page: Path, tested: Path, chromium: browser
 
     clips = opened.locator(".clip")
     assert [text.split("\n")[0] for text in clips.all_inner_texts()] == [
-        "right 0.98 in place of left 0.02",
-        "left 0.90 in place of right 0.10",
+        "predicted right 0.98, label left 0.02",
+        "predicted left 0.90, label right 0.10",
         "right 0.96",
         "left 0.95",
     ]
@@ -115,7 +120,7 @@ def test_what_was_trained_and_how_to_repeat_it(page: Path, run: Path, bars: Path
     assert "divided_space_time, width 32, 1 blocks, 2 heads" in text
     assert "http:" not in text.replace("http://www.w3.org", "")
     assert "https:" not in text
-    assert all(command in html.unescape(text) for command in read_run(run).commands)
+    assert all(command in html.unescape(text) for command in describe_run(run).commands)
     assert "videos a second" in text
     assert "Memory at the peak" in text
 
@@ -162,6 +167,49 @@ def test_data_that_are_gone_leave_the_rest(run: Path, bars: Path, tmp_path: Path
     text = report([copy]).read_text("utf-8")
     assert f"Its data are no longer in {tmp_path / 'gone'}." in text
     assert 'class="chart"' in text
+
+
+def test_floors_of_a_run_are_of_its_own_data(tested: Path, run: Path, bars: Path, tmp_path: Path) -> None:
+    """A split of other data that has the same name is held against nothing that the run measured."""
+    copy, scores = tmp_path / "run", read_scores(tested)
+    shutil.copytree(run, copy)
+    result = json.loads((copy / "result.json").read_text())
+    result["floors"]["probe"] = {"top1": 0.123}
+    (copy / "result.json").write_text(json.dumps(result))
+    assert scores.record is not None
+    pages = []
+    for data in (bars, tmp_path / "other"):
+        record = replace(scores.record, weights=str(copy), data=str(data), split=result["split"])
+        write_scores(scores.as_result(), tmp_path / "s.parquet", record=record)
+        pages.append(report([tmp_path / "s.parquet"]).read_text("utf-8"))
+    assert ["floor: linear probe on the initial weights 0.123" in page for page in pages] == [True, False]
+
+
+def test_scores_of_weights_that_have_changed(tested: Path, run: Path, bars: Path, tmp_path: Path) -> None:
+    """The scores of a run that was trained again: it explains nothing of them."""
+    copy, scores = tmp_path / "run", read_scores(tested)
+    shutil.copytree(run, copy)
+    assert scores.record is not None
+    record = replace(scores.record, weights=str(copy), protocol={"clips": 2})
+    write_scores(scores.as_result(), tmp_path / "s.parquet", record=record)
+    subject = read_subject(tmp_path / "s.parquet")
+    assert (subject.note, subject.weights) == (None, copy)
+    assert subject.run is not None
+    assert subject.what == f"the 8 videos of {bars}, train (clips 2)"
+    classifier = timesformer.load_model(copy)
+    with torch.no_grad():
+        next(iter(classifier.model.parameters())).add_(1)
+    shutil.rmtree(copy / "model")
+    classifier.save_pretrained(copy / "model")
+    subject = read_subject(tmp_path / "s.parquet")
+    assert (subject.run, subject.weights) == (None, None)
+    text = report([tmp_path / "s.parquet"]).read_text("utf-8")
+    assert f"{copy} has changed since this test, so there are no maps, floors and facts of the training." in text
+    assert "All settings" not in text
+    shutil.rmtree(copy / "model")
+    note = read_subject(tmp_path / "s.parquet").note
+    assert note is not None
+    assert note.startswith("The weights that were tested cannot be read, so there are no maps")
 
 
 def test_videos_that_are_gone_have_no_picture(tested: Path, bars: Path, tmp_path: Path) -> None:
@@ -243,7 +291,9 @@ def test_a_probe_is_shown_by_its_held_out_scores(run: Path, bars: Path, tmp_path
     assert subject.what.startswith("the training videos, by heads that have not seen them")
     assert subject.analysis is not None
     assert subject.analysis.metrics["top1"] == pytest.approx(result.score)
-    assert "cross-validation" in report([tmp_path / "probe"]).read_text("utf-8")
+    text = report([tmp_path / "probe"]).read_text("utf-8")
+    assert "cross-validation" in text
+    assert "The scores are of heads that have not seen the videos; the maps are of the final head" in text
 
 
 def test_videos_of_several_classes(tmp_path: Path, tested: Path) -> None:
@@ -294,8 +344,23 @@ def test_pages_have_their_places(tmp_path: Path) -> None:
     assert default_page(["run"]) == Path("run/report.html")
     assert default_page(["a/run", "b/best"]) == Path("a/run/report-best.html")
     assert default_page(["out/scores.parquet"]) == Path("out/scores.html")
+    assert default_page(["run.1", "run.2"]) == Path("run.1/report-run.2.html")
+    assert default_page(["a.parquet", "b.parquet"]) == Path("a-b.html")
     with pytest.raises(SettingError, match="3 runs or score files; expected one, or two to compare"):
         report(["a", "b", "c"])
+
+
+def test_pages_of_tests_have_names_of_their_own(run: Path, tmp_path: Path) -> None:
+    data = tmp_path / "my clips"
+    assert page_of_test(run, data, "val") == run / "test-my-clips-val.html"
+    assert page_of_test(run, tmp_path / "b", "test") == run / "test-b-test.html"
+    assert page_of_test(run / "model", data, "val") == run / "test-my-clips-val.html"
+    assert page_of_test(run, data, "val", Path("out/s.csv")) == Path("out/s.html")
+    weights = tmp_path / "model"
+    shutil.copytree(run / "model", weights)
+    assert page_of_test(weights, data, "val") is None
+    assert page_of_test("facebook/some-weights", data, "val") is None
+    assert page_of_test(weights, data, "val", Path("s.parquet")) == Path("s.html")
 
 
 def test_the_record_of_a_test_comes_back(tested: Path, run: Path, bars: Path) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import io
 import re
+import shlex
+from dataclasses import replace
 from pathlib import Path
 
 import av
@@ -13,13 +15,16 @@ import pytest
 import torch
 from PIL import Image
 
+from timesformer.errors import EngineError, SettingError, one_line
 from timesformer.evaluation.analysis import Analysis, analyse
 from timesformer.evaluation.evaluate import EvaluationResult
 from timesformer.evaluation.metrics import measure
+from timesformer.explain.explainer import Explainer
 from timesformer.report.clips import Clips
 from timesformer.report.confusion import SHOWN, confusion_table
 from timesformer.report.curves import HEIGHT, LEFT, RIGHT, TOP, WIDTH, Line, chart, learning_curves
-from timesformer.report.run import read_run, repeat
+from timesformer.report.run import describe_run, repeat, without_secrets
+from timesformer.weights.classifier import load_model
 
 
 def analysed(said: list[int], labels: list[int], classes: int) -> Analysis:
@@ -90,11 +95,11 @@ def test_a_chart_has_its_points_where_they_belong() -> None:
 
 
 def test_the_curves_of_a_run_are_its_metrics(run: Path) -> None:
-    charts = learning_curves([read_run(run)])
+    charts = learning_curves([describe_run(run)])
     assert [one.title for one in charts] == ["Loss", "Score", "Learning rate"]
     lines = {line.name: line.points for one in charts for line in one.lines}
     assert [x for x, _ in lines["validation, top-1"]] == [1, 2, 3, 4]
-    assert lines["training"][-1][1] == float(read_run(run).metrics[-1]["train_loss"])
+    assert lines["training"][-1][1] == float(describe_run(run).metrics[-1]["train_loss"])
     assert charts[1].floors == [("most frequent class", 0.5)]
 
 
@@ -142,7 +147,99 @@ def test_maps_and_pictures_stop_after_a_while_and_say_so(
     ]
 
 
+@pytest.mark.parametrize("error", [EngineError("logits differ"), RuntimeError("CUDA out of memory"), MemoryError()])
+def test_a_failure_of_maps_is_a_note_and_ends_them(
+    run: Path, bars: Path, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    tries = []
+
+    def fail(*_: object, **__: object) -> None:
+        tries.append(1)
+        raise error
+
+    clips = Clips(run)
+    monkeypatch.setattr("timesformer.explain.explainer.Explainer.explain", fail)
+    for number in range(2):
+        clip = clips.clip(bars / "test" / "left" / f"{number}.mp4", "left")
+        assert clip is not None
+        assert not clip.both
+    assert len(tries) == 1
+    assert clips.notes == [f"The maps of where the model looked end here: {one_line(error)}."]
+
+
+def test_weights_that_no_engine_runs_are_a_note(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise EngineError("logits differ")
+
+    monkeypatch.setattr("timesformer.explain.explainer.make_engine", fail)
+    assert Clips(run).notes == ["There are no maps of where the model looked: logits differ."]
+
+
+def test_other_errors_of_maps_are_no_notes(run: Path, bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("shapes differ")
+
+    monkeypatch.setattr("timesformer.explain.explainer.Explainer.explain", fail)
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        Clips(run).clip(bars / "test" / "left" / "0.mp4", "left")
+
+
+def test_maps_are_of_one_view_and_what_fails_takes_time_too(
+    run: Path, bars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    views = []
+
+    def fail(explainer: Explainer, *_: object, **__: object) -> None:
+        views.append((explainer.preprocessing.test_clips, explainer.preprocessing.test_crops))
+        raise SettingError("nothing speaks for it")
+
+    monkeypatch.setattr("timesformer.report.clips.MAPS", 0.0)
+    monkeypatch.setattr("timesformer.explain.explainer.Explainer.explain", fail)
+    weights = load_model(run)
+    clips = Clips(run)
+    for number in range(2):
+        clips.clip(bars / "test" / "left" / f"{number}.mp4", "left")
+    assert (weights.preprocessing.test_clips, weights.preprocessing.test_crops) != (1, 1)
+    assert views == [(1, 1)]
+    assert clips.notes == [
+        "Some clips have no map of where the model looked: nothing speaks for it.",
+        "Maps of where the model looked took 0 s; the clips after that have none.",
+    ]
+
+
 def test_commands_are_what_a_person_types() -> None:
     assert repeat("/venv/bin/timesformer train 'a b'", "/data/my runs") == "cd '/data/my runs'\ntimesformer train 'a b'"
     assert repeat("/src/timesformer/__main__.py test x", "/w") == "cd /w\ntimesformer test x"
     assert repeat("my_script.py", "/w") == "cd /w\nmy_script.py"
+
+
+@pytest.mark.parametrize(
+    ("typed", "shown"),
+    [
+        ("https://me:secret@host/a.mp4", "https://host/a.mp4"),
+        ("https://me:p@ss@host/a.mp4", "https://host/a.mp4"),
+        ("--data=s3://host/b?X-Signature=secret&b=c", "--data=s3://host/b"),
+        ("rtsp://me@10.0.0.1:554/live#secret", "rtsp://10.0.0.1:554/live"),
+        ("https://host?token=secret", "https://host"),
+        ("https://host/a@b.mp4", "https://host/a@b.mp4"),
+        ("what? a@b", "what? a@b"),
+    ],
+)
+def test_addresses_on_pages_have_no_secrets(typed: str, shown: str) -> None:
+    assert without_secrets(typed) == shown
+    assert (
+        repeat(shlex.join(["timesformer", "test", typed]), "/w")
+        == f"cd /w\n{shlex.join(['timesformer', 'test', shown])}"
+    )
+
+
+def test_the_time_of_a_run_that_was_stopped_is_that_of_all_its_epochs(run: Path) -> None:
+    """Of a session that was stopped nobody knows how long it took."""
+    found = replace(describe_run(run), seconds={1: 10.0, 2: 20.0, 3: 30.5})
+    ended = {**found.sessions[-1], "seconds": 31.0, "memory": 5_000_000}
+    assert dict(replace(found, sessions=[ended, ended]).speed)["The run"] == "1 min 2 s"
+    stopped = {name: value for name, value in ended.items() if name not in ("seconds", "memory")}
+    speed = dict(replace(found, sessions=[stopped, ended]).speed)
+    assert (speed["All epochs"], "The run" in speed) == ("1 min 0 s", False)
+    speed = dict(replace(found, sessions=[stopped, ended], seconds={}).speed)
+    assert speed["The last session"] == "31.0 s"

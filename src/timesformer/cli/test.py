@@ -78,6 +78,8 @@ def test(
     calibration error, and where the mistakes are; the score of a video is the mean softmax of its views.
 
     Data and weights with several classes a video: mean average precision, of mean sigmoids."""
+    import sys
+
     from rich.console import Console
 
     from timesformer.cli.reports import write_at_end
@@ -90,6 +92,7 @@ def test(
     from timesformer.evaluation.score_files import Scores, check_score_file, write_scores
     from timesformer.evaluation.table import analysis_table
     from timesformer.files import as_json as to_json
+    from timesformer.report.names import page_of_test
 
     use_threads(threads)
     numbers = _numbers(top_k)
@@ -127,52 +130,41 @@ def test(
         )
     if not result.first_process:
         return
+    record = record_test(result, weights, data, split, watch, protocol)
     groups = grouped.of(result.paths) if grouped else None
     analysis = analyse(result, top_k=numbers, groups=groups, by=(parts.name, parts.of(result.paths)) if parts else None)
-    record = record_test(result, weights, data, split, watch, protocol)
     if out is not None:
         write_scores(result, out, groups, record)
     if details is not None:
         write_details(analysis, details)
-    page = None
-    if report:
-
-        def write() -> Path:
-            from timesformer.report.report import write_report
-            from timesformer.report.subject import subject_of_scores
-
-            name = f"{Path(weights).resolve().name}, {split}" if out is None else out.name
-            return write_report(
-                [subject_of_scores(Scores.of(result, groups, record), name, analysis)], _page(weights, split, out)
-            )
-
-        page = write_at_end(write)
     if as_json:
-        print(to_json(analysis.as_dict() | ({} if page is None else {"report": str(page)})))
+        print(to_json(analysis.as_dict()), flush=True)
+    else:
+        for line in analysis_table(analysis, data, Console().width):
+            print(line)
+        groups_too = "" if analysis.groups is None else f" in {analysis.groups} groups"
+        print(f"videos                 {len(result.paths)}{groups_too}, skipped {len(result.skipped)}")
+        print(f"engine                 {result.engine}, {result.precision}")
+        if out is not None:
+            print(f"scores                 {out}")
+        if details is not None:
+            print(f"details                {details}")
+        sys.stdout.flush()  # what was found is there, whatever happens to the report
+    path = page_of_test(weights, data, split, out) if report else None
+    if path is None:
         return
-    for line in analysis_table(analysis, data, Console().width):
-        print(line)
-    groups_too = "" if analysis.groups is None else f" in {analysis.groups} groups"
-    print(f"videos                 {len(result.paths)}{groups_too}, skipped {len(result.skipped)}")
-    print(f"engine                 {result.engine}, {result.precision}")
-    if out is not None:
-        print(f"scores                 {out}")
-    if details is not None:
-        print(f"details                {details}")
-    if page is not None:
-        print(f"report                 {page}")
 
+    def write() -> Path:
+        from timesformer.report.report import write_report
+        from timesformer.report.subject import subject_of_scores
 
-def _page(weights: str, split: str, out: Path | None) -> Path:
-    """Where the report goes: beside the scores, or into the run that is tested, or else into runs/."""
-    from timesformer.report.run import is_run
+        name = f"{Path(weights).resolve().name}, {split}" if out is None else out.name
+        scores = Scores.of(result, groups, record)
+        return write_report([subject_of_scores(scores, name, analysis)], path)
 
-    if out is not None:
-        return out.with_name(f"{out.name.removesuffix(out.suffix)}.html")
-    if is_run(Path(weights)):
-        return Path(weights) / f"{split}.html"
-    Path("runs").mkdir(exist_ok=True)
-    return Path("runs") / f"{split}.html"
+    page = write_at_end(write)
+    if page is not None:  # standard output has one JSON object and nothing else
+        print(f"report                 {page}", file=sys.stderr if as_json else None)
 
 
 def _numbers(top_k: str | None) -> list[int]:

@@ -40,7 +40,7 @@ class Comparison:
     Attributes:
         videos: how many; groups: how many groups the intervals are over, None where each video counts for itself.
         differences: by metric.
-        first_alone, second_alone: videos that one of the two classifies rightly, and the other does not.
+        first_alone, second_alone: videos that one of the two classifies correctly, and the other does not.
         p_value: of McNemar's exact test, which takes videos for independent.
 
     Where a video may have several classes the last three are None.

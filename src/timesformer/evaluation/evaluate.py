@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,6 +16,7 @@ from timesformer.data.loader import ALONE, Process, testing_loader
 from timesformer.data.manifest import Manifest, read_manifest
 from timesformer.engine.engine import Engine, EngineName, Precision, make_engine
 from timesformer.engine.file import Loaded
+from timesformer.engine.fingerprint import fingerprint_of
 from timesformer.errors import DataError, VideoError
 from timesformer.evaluation.calibration import calibration_clips
 from timesformer.evaluation.metrics import Metrics, MultilabelMetrics, measure, measure_multilabel
@@ -39,6 +40,7 @@ class EvaluationResult:
         labels: the names of the K classes.
         skipped: the videos that could not be read, each with its `path` and `reason`.
         engine, precision: what computed the logits, such as "eager" and "fp32".
+        fingerprint: of the weights, as they were before their protocol was changed; "" where that is unknown.
         first_process: False in all but one of the processes that share an evaluation, which all have the whole result.
     """
 
@@ -50,6 +52,7 @@ class EvaluationResult:
     skipped: tuple[VideoError, ...]
     engine: str
     precision: str
+    fingerprint: str = ""
     first_process: bool = True
 
     def summary(self) -> dict[str, float | int | str]:
@@ -125,6 +128,8 @@ def evaluate(
     """
     manifest = read_manifest(Path(data), split)
     settings = make(Data, {"workers": workers, "max_bad_fraction": max_bad_fraction}, "test")
+    loaded = as_classifiers(weights, labels)
+    fingerprint = fingerprint_of(loaded)
     members = [
         change_protocol(
             member,
@@ -135,7 +140,7 @@ def evaluate(
             image_size=image_size,
             position_resize=position_resize,
         )
-        for member in as_classifiers(weights, labels)
+        for member in loaded
     ]
     classifier = members[0]  # what decides how videos are seen is the same in all members of an ensemble
     manifest = fitting(manifest, classifier)
@@ -144,7 +149,8 @@ def evaluate(
     process = find_process()
     with joined(process):
         network = make_engine(members, engine, precision, device, clips_BCTSS, forget=False)
-        return evaluate_manifest(classifier, manifest, network, settings, on_progress, process=process)
+        result = evaluate_manifest(classifier, manifest, network, settings, on_progress, process=process)
+    return replace(result, fingerprint=fingerprint)
 
 
 def evaluate_manifest(

@@ -24,6 +24,7 @@ class Record:
 
     Attributes:
         weights, data, split: what was tested on what. folder: the working folder, which relative paths are in.
+        fingerprint: of the weights, see `timesformer.engine.fingerprint`.
         command: what was typed. ended: when it was done.
         protocol: what was asked for in place of the weights' own: clips, crops and so on.
         engine, precision, device, processor: what computed.
@@ -36,6 +37,7 @@ class Record:
     data: str
     split: str
     folder: str
+    fingerprint: str
     command: str
     ended: str
     engine: str
@@ -102,6 +104,7 @@ def record_test(
         data=str(data),
         split=split,
         folder=os.getcwd(),
+        fingerprint=result.fingerprint,
         command=shlex.join(sys.argv),
         ended=f"{datetime.now(UTC):%Y-%m-%d %H:%M:%S}Z",
         engine=result.engine,

@@ -120,6 +120,7 @@ class Scores:
             skipped=tuple(VideoError(Path(path), reason) for path, reason in (record.skipped if record else ())),
             engine=record.engine if record else "",
             precision=record.precision if record else "",
+            fingerprint=record.fingerprint if record else "",
         )
 
 

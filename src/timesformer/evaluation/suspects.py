@@ -12,7 +12,7 @@ import torch
 
 from timesformer.evaluation.evaluate import EvaluationResult
 
-SURE = 0.5  # a classifier that gives no class more than that accuses no video
+SURE = 0.5  # a classifier that gives no class more than that flags no video
 
 
 class Suspect(NamedTuple):
@@ -30,7 +30,7 @@ def suspects(result: EvaluationResult) -> tuple[Suspect, ...]:
     Learning, 2021, equation 1), the largest difference of both scores first.
 
     A video counts for the class with the best score among those whose threshold it reaches: the mean score of that
-    class over the videos that are labelled with it. So a class that the classifier hardly knows accuses no video, and
+    class over the videos that are labelled with it. So a class that the classifier hardly knows flags no video, and
     one that it knows well only those that it is as sure of as of that class's own. Beside that its score must be above
     SURE, since thresholds of a weak classifier are low.
 
@@ -42,7 +42,7 @@ def suspects(result: EvaluationResult) -> tuple[Suspect, ...]:
     classes = scores_BK.shape[1]
     own_B = scores_BK.gather(1, labels_B[:, None])[:, 0]
     videos_K = torch.bincount(labels_B, minlength=classes)
-    # Of a class without a video there is no threshold, and it accuses none.
+    # Of a class without a video there is no threshold, and it flags none.
     threshold_K = torch.zeros(classes, dtype=torch.float64).index_add_(0, labels_B, own_B) / videos_K
     reached_BK = (scores_BK >= threshold_K).logical_and(videos_K > 0)
     best = torch.where(reached_BK, scores_BK, -1.0).max(1)

@@ -14,11 +14,11 @@ from timesformer.data.dataset import Batch, UnlabelledViews
 from timesformer.data.loader import testing_loader
 from timesformer.device import cores
 from timesformer.engine.engine import Engine, EngineName, Precision, make_engine
+from timesformer.engine.fingerprint import fingerprint_of
 from timesformer.errors import SettingError, VideoError
 from timesformer.evaluation.calibration import calibration_clips
 from timesformer.evaluation.protocol import as_classifiers
 from timesformer.evaluation.scores import score_batches, score_views
-from timesformer.inference.fingerprint import fingerprint_of
 from timesformer.inference.sources import Sources, list_sources
 from timesformer.inference.timeline import TimelineOptions, WindowRow, timeline_rows
 from timesformer.settings import make

@@ -14,13 +14,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from timesformer.errors import SettingError, VideoError, WeightsError, one_line
+from timesformer.config.explain import Explain
+from timesformer.device import is_out_of_memory
+from timesformer.errors import SettingError, TimesformerError, VideoError, one_line
+from timesformer.evaluation.protocol import change_protocol
 from timesformer.explain.explainer import Explainer, load_explainer
 from timesformer.explain.save import draw_overlays, frame_rate
 from timesformer.report.page import data_uri
 from timesformer.report.thumbnails import picture_uri, thumbnail
 from timesformer.video.encode import write_video
 from timesformer.video.source import open_video
+from timesformer.weights.classifier import Classifier, load_model
+from timesformer.weights.exports import exported_format
 
 SHORT_SIDE = 144  # pixels
 FRAMES = 24  # at most, of a clip without a map
@@ -53,8 +58,10 @@ class Clips:
             self._notes["Without the weights there are no maps of where the model looked."] = None
             return
         try:
-            self._explainer = load_explainer(weights)
-        except (SettingError, WeightsError, FileNotFoundError) as error:
+            self._explainer = _one_view_explainer(weights)
+        except (TimesformerError, FileNotFoundError, RuntimeError, MemoryError) as error:
+            if not isinstance(error, TimesformerError | FileNotFoundError) and not is_out_of_memory(error):
+                raise
             self._notes[f"There are no maps of where the model looked: {one_line(error)}."] = None
 
     @property
@@ -93,15 +100,37 @@ class Clips:
         began = time.perf_counter()
         try:
             found = self._explainer.explain(path, label, method="relevance")
-        # No attention to explain by; nothing that speaks for this class; too little memory.
-        except (SettingError, RuntimeError, MemoryError) as error:
+            frames_NHW3, overlays_NHW3 = draw_overlays(found, path, SHORT_SIDE)
+        except VideoError:
+            raise
+        except SettingError as error:  # nothing speaks for this class, in this video
             self._notes[f"Some clips have no map of where the model looked: {one_line(error)}."] = None
             return None
-        frames_NHW3, overlays_NHW3 = draw_overlays(found, path, SHORT_SIDE)
-        self._maps += time.perf_counter() - began
+        except (TimesformerError, RuntimeError, MemoryError) as error:  # the next clip would end alike
+            if not isinstance(error, TimesformerError) and not is_out_of_memory(error):
+                raise
+            self._explainer = None
+            self._notes[f"The maps of where the model looked end here: {one_line(error)}."] = None
+            return None
+        finally:
+            self._maps += time.perf_counter() - began
         weights = found.frame_weights
         heaviest = max(range(len(weights)), key=weights.__getitem__)
         return _encode(np.concatenate([frames_NHW3, overlays_NHW3], 2), frame_rate(found), heaviest, both=True)
+
+
+def _one_view_explainer(weights: Path) -> Explainer:
+    """One clip of the middle and one crop: a map of all views of a test would take up to 30 times as long."""
+    if exported_format(weights) is None:
+        classifier = load_model(weights)
+        sampling = "span" if classifier.preprocessing.sampling.method == "cover" else None
+        changed = change_protocol(classifier, clips=1, crops=1, sampling=sampling)
+        assert isinstance(changed, Classifier)
+        explainer = load_explainer(changed)
+    else:
+        explainer = load_explainer(weights)
+    explainer.check(Explain(method="relevance"))
+    return explainer
 
 
 def _plain(path: Path) -> Clip:

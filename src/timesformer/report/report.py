@@ -11,10 +11,12 @@ from timesformer.errors import DataError, SettingError, one_line
 from timesformer.evaluation.compare import Comparison, compare, same_videos
 from timesformer.evaluation.evaluate import OnProgress, ignore
 from timesformer.evaluation.metrics import metric_name
+from timesformer.evaluation.record import Record
 from timesformer.report.confusion import confusion_table
 from timesformer.report.curves import learning_curves
+from timesformer.report.names import default_page
 from timesformer.report.page import check_page, write_page
-from timesformer.report.run import floor_rows, repeat, score_text, size
+from timesformer.report.run import Run, floor_rows, repeat, score_text, size
 from timesformer.report.subject import Subject, check_source, read_subject
 from timesformer.report.videos import find_videos
 
@@ -42,15 +44,6 @@ def report(sources: Sequence[str | Path], out: str | Path | None = None, on_prog
         check_source(source)
     path = check_page(out if out is not None else default_page(sources))
     return write_report([read_subject(source, on_progress) for source in sources], path)
-
-
-def default_page(sources: Sequence[str | Path]) -> Path:
-    """Where the page of sources goes."""
-    first = Path(sources[0])
-    other = f"-{Path(sources[1]).resolve().stem}" if len(sources) > 1 else ""
-    if first.suffix == ".parquet":
-        return first.with_name(f"{first.stem}{other}.html")
-    return first / f"report{other}.html"
 
 
 def write_report(subjects: Sequence[Subject], file: Path) -> Path:
@@ -101,6 +94,7 @@ def _values(subject: Subject, number: int) -> dict[str, Any]:
         "number": number,
         "name": subject.name,
         "lead": _lead(subject),
+        "note": subject.note,
         "run": run,
         "state": run.state if run else None,
         "score": score_text(run) if run else None,
@@ -131,15 +125,24 @@ def _scores(subject: Subject) -> list[Score]:
     analysis = subject.analysis
     if analysis is None:
         return []
-    run, record = subject.run, subject.record
-    same = run is not None and run.result is not None and (record is None or record.split == run.result.get("split"))
-    floors = dict(run.floors) if run is not None and same else {}
+    run = subject.run
+    floors = dict(run.floors) if run is not None and _of_the_same_videos(run, subject.record) else {}
     if analysis.majority is not None:  # of these very videos
         floors["majority"] = {**floors.get("majority", {}), "top1": analysis.majority[1]}
     return [
         Score(metric_name(name), value, analysis.intervals.get(name), floor_rows(floors, name))
         for name, value in analysis.metrics.items()
     ]
+
+
+def _of_the_same_videos(run: Run, record: Record | None) -> bool:
+    """Whether a test is of the split, of the data, that the floors of a run are of."""
+    if record is None:  # the run's own scores
+        return True
+    split = None if run.result is None else run.result.get("split")
+    return (
+        record.split == split and run.data is not None and record.resolve(record.data).resolve() == run.data.resolve()
+    )
 
 
 def _compared(subjects: Sequence[Subject]) -> tuple[Comparison | None, str | None]:
@@ -156,7 +159,7 @@ def _compared(subjects: Sequence[Subject]) -> tuple[Comparison | None, str | Non
 
 
 def _right_alone(subjects: Sequence[Subject]) -> list[tuple[str, str, str, str, int]]:
-    """Videos that one of two classifies rightly and the other does not: path, label, what either says, which is
+    """Videos that one of two classifies correctly and the other does not: path, label, what either says, which is
     right."""
     first, second = (subject.analysis.result for subject in subjects if subject.analysis is not None)
     one, other = (subject.scores for subject in subjects if subject.scores is not None)

@@ -79,6 +79,11 @@ class Run:
         return resume_command(self.folder)
 
     @property
+    def data(self) -> Path | None:
+        """The folder of its data; None where it does not say."""
+        return Path(self.sessions[-1]["folder"]) / self.sessions[-1]["data"] if self.sessions else None
+
+    @property
     def floors(self) -> dict[str, Mapping[str, float]]:
         """The scores that it is held against, by what gives them."""
         return {} if self.result is None else self.result.get("floors", {})
@@ -90,8 +95,13 @@ class Run:
         if self.seconds:
             found.append(("An epoch, validation included", _duration(statistics.median(self.seconds.values()))))
         timed = [session for session in self.sessions if "seconds" in session]
-        if timed:
+        if timed and len(timed) == len(self.sessions):
             found.append(("The run", _duration(sum(session["seconds"] for session in timed))))
+        elif self.seconds:  # a session that was stopped does not say how long it took
+            found.append(("All epochs", _duration(sum(self.seconds.values()))))
+        elif timed:
+            found.append(("The last session", _duration(timed[-1]["seconds"])))
+        if timed:
             found.append(("Memory at the peak", size(max(session["memory"] for session in timed))))
         return found
 
@@ -118,7 +128,7 @@ class Run:
     @property
     def settings_text(self) -> str:
         """All settings, as YAML."""
-        return yaml.safe_dump(self.recipe, sort_keys=False)
+        return without_secrets(yaml.safe_dump(self.recipe, sort_keys=False))
 
 
 def is_run(folder: Path) -> bool:
@@ -126,7 +136,14 @@ def is_run(folder: Path) -> bool:
     return (folder / PARTS).exists() or (folder / "sessions.yaml").exists()
 
 
-def read_run(folder: Path) -> Run:
+def run_of(weights: Path) -> Path | None:
+    """The run whose weights these are: the folder of a run, or RUN/model; None for any other."""
+    if is_run(weights):
+        return weights
+    return weights.parent if weights.name == "model" and is_run(weights.parent) else None
+
+
+def describe_run(folder: Path) -> Run:
     """The run in a folder. Raises SettingError, in one line, where there is none or its files are damaged."""
     if not folder.exists():
         raise SettingError(f"{folder}: no such folder; expected a run of `timesformer train`")
@@ -166,12 +183,18 @@ def _facts(log: Path) -> Iterator[tuple[str, str]]:
     start = max((number for number, (about, _) in enumerate(lines) if about == "data"), default=0)
     for about, text in lines[start:]:
         if about in ABOUT:
-            yield ABOUT[about], text
+            yield ABOUT[about], without_secrets(text)
+
+
+def without_secrets(text: str) -> str:
+    """A text whose URLs have no user, password, query string and fragment: those may give access."""
+    text = re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://)[^\s/?#'\"]*@", r"\1", text)
+    return re.sub(r"(?i)\b([a-z][a-z0-9+.-]*://[^\s?#'\"]*)[?#][^\s'\"]*", r"\1", text)
 
 
 def repeat(command: str, folder: str) -> str:
-    """A command with which anyone repeats what was done, in its folder."""
-    words = shlex.split(command)
+    """A command with which anyone repeats what was done, in its folder; see `without_secrets`."""
+    words = [without_secrets(word) for word in shlex.split(command)]
     if words and re.fullmatch(r"timesformer(\.exe)?|__main__\.py", Path(words[0]).name):
         words[0] = "timesformer"
     return f"cd {shlex.quote(folder)}\n{shlex.join(words)}"

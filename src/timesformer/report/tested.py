@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from rich.console import Console
 
 from timesformer.engine.engine import make_engine
+from timesformer.engine.fingerprint import fingerprint_of
 from timesformer.errors import DataError, SettingError, TimesformerError, one_line
 from timesformer.evaluation.evaluate import OnProgress, evaluate_manifest, ignore
 from timesformer.evaluation.record import Stopwatch, record_test
@@ -25,11 +26,13 @@ VALIDATION = "validation.parquet"  # what is measured here
 
 @dataclass(frozen=True)
 class Tested:
-    """Scores, and what they are of in words; `folder` is where relative paths of videos lie."""
+    """Scores, and what they are of in words; `folder` is where relative paths of videos lie. note: what does not fit
+    RUN/model."""
 
     scores: Scores
     what: str
     folder: Path
+    note: str | None = None
 
 
 def scores_of_run(run: Run, on_progress: OnProgress = ignore) -> Tested | str:
@@ -46,7 +49,8 @@ def scores_of_run(run: Run, on_progress: OnProgress = ignore) -> Tested | str:
         return _of_folds(run, folder)
     if (run.folder / HELD_OUT).exists():
         what = "the training videos, by heads that have not seen them (cross-validation)"
-        return Tested(read_scores(run.folder / HELD_OUT), what, folder)
+        note = "The scores are of heads that have not seen the videos; the maps are of the final head, trained on them."
+        return Tested(read_scores(run.folder / HELD_OUT), what, folder, note)
     file, model = run.folder / VALIDATION, run.folder / "model" / "config.json"
     if not (file.exists() and model.exists() and file.stat().st_mtime >= model.stat().st_mtime):
         try:
@@ -75,6 +79,7 @@ def _measure(run: Run, file: Path, on_progress: OnProgress) -> str | None:
     engine = make_engine((classifier,), "auto", "auto", device, None, forget=False)
     watch = Stopwatch(on_progress)
     result = evaluate_manifest(classifier, validation, engine, recipe.data, watch)
+    result = replace(result, fingerprint=fingerprint_of((classifier,)))
     record = record_test(result, run.folder, earlier.data, validation.split, watch)
     groups, grouped = validation_groups(
         validation, recipe.data.group, Log(run.folder, Console(quiet=True), speaks=False)

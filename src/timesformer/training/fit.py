@@ -23,12 +23,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
 from timesformer.config import AnyRecipe, ProbeRecipe, Recipe
-from timesformer.device import find_device
-from timesformer.errors import SettingError, TrainingError, WeightsError, WorkerError, one_line
+from timesformer.device import find_device, is_out_of_memory
+from timesformer.errors import SettingError, TrainingError, WeightsError, WorkerError
 from timesformer.files import FULL
 from timesformer.recipes import change_recipe, load_recipe
 from timesformer.training.advice import probe_warning
@@ -43,8 +42,6 @@ from timesformer.training.resume import PARTS, read_run, resume_command
 from timesformer.training.train import run_training
 from timesformer.training.trainable import keep_new
 
-# What torch says where a GPU, the machine, or what processes share has too little memory.
-OUT_OF_MEMORY = ("out of memory", "allocate memory", "ALLOC_FAILED", "allocate shared memory", "out of shared memory")
 LESS_MEMORY = {
     "train": "lower training.batch_size (and raise training.accumulate), or set "
     "training.checkpoint_activations=cheap or training.precision=bf16-mixed",
@@ -188,8 +185,7 @@ def _explained(plan: Plan[Any]) -> Iterator[None]:
             f"{error.filename or plan.out}: cannot be written: {error.strerror}; {_what_is_kept(plan)}"
         ) from error
     except (RuntimeError, MemoryError) as error:
-        text = one_line(error)
-        if isinstance(error, MemoryError | torch.OutOfMemoryError) or any(sign in text for sign in OUT_OF_MEMORY):
+        if is_out_of_memory(error):
             raise TrainingError(f"out of memory: {LESS_MEMORY[plan.recipe.task]}; {_what_is_kept(plan)}") from error
         raise
     except (TrainingError, WeightsError, WorkerError) as error:
