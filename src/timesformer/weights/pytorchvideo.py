@@ -26,7 +26,7 @@ from timesformer.weights.labels import default_labels
 from timesformer.weights.names import to_ours, to_theirs
 from timesformer.weights.storage import tensors_in, write_pickle
 from timesformer.weights.wrappers import state_dict_in, without_wrappers
-from timesformer.weights.zoo import published, settings_of_zoo
+from timesformer.weights.zoo import published, read_published, settings_of_zoo
 
 PYTORCHVIDEO = ("blocks.0.conv.weight", "blocks.0.conv.conv_t.weight", "blocks.0.multipathway_blocks.0.conv.weight")
 PYSLOWFAST = ("s1.pathway0_stem.conv.weight",)
@@ -45,14 +45,15 @@ def load_pytorchvideo(content: Mapping[str, Any], source: Path) -> Contents:
     tensors = without_wrappers(tensors_in(state_dict_in(content), source), PYTORCHVIDEO + PYSLOWFAST, source)
     slowfast_names = PYSLOWFAST[0] in tensors
     given = read_description(content.get("timesformer"), source, {})
-    settings = settings_of_zoo(tensors, content, source) if given is None else given.settings
+    config = read_published(content, tensors, source)
+    settings = settings_of_zoo(tensors, config, source) if given is None else given.settings
     names = tensor_names(check_zoo(settings, "PyTorchVideo"), slowfast_names=slowfast_names)
     if not any(name.endswith(COUNTER) for name in tensors):
         tensors |= {name: torch.tensor(0) for name in names if name.endswith(COUNTER)}
     ours = to_ours(tensors, names, source)
     if given is not None:
         return given._replace(tensors=ours)
-    return Contents(settings, published(settings, content, source), default_labels(settings.num_classes), {}, ours)
+    return Contents(settings, published(settings, config, source), default_labels(settings.num_classes), {}, ours)
 
 
 def save_pytorchvideo(contents: Contents, file: Path) -> None:
