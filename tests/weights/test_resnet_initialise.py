@@ -17,7 +17,7 @@ from timesformer import TimeSformer
 from timesformer.baselines.convolution import ConvNet
 from timesformer.baselines.frame_vit import FrameViT
 from timesformer.baselines.slowfast import SlowFast
-from timesformer.config import Preprocessing
+from timesformer.config import Preprocessing, Training
 from timesformer.errors import SettingError, WeightsError
 from timesformer.training.trainable import find_trainable
 from timesformer.weights.classifier import load_model
@@ -111,8 +111,6 @@ def test_timms_folders_say_which_pixels(tmp_path: Path) -> None:
 
 
 def test_the_last_blocks_of_an_inflated_network_can_be_trained_alone(tmp_path: Path) -> None:
-    from timesformer.config import Training
-
     torch.save(image_tensors(), tmp_path / "resnet.pth")
     made = initialised("i3d", tmp_path / "resnet.pth")
     found = find_trainable(made.classifier.model, Training(trainable="last_blocks", last_blocks=2), made.new)
@@ -120,6 +118,19 @@ def test_the_last_blocks_of_an_inflated_network_can_be_trained_alone(tmp_path: P
     assert {name.split(".")[1] for name in found.parameters if name.startswith("blocks.")} == {"3", "4"}
     with pytest.raises(SettingError, match="architecture i3d has no linear layers in blocks"):
         find_trainable(made.classifier.model, Training(trainable="adapters"), made.new)
+
+
+@pytest.mark.parametrize("last", [2, 5])
+def test_a_pathway_that_the_image_network_lacks_is_not_frozen(last: int, tmp_path: Path) -> None:
+    """Of all five blocks, the stem alone would be frozen."""
+    torch.save(image_tensors(), tmp_path / "resnet.pth")
+    made = initialised("slowfast", tmp_path / "resnet.pth")
+    with pytest.raises(
+        SettingError,
+        match=r"^training\.trainable is last_blocks, but (blocks\.0|stem)\.fast\.\S+ is new and random, "
+        r"and would stay so; train all$",
+    ):
+        find_trainable(made.classifier.model, Training(trainable="last_blocks", last_blocks=last), made.new)
 
 
 def test_what_cannot_be_initialised(tmp_path: Path) -> None:
