@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from baselines_small import small_model, small_settings
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.config import I3DSettings, ModelSettings, Preprocessing, Sampling
 from timesformer.errors import WeightsError
 from timesformer.settings import make

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.config import ModelSettings, Preprocessing, TimeSformerSettings
 from timesformer.engine.linear import Activation
 from timesformer.engine.network import FusedTimeSformer

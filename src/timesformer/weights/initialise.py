@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.config import FrameViTSettings, ModelSettings, Preprocessing, SlowFastSettings, TimeSformerSettings
 from timesformer.config.baselines import ResNetSettings
 from timesformer.errors import SettingError

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.baselines.resnet import stage_of
 from timesformer.config import I3DSettings, ModelSettings, SlowFastSettings
 from timesformer.config.baselines import X3DSettings
