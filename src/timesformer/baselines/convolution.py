@@ -13,8 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer.config.baselines import ConvSettings
-from timesformer.errors import SettingError
-from timesformer.model.protocol import Blocks, VideoModel, check_clips
+from timesformer.model.protocol import Blocks, VideoModel, check_normalised, layer_after
 
 Kernel = tuple[int, int, int]
 
@@ -68,9 +67,7 @@ class ConvNet(VideoModel):
 
     def check(self, clips_BCTHW: Tensor) -> None:
         """Raises SettingError for clips of a shape or type that the network does not take."""
-        check_clips(clips_BCTHW, self.settings.clip_unit, self.settings.frame_unit)
-        if not clips_BCTHW.is_floating_point():
-            raise SettingError(f"clips of type {clips_BCTHW.dtype}: expected floating point, already normalised")
+        check_normalised(clips_BCTHW, self.settings.clip_unit, self.settings.frame_unit)
 
     def encode(self, x_BCTHW: Tensor) -> Tensor:
         """The last map of clips."""
@@ -90,9 +87,7 @@ class ConvNet(VideoModel):
 
     def layer_of(self, name: str) -> int:
         """0 for the stem, 1 to n for the blocks, n + 1 for what follows them."""
-        if name.startswith("stem."):
-            return 0
-        return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else len(self.blocks()) + 1
+        return layer_after(name, "stem", len(self.blocks()))
 
     def train(self, mode: bool = True) -> Self:
         """As of any module, but a frozen norm keeps its statistics."""

@@ -23,14 +23,13 @@ from timesformer.config.baselines import X3DSettings
 from timesformer.errors import WeightsError
 from timesformer.weights.description import Contents, describe, read_description
 from timesformer.weights.labels import default_labels
-from timesformer.weights.names import to_ours, to_theirs
+from timesformer.weights.names import fill_counters, to_ours, to_theirs
 from timesformer.weights.storage import tensors_in, write_pickle
 from timesformer.weights.wrappers import state_dict_in, without_wrappers
 from timesformer.weights.zoo import published, read_published, settings_of_zoo
 
 PYTORCHVIDEO = ("blocks.0.conv.weight", "blocks.0.conv.conv_t.weight", "blocks.0.multipathway_blocks.0.conv.weight")
 PYSLOWFAST = ("s1.pathway0_stem.conv.weight",)
-COUNTER = ".num_batches_tracked"  # which old versions of torch did not keep, and nothing needs
 ZooSettings = I3DSettings | SlowFastSettings | X3DSettings
 
 
@@ -48,9 +47,7 @@ def load_pytorchvideo(content: Mapping[str, Any], source: Path) -> Contents:
     config = read_published(content, tensors, source)
     settings = settings_of_zoo(tensors, config, source) if given is None else given.settings
     names = tensor_names(check_zoo(settings, "PyTorchVideo"), slowfast_names=slowfast_names)
-    if not any(name.endswith(COUNTER) for name in tensors):
-        tensors |= {name: torch.tensor(0) for name in names if name.endswith(COUNTER)}
-    ours = to_ours(tensors, names, source)
+    ours = to_ours(fill_counters(tensors, names), names, source)
     if given is not None:
         return given._replace(tensors=ours)
     return Contents(settings, published(settings, config, source), default_labels(settings.num_classes), {}, ours)

@@ -18,7 +18,7 @@ from torch import Tensor
 from timesformer.baselines.resnet import stage_of
 from timesformer.config.baselines import Depths
 from timesformer.errors import WeightsError
-from timesformer.weights.names import count_blocks, to_ours
+from timesformer.weights.names import COUNTER, count_blocks, fill_counters, to_ours
 from timesformer.weights.opened import read_settled
 from timesformer.weights.shards import read_tensors
 from timesformer.weights.storage import read_checkpoint, read_json, tensors_in
@@ -28,7 +28,6 @@ from timesformer.weights.wrappers import state_dict_in, without_wrappers
 KNOWN = ("conv1.weight",)
 KEYS = ("model", "state_dict")
 LEFT = ("fc.",)
-COUNTER = "num_batches_tracked"  # which old versions of torch did not keep, and nothing needs
 NORM = ("weight", "bias", "running_mean", "running_var", COUNTER)
 
 
@@ -74,8 +73,7 @@ def _read(path: Path) -> ImageResNet | None:
     one, two, three, four = (count_blocks(tensors, f"layer{stage}.") for stage in (1, 2, 3, 4))
     depths = (one, two, three, four)
     names = _names(depths)
-    if not any(name.endswith(COUNTER) for name in tensors):
-        tensors |= {name: torch.tensor(0) for name in names if name.endswith(COUNTER)}
+    tensors = fill_counters(tensors, names)
     mean, std = trained.get("mean", IMAGENET[0]), trained.get("std", IMAGENET[1])
     width = len(tensors["conv1.weight"])
     return ImageResNet(to_ours(tensors, names, path), width, depths, tuple(mean), tuple(std))
