@@ -119,22 +119,22 @@ def test_windows_before_the_head() -> None:
 
 
 @torch.no_grad()
-def test_the_paths_of_slowfast() -> None:
+def test_the_pathways_of_slowfast() -> None:
     assert slow_frames(32, 4) == torch.linspace(0, 31, 8).long().tolist()  # as the authors' code has it
     assert slow_frames(8, 8) == [0]
     model = small_model("slowfast")
     assert isinstance(model, SlowFast)
-    slow, fast = model.encode_paths(CLIPS)
+    slow, fast = model.encode_pathways(CLIPS)
     assert (slow.shape, fast.shape) == ((2, 512, 2, 1, 1), (2, 64, 8, 1, 1))
     unseen = CLIPS.clone()
-    unseen[:, :, 3] += 1  # the slow path sees frames 0 and 7, but gets to know of others through the fast one
-    both = model.encode_paths(unseen)
+    unseen[:, :, 3] += 1  # the slow pathway sees frames 0 and 7, but gets to know of others through the fast one
+    both = model.encode_pathways(unseen)
     assert all((one - other).abs().max() > 1e-4 for one, other in zip(both, (slow, fast), strict=True))
     for block in (model.stem, *model.blocks()):
         if block.lateral is not None:
             block.lateral.norm.weight.zero_()
             block.lateral.norm.bias.zero_()
-    torch.testing.assert_close(model.encode_paths(unseen)[0], model.encode_paths(CLIPS)[0])
+    torch.testing.assert_close(model.encode_pathways(unseen)[0], model.encode_pathways(CLIPS)[0])
 
 
 @pytest.mark.parametrize("architecture", SMALL)

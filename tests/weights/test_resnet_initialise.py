@@ -92,7 +92,7 @@ def test_a_clip_that_does_not_change_is_seen_as_its_frame(architecture: str, tmp
     assert (model.settings.width, model.settings.depths, model.settings.num_classes) == (WIDTH, DEPTHS, 2)  # type: ignore[attr-defined]
     frame = torch.randn(2, 3, 64, 64)
     clips = frame.unsqueeze(2).expand(-1, -1, FRAMES[architecture], -1, -1)
-    found = model.encode_paths(clips)[0] if isinstance(model, SlowFast) else model.encode(clips)
+    found = model.encode_pathways(clips)[0] if isinstance(model, SlowFast) else model.encode(clips)
     expected = image_map(tensors, frame)
     torch.testing.assert_close(found[:, :, found.shape[2] // 2], expected, rtol=1e-4, atol=1e-4)
     assert (found[:, :, 0] - expected).abs().max() > 1e-3  # an end, which sees padding

@@ -1,6 +1,7 @@
 """What convolutional video networks share: convolution with norm, pooling before the head, initial weights.
 
-Dimensions: B batch, C channels, T frames, H and W pixels or places of a map, D channels of the last map.
+Dimensions: B batch, C channels, T frames, H and W pixels or positions of a feature map, D channels of
+the last one.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class ConvNorm(nn.Module):
 
 
 class ConvNet(VideoModel):
-    """A stem, blocks, the mean of the last map, and a linear head."""
+    """A stem, blocks, the mean of the last feature map, and a linear head."""
 
     settings: ConvSettings
 
@@ -61,7 +62,7 @@ class ConvNet(VideoModel):
         initialise(self)
 
     def forward_features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The mean of the last map: (B, D). Raises SettingError for clips of another shape or type."""
+        """The mean of the last feature map: (B, D). Raises SettingError for clips of another shape or type."""
         self.check(clips_BCTHW)
         return self.pool(self.encode(clips_BCTHW))
 
@@ -70,14 +71,14 @@ class ConvNet(VideoModel):
         check_normalised(clips_BCTHW, self.settings.clip_unit, self.settings.frame_unit)
 
     def encode(self, x_BCTHW: Tensor) -> Tensor:
-        """The last map of clips."""
+        """The last feature map of clips."""
         x_BCTHW = self.stem(x_BCTHW)
         for block in self.blocks():
             x_BCTHW = block(x_BCTHW)
         return x_BCTHW
 
     def pool(self, x_BCTHW: Tensor) -> Tensor:
-        """What the head sees of the last map: (B, D)."""
+        """What the head sees of the last feature map: (B, D)."""
         return window_means(x_BCTHW, self.settings.pooling_window).mean((2, 3))
 
     def forward_head(self, features_BD: Tensor) -> Tensor:
@@ -99,8 +100,8 @@ class ConvNet(VideoModel):
 
 
 def window_means(x_BCTHW: Tensor, window: int | None) -> Tensor:
-    """Means over all frames and square windows of that side, one place apart: (B, C, H', W'); where the map is not
-    larger, or without a window, over all places: (B, C, 1, 1)."""
+    """Means over all frames and square windows of that side, one position apart: (B, C, H', W'); where the feature
+    map is not larger, or without a window, over all positions: (B, C, 1, 1)."""
     height, width = x_BCTHW.shape[3:]
     x_BCHW = x_BCTHW.mean(2)
     if window is None:

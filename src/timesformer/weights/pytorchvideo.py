@@ -107,12 +107,12 @@ def _pytorchvideo(settings: ZooSettings) -> dict[str, str]:
         "last.norm": "blocks.5.pool.pre_norm",
         "widen": "blocks.5.pool.post_conv",
     }
-    for number, path in enumerate(_paths(settings)):
+    for number, pathway in enumerate(_pathways(settings)):
         inside = f"multipathway_blocks.{number}." if two else ""
-        found |= {f"stem.{path}{kind}": f"blocks.0.{inside}{kind}" for kind in ("conv", "norm")}
+        found |= {f"stem.{pathway}{kind}": f"blocks.0.{inside}{kind}" for kind in ("conv", "norm")}
         for block, (stage, place) in enumerate(stage_of(settings.depths)):
             after_pooling = isinstance(settings, I3DSettings) and stage > 0
-            ours = f"blocks.{block}.{path}"
+            ours = f"blocks.{block}.{pathway}"
             theirs = f"blocks.{stage + 1 + after_pooling}.{inside}res_blocks.{place}."
             for kind in ("conv", "norm"):
                 found |= {f"{ours}{part}.{kind}": f"{theirs}branch2.{kind}_{part}" for part in "abc"}
@@ -138,11 +138,11 @@ def _pyslowfast(settings: ZooSettings) -> dict[str, str]:
         "last.norm": "head.conv_5_bn",
         "widen": "head.lin_5",
     }
-    for number, path in enumerate(_paths(settings)):
-        found[f"stem.{path}conv"] = f"s1.pathway{number}_stem.conv"
-        found[f"stem.{path}norm"] = f"s1.pathway{number}_stem.bn"
+    for number, pathway in enumerate(_pathways(settings)):
+        found[f"stem.{pathway}conv"] = f"s1.pathway{number}_stem.conv"
+        found[f"stem.{pathway}norm"] = f"s1.pathway{number}_stem.bn"
         for block, (stage, place) in enumerate(stage_of(settings.depths)):
-            ours, theirs = f"blocks.{block}.{path}", f"s{stage + 2}.pathway{number}_res{place}."
+            ours, theirs = f"blocks.{block}.{pathway}", f"s{stage + 2}.pathway{number}_res{place}."
             for part, name in [(part, f"branch2.{part}") for part in "abc"] + [("shortcut", "branch1")]:
                 found[f"{ours}{part}.conv"] = theirs + name
                 found[f"{ours}{part}.norm"] = f"{theirs}{name}_bn"
@@ -154,7 +154,7 @@ def _pyslowfast(settings: ZooSettings) -> dict[str, str]:
     return found
 
 
-def _paths(settings: ZooSettings) -> tuple[str, ...]:
+def _pathways(settings: ZooSettings) -> tuple[str, ...]:
     return ("slow.", "fast.") if isinstance(settings, SlowFastSettings) else ("",)
 
 

@@ -2,7 +2,7 @@
 names. Kernels are inflated over time: repeated, and divided by how often, so that a clip that does not change is seen
 as its frame is (Carreira and Zisserman, CVPR 2017).
 
-Only reading, as of image ViTs. Their heads are left.
+Only reading, as of image ViTs. Their heads are not loaded.
 """
 
 from __future__ import annotations
@@ -97,23 +97,23 @@ def _names(depths: Depths) -> dict[str, str]:
     return names
 
 
-def inflate(image: ImageResNet, model: Mapping[str, Tensor], path: str = "") -> dict[str, Tensor]:
-    """The tensors of a video model, or of one of its paths, whose kernels are the image model's inflated over time.
+def inflate(image: ImageResNet, model: Mapping[str, Tensor], pathway: str = "") -> dict[str, Tensor]:
+    """The tensors of a video model, or of one of its pathways, whose kernels are the image model's inflated over time.
 
-    model: all tensors of the video model. path: "slow" of SlowFast, whose channels from the other path get weights of
+    model: all tensors of the video model. pathway: "slow" of SlowFast, whose channels from the fast one get weights of
     zero. Raises WeightsError where the image model's do not fit.
     """
     found = {}
     for name, tensor in image.tensors.items():
         module, _, rest = name.partition(".")
         number, _, inner = rest.partition(".")
-        if path:
-            name = f"stem.{path}.{rest}" if module == "stem" else f"blocks.{number}.{path}.{inner}"
+        if pathway:
+            name = f"stem.{pathway}.{rest}" if module == "stem" else f"blocks.{number}.{pathway}.{inner}"
         if tensor.ndim == 4:
             like = model[name]
             tensor = tensor.unsqueeze(2).expand(-1, -1, like.shape[2], -1, -1) / like.shape[2]
             added = like.shape[1] - tensor.shape[1]
-            if path and added > 0 and inner in ("a.conv.weight", "shortcut.conv.weight"):
+            if pathway and added > 0 and inner in ("a.conv.weight", "shortcut.conv.weight"):
                 tensor = torch.cat([tensor, tensor.new_zeros(len(tensor), added, *tensor.shape[2:])], 1)
         found[name] = tensor
     return found
