@@ -70,7 +70,7 @@ def test_train_test_predict(command: Command, bars: Path, tmp_path: Path) -> Non
     ("options", "words"),
     [
         (("--engine", "fast"), "engine is 'fast': one of auto, eager"),
-        (("--precision", "fp16"), "precision is 'fp16': one of auto, fp32"),
+        (("--precision", "fp8"), "precision is 'fp8': one of auto, fp32"),
         (("--engine", "onnx", "--precision", "bf16"), "precision bf16 is not for engine onnx, which has fp32"),
     ],
 )

@@ -161,7 +161,8 @@ def test_what_the_machine_lacks(monkeypatch: pytest.MonkeyPatch) -> None:
     ("arguments", "message"),
     [
         ({"engine": "fast"}, "engine is 'fast': one of auto, eager"),
-        ({"precision": "fp16"}, "precision is 'fp16': one of auto, fp32"),
+        ({"precision": "fp8"}, "precision is 'fp8': one of auto, fp32"),
+        ({"precision": "fp16"}, "fp16 is not for engine eager, which has fp32, bf16, int8; fp16 is of files of"),
         ({"precision": "int8"}, "calibrated on videos"),
         ({"engine": "onnx", "precision": "bf16"}, "bf16 is not for engine onnx, which has fp32; bf16 is of"),
         ({"clips": torch.zeros(1, 3, 4, 32, 32)}, "takes uint8 RGB clips"),

@@ -25,7 +25,7 @@ def exported_format(path: Path) -> Format | None:
         if start.startswith(b"PK") and zipfile.is_zipfile(path):
             with zipfile.ZipFile(path) as archive:
                 return "torch" if any(name.endswith("/archive_format") for name in archive.namelist()) else None
-    except (OSError, zipfile.BadZipFile):
+    except Exception:  # a damaged directory sends zipfile astray in every way there is; whoever reads the file says so
         return None
     # A ModelProto: its version, a small number, comes first, then text, such as who made it; safetensors has a brace.
     is_onnx = re.match(rb"\x08[\x03-\x20][\x12\x1a\x22\x32\x3a\x42]", start) and start[8:9] != b"{"
