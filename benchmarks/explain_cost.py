@@ -20,8 +20,9 @@ from collections.abc import Callable
 
 import torch
 
-from timesformer.bench.timing import forget_peak, peak_memory, timed
+from timesformer.bench.timing import forget_peak, timed
 from timesformer.config import Preprocessing, Sampling, TimeSformerSettings
+from timesformer.device import peak_memory
 from timesformer.engine.engine import load_engine
 from timesformer.evaluation.scores import score_views
 from timesformer.explain.explainer import Explainer

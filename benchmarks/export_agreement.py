@@ -17,6 +17,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
+from timesformer.baselines.architectures import build_model
 from timesformer.config import SCHEMES
 from timesformer.data.folders import find_videos
 from timesformer.engine.agreement import reference_logits
@@ -27,7 +28,6 @@ from timesformer.export.check import LIMITS, compare
 from timesformer.export.formats import PRECISIONS, left_open, program_of, write_file, written_files
 from timesformer.export.manifest import describe_file
 from timesformer.files import as_json
-from timesformer.model.architectures import build_model
 from timesformer.recipes import load_recipe
 from timesformer.video.transforms import normalise
 from timesformer.video.views import read_views

@@ -35,10 +35,10 @@ from torch import Tensor
 from training_step import CLASSES, run_ours  # beside this file
 
 from timesformer import TimeSformer
+from timesformer.baselines.cost import count_cost
 from timesformer.config import Preprocessing
 from timesformer.engine.engine import load_engine
 from timesformer.errors import TimesformerError
-from timesformer.model.cost import count_cost
 from timesformer.weights.classifier import Classifier
 from timesformer.weights.convert import save_as
 

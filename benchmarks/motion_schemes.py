@@ -22,11 +22,11 @@ from rich.console import Console
 from rich.table import Table
 from torch import Tensor
 
+from timesformer.config import SCHEMES
 from timesformer.data.manifest import read_manifest
 from timesformer.data.motion import write_motion_data
 from timesformer.demo import CLIPS
 from timesformer.evaluation.evaluate import evaluate
-from timesformer.model.schemes import SCHEMES
 from timesformer.recipes import load_recipe
 from timesformer.training.fit import fit
 from timesformer.video.source import open_video

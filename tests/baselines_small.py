@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.config import ModelSettings
 from timesformer.model.protocol import VideoModel
 from timesformer.settings import make

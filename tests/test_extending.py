@@ -11,9 +11,10 @@ import torch
 from torch import Tensor, nn
 
 import timesformer
+from timesformer.baselines import architectures
 from timesformer.config import ARCHITECTURES, STEPS
 from timesformer.errors import SettingError
-from timesformer.model import architectures, schemes
+from timesformer.model import schemes
 from timesformer.model.attention import StepAttention
 from timesformer.model.tokens import Grid, Keys, number_patches
 

@@ -18,11 +18,11 @@ from torch import Tensor
 from typer.testing import CliRunner
 
 from baselines_small import SMALL
+from timesformer.baselines.architectures import build_model
 from timesformer.cli.main import app
 from timesformer.config import ProbeRecipe, Recipe
 from timesformer.config.recipe import RunSettings
 from timesformer.errors import SettingError
-from timesformer.model.architectures import build_model
 from timesformer.model.timesformer import TimeSformer
 from timesformer.recipes import load_recipe, named_recipes
 from timesformer.settings import make

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from timesformer.threads import wait_briefly
 
 if TYPE_CHECKING:
-    from timesformer.baselines import build_model, register_architecture
+    from timesformer.baselines.architectures import build_model, register_architecture
     from timesformer.config import ClipShape, ModelSettings, Preprocessing, ProbeRecipe, Recipe, TimeSformerSettings
     from timesformer.engine.engine import Engine, load_engine
     from timesformer.errors import (
@@ -106,7 +106,7 @@ _HOMES = {
     "WorkerError": "errors",
     "WrittenMap": "report.map",
     "analyse": "evaluation.analysis",
-    "build_model": "baselines",
+    "build_model": "baselines.architectures",
     "compare": "evaluation.compare",
     "evaluate": "evaluation.evaluate",
     "export_model": "export.export",
@@ -127,7 +127,7 @@ _HOMES = {
     "read_feature_table": "features.table",
     "read_list": "inference.sources",
     "read_views": "video.views",
-    "register_architecture": "baselines",
+    "register_architecture": "baselines.architectures",
     "register_step": "model.schemes",
     "resume": "training.fit",
     "resume_folds": "folds.run",

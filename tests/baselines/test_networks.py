@@ -3,20 +3,29 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from baselines_small import SMALL, small_model, small_settings
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import BUILDERS, build_model
 from timesformer.baselines.convolution import window_means
 from timesformer.baselines.resnet import shift_channels
 from timesformer.baselines.slowfast import SlowFast, slow_frames
-from timesformer.config import TimeSformerSettings
+from timesformer.config import ARCHITECTURES, I3DSettings, TimeSformerSettings
 from timesformer.errors import SettingError
 from timesformer.model.timesformer import TimeSformer
 
+FROM_ANYWHERE = """
+from timesformer.baselines.cost import count_cost  # which imports what a network is made of, and nothing else
+from timesformer.config import I3DSettings
+
+print(count_cost(I3DSettings(width=8, depths=(1, 1, 1, 1), num_classes=5)).parameters)
+"""
 CLIPS = torch.randn(2, 3, 8, 32, 32, generator=torch.Generator().manual_seed(3))
 
 
@@ -55,6 +64,14 @@ def frame_by_frame(tensors: dict[str, Tensor], depths: tuple[int, ...], clip: Te
             frames = [(one + other).relu() for one, other in zip(convolve(inner, f"{name}.c"), short, strict=True)]
             block += 1
     return torch.stack([frame.mean((1, 2)) for frame in frames]).mean(0)
+
+
+def test_no_import_registers_an_architecture() -> None:
+    """Every one that settings know is made in a process that has imported only what makes it."""
+    assert set(BUILDERS) == set(ARCHITECTURES.values())
+    done = subprocess.run([sys.executable, "-c", FROM_ANYWHERE], stdout=subprocess.PIPE, text=True, check=True)
+    settings = I3DSettings(width=8, depths=(1, 1, 1, 1), num_classes=5)
+    assert int(done.stdout) == sum(parameter.numel() for parameter in build_model(settings).parameters())
 
 
 @torch.no_grad()
@@ -102,22 +119,22 @@ def test_windows_before_the_head() -> None:
 
 
 @torch.no_grad()
-def test_the_paths_of_slowfast() -> None:
+def test_the_pathways_of_slowfast() -> None:
     assert slow_frames(32, 4) == torch.linspace(0, 31, 8).long().tolist()  # as the authors' code has it
     assert slow_frames(8, 8) == [0]
     model = small_model("slowfast")
     assert isinstance(model, SlowFast)
-    slow, fast = model.encode_paths(CLIPS)
+    slow, fast = model.encode_pathways(CLIPS)
     assert (slow.shape, fast.shape) == ((2, 512, 2, 1, 1), (2, 64, 8, 1, 1))
     unseen = CLIPS.clone()
-    unseen[:, :, 3] += 1  # the slow path sees frames 0 and 7, but gets to know of others through the fast one
-    both = model.encode_paths(unseen)
+    unseen[:, :, 3] += 1  # the slow pathway sees frames 0 and 7, but gets to know of others through the fast one
+    both = model.encode_pathways(unseen)
     assert all((one - other).abs().max() > 1e-4 for one, other in zip(both, (slow, fast), strict=True))
     for block in (model.stem, *model.blocks()):
         if block.lateral is not None:
             block.lateral.norm.weight.zero_()
             block.lateral.norm.bias.zero_()
-    torch.testing.assert_close(model.encode_paths(unseen)[0], model.encode_paths(CLIPS)[0])
+    torch.testing.assert_close(model.encode_pathways(unseen)[0], model.encode_pathways(CLIPS)[0])
 
 
 @pytest.mark.parametrize("architecture", SMALL)

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from commands import Command, assert_one_line
-from timesformer.baselines import build_model, count_cost
+from timesformer.baselines.architectures import build_model
+from timesformer.baselines.cost import count_cost
 from timesformer.config import ModelSettings
 from timesformer.settings import make
 

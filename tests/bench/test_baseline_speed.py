@@ -9,7 +9,7 @@ import torch
 
 from baselines_small import SMALL, small_model, small_settings
 from commands import Command, assert_one_line
-from timesformer.baselines import count_cost
+from timesformer.baselines.cost import count_cost
 from timesformer.bench.cost import measure_point
 from timesformer.bench.limit import Limits
 from timesformer.bench.model import measure_model

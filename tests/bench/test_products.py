@@ -6,9 +6,9 @@ from typing import get_args
 
 import pytest
 
+from timesformer.baselines.cost import count_cost
 from timesformer.bench.products import Product, inference_products, training_products
 from timesformer.config import Scheme, TimeSformerSettings
-from timesformer.model.cost import count_cost
 
 SHAPE = (1, 3, 4, 64, 64)
 

@@ -8,13 +8,13 @@ from typing import Any
 
 import pytest
 
+from timesformer.baselines.cost import count_cost
 from timesformer.bench import cost
 from timesformer.bench.child import EndedError
 from timesformer.bench.cost import PICTURE, TABLE, measure_cost
 from timesformer.bench.figure import make_figure
 from timesformer.bench.sweep import Point, Row, Sweep, read_rows, write_rows
 from timesformer.errors import DataError, SettingError
-from timesformer.model.cost import count_cost
 from timesformer.settings import make
 
 VALUES: dict[str, Any] = {

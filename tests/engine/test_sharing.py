@@ -11,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 from classifiers import classifier, some_clips
+from timesformer.baselines.architectures import BUILDERS, build_model, register_architecture
 from timesformer.config import ARCHITECTURES, ModelSettings, Preprocessing
 from timesformer.engine.agreement import LIMITS, Agreement
 from timesformer.engine.engine import load_engine
 from timesformer.errors import EngineError, SettingError
-from timesformer.model.architectures import BUILDERS, build_model, register_architecture
 from timesformer.model.protocol import VideoModel
 from timesformer.video.transforms import normalise
 from timesformer.weights.classifier import Classifier

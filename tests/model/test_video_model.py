@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from timesformer.baselines.architectures import build_model
 from timesformer.config import SCHEMES, ModelSettings, Scheme, TimeSformerSettings
 from timesformer.errors import SettingError
-from timesformer.model.architectures import build_model
 from timesformer.model.attention import attend
 from timesformer.model.protocol import VideoModel
 from timesformer.model.timesformer import TimeSformer

@@ -15,9 +15,9 @@ import yaml
 from safetensors.torch import load_file
 
 from conftest import small_recipe
+from timesformer.baselines.architectures import build_model
 from timesformer.config import Recipe
 from timesformer.errors import SettingError
-from timesformer.model.architectures import build_model
 from timesformer.training.curves import read_metrics
 from timesformer.training.fit import resume
 from timesformer.training.log import read_sessions

@@ -107,7 +107,7 @@ def run(network: nn.Module, clips: torch.Tensor) -> torch.Tensor:
 
 def compare() -> None:
     """Print the largest logit and the largest difference of ours, of the full networks."""
-    from timesformer.baselines import build_model
+    from timesformer.baselines.architectures import build_model
     from timesformer.weights.pytorchvideo import load_pytorchvideo
 
     for make, frames, side in ((x3d_s, 13, 160), (x3d_m, 16, 256), (i3d_r50, 8, 256), (slowfast_r50, 32, 256)):

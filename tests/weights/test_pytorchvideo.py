@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from baselines_small import small_model, small_settings
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.config import I3DSettings, ModelSettings, Preprocessing, Sampling
 from timesformer.errors import WeightsError
 from timesformer.settings import make
@@ -90,8 +90,8 @@ def small_checkpoint(architecture: str) -> tuple[ModelSettings, dict[str, Tensor
 @pytest.mark.parametrize("architecture", SMALL)
 def test_logits_are_pytorchvideos(architecture: str, tmp_path: Path) -> None:
     settings, tensors = small_checkpoint(architecture)
-    torch.save({"model_state": tensors}, tmp_path / "net.pyth")
-    classifier = load_model(tmp_path / "net.pyth")
+    torch.save({"model_state": tensors}, tmp_path / f"{architecture}.pyth")
+    classifier = load_model(tmp_path / f"{architecture}.pyth")
     found = classifier.model.settings.model_dump(exclude={"num_frames", "image_size"})
     expected = settings.model_dump(exclude={"num_frames", "image_size"}) | {"pooling_window": 7}
     if architecture == "x3d_m":
@@ -105,25 +105,76 @@ def test_logits_are_pytorchvideos(architecture: str, tmp_path: Path) -> None:
     torch.testing.assert_close(model(draw_clips(architecture)), recorded, rtol=0, atol=1e-4)
 
 
-def test_how_videos_are_seen_comes_along(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    rates = {}
-    for architecture in SMALL:
-        torch.save({"model_state": small_checkpoint(architecture)[1]}, tmp_path / "net.pyth")
-        with caplog.at_level(logging.WARNING):
-            found = load_model(tmp_path / "net.pyth")
-        rates[architecture] = (found.model.settings.num_frames, found.preprocessing.sampling.rate)
-        assert found.model.settings.image_size == 256
-        assert found.preprocessing == Preprocessing(
-            sampling=Sampling(rate=rates[architecture][1], fps=30), test_clips=10, test_crops=3
-        )
-    assert rates == {"i3d": (8, 8), "slowfast": (32, 2), "x3d_m": (16, 5)}
-    assert caplog.text.count("does not say whether it is of X3D-S or X3D-M") == 1
-    config = "DATA: {NUM_FRAMES: 13, SAMPLING_RATE: 6, TEST_CROP_SIZE: 182}\nTEST: {NUM_ENSEMBLE_VIEWS: 4}"
-    torch.save({"model_state": small_checkpoint("x3d_m")[1], "cfg": config}, tmp_path / "net.pyth")
-    found = load_model(tmp_path / "net.pyth")
-    assert (found.model.settings.architecture, found.model.settings.clip_shape) == ("x3d_s", (13, 182))
-    assert (found.preprocessing.sampling.rate, found.preprocessing.test_clips) == (6, 4)
-    assert caplog.text.count("does not say") == 1
+def read(folder: Path, architecture: str, name: str = "net.pyth", cfg: str | None = None) -> Classifier:
+    """A small network of an architecture, from a file of that name."""
+    content = {"model_state": small_checkpoint(architecture)[1]} | ({} if cfg is None else {"cfg": cfg})
+    torch.save(content, folder / name)
+    return load_model(folder / name)
+
+
+# Frames, side, rate, side of the pooling windows, and SlowFast's alpha, of published files.
+PUBLISHED = {
+    "I3D_8x8_R50.pyth": (8, 256, 8, 7),
+    "SLOWFAST_4x16_R50.pyth": (32, 256, 2, 7, 8),
+    "SLOWFAST_8x8_R50.pyth": (32, 256, 2, 7, 4),
+    "SLOWFAST_16x8_R101_50_50.pyth": (64, 256, 2, 7, 4),
+    "X3D_XS.pyth": (4, 182, 12, 5),
+    "X3D_S.pyth": (13, 182, 6, 5),
+    "x3d_m.pyth": (16, 256, 5, 7),
+    "X3D_L.pyth": (16, 356, 5, 10),
+}
+
+
+def seen(classifier: Classifier) -> tuple[Any, ...]:
+    settings: Any = classifier.model.settings
+    alpha = (settings.alpha,) if settings.architecture == "slowfast" else ()
+    return (*settings.clip_shape, classifier.preprocessing.sampling.rate, settings.pooling_window, *alpha)
+
+
+def test_published_names_say_how_videos_are_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        for name, expected in PUBLISHED.items():
+            architecture = name.split("_")[0].lower()
+            found = read(tmp_path, {"x3d": "x3d_m"}.get(architecture, architecture), name)
+            assert seen(found) == expected
+            preprocessing = Preprocessing(sampling=Sampling(rate=expected[2], fps=30), test_clips=10, test_crops=3)
+            assert found.preprocessing == preprocessing
+    assert caplog.text == ""
+
+
+def test_cfg_says_how_videos_are_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """PySlowFast's SLOWFAST_4x16, an I3D of 32 frames, and X3D-S: against the name, too."""
+    with caplog.at_level(logging.WARNING):
+        for architecture, config, expected in (
+            (
+                "slowfast",
+                "DATA: {NUM_FRAMES: 32, SAMPLING_RATE: 2, TEST_CROP_SIZE: 224}\nSLOWFAST: {ALPHA: 8}",
+                (32, 224, 2, 7, 8),
+            ),
+            (
+                "i3d",
+                "DATA: {NUM_FRAMES: 32, SAMPLING_RATE: 2, TEST_CROP_SIZE: 288, TRAIN_CROP_SIZE: 256}",
+                (32, 288, 2, 8),
+            ),
+            ("x3d_m", "DATA: {NUM_FRAMES: 13, SAMPLING_RATE: 6, TEST_CROP_SIZE: 182}", (13, 182, 6, 5)),
+        ):
+            config += "\nTEST: {NUM_ENSEMBLE_VIEWS: 4}" if "TEST:" not in config else ""
+            found = read(tmp_path, architecture, "X3D_M.pyth", config)
+            assert seen(found) == expected
+            assert found.preprocessing.test_clips == 4
+    assert found.model.settings.architecture == "x3d_s"
+    assert caplog.text == ""
+
+
+def test_what_is_assumed_of_clips_is_said(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        assert seen(read(tmp_path, "slowfast")) == (32, 256, 2, 7, 4)
+        assert "assuming num_frames 32, rate 2, image_size 256, alpha 4: " in caplog.text
+        caplog.clear()
+        assert seen(read(tmp_path, "i3d", cfg="DATA: {NUM_FRAMES: 16, SAMPLING_RATE: 4}")) == (16, 256, 4, 7)
+        assert "assuming image_size 256: " in caplog.text
+    with pytest.raises(WeightsError, match=r"net\.pyth: the file does not say which X3D it is.* X3D_S\.pyth, X3D_M"):
+        read(tmp_path, "x3d_m")
 
 
 @pytest.mark.parametrize("layout", ["pytorchvideo", "pyslowfast"])
@@ -144,8 +195,8 @@ def test_there_and_back(architecture: str, layout: str, tmp_path: Path) -> None:
     content = torch.load(tmp_path / "there.pyth", weights_only=True)
     del content["timesformer"]
     content["model_state"] = {f"module.{name}": tensor for name, tensor in content["model_state"].items()}
-    torch.save(content, tmp_path / "bare.pyth")  # as another program would have written it, on several GPUs
-    after = load_model(tmp_path / "bare.pyth").model.state_dict()
+    torch.save(content, tmp_path / "X3D_S.pyth")  # as another program would have written it, on several GPUs
+    after = load_model(tmp_path / "X3D_S.pyth").model.state_dict()
     assert [name for name in before if not torch.equal(before[name], after[name])] == []
 
 

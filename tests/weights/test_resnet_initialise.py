@@ -17,7 +17,7 @@ from timesformer import TimeSformer
 from timesformer.baselines.convolution import ConvNet
 from timesformer.baselines.frame_vit import FrameViT
 from timesformer.baselines.slowfast import SlowFast
-from timesformer.config import Preprocessing
+from timesformer.config import Preprocessing, Training
 from timesformer.errors import SettingError, WeightsError
 from timesformer.training.trainable import find_trainable
 from timesformer.weights.classifier import load_model
@@ -92,7 +92,7 @@ def test_a_clip_that_does_not_change_is_seen_as_its_frame(architecture: str, tmp
     assert (model.settings.width, model.settings.depths, model.settings.num_classes) == (WIDTH, DEPTHS, 2)  # type: ignore[attr-defined]
     frame = torch.randn(2, 3, 64, 64)
     clips = frame.unsqueeze(2).expand(-1, -1, FRAMES[architecture], -1, -1)
-    found = model.encode_paths(clips)[0] if isinstance(model, SlowFast) else model.encode(clips)
+    found = model.encode_pathways(clips)[0] if isinstance(model, SlowFast) else model.encode(clips)
     expected = image_map(tensors, frame)
     torch.testing.assert_close(found[:, :, found.shape[2] // 2], expected, rtol=1e-4, atol=1e-4)
     assert (found[:, :, 0] - expected).abs().max() > 1e-3  # an end, which sees padding
@@ -102,7 +102,11 @@ def test_a_clip_that_does_not_change_is_seen_as_its_frame(architecture: str, tmp
 
 
 def test_timms_folders_say_which_pixels(tmp_path: Path) -> None:
-    save_file(image_tensors(), tmp_path / "model.safetensors")
+    counted = ".num_batches_tracked"  # which old files have none of
+    save_file(
+        {name: tensor for name, tensor in image_tensors().items() if not name.endswith(counted)},
+        tmp_path / "model.safetensors",
+    )
     config = {"architecture": "resnet50", "pretrained_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     made = initialised("tsm", tmp_path)
@@ -111,8 +115,6 @@ def test_timms_folders_say_which_pixels(tmp_path: Path) -> None:
 
 
 def test_the_last_blocks_of_an_inflated_network_can_be_trained_alone(tmp_path: Path) -> None:
-    from timesformer.config import Training
-
     torch.save(image_tensors(), tmp_path / "resnet.pth")
     made = initialised("i3d", tmp_path / "resnet.pth")
     found = find_trainable(made.classifier.model, Training(trainable="last_blocks", last_blocks=2), made.new)
@@ -120,6 +122,19 @@ def test_the_last_blocks_of_an_inflated_network_can_be_trained_alone(tmp_path: P
     assert {name.split(".")[1] for name in found.parameters if name.startswith("blocks.")} == {"3", "4"}
     with pytest.raises(SettingError, match="architecture i3d has no linear layers in blocks"):
         find_trainable(made.classifier.model, Training(trainable="adapters"), made.new)
+
+
+@pytest.mark.parametrize("last", [2, 5])
+def test_a_pathway_that_the_image_network_lacks_is_not_frozen(last: int, tmp_path: Path) -> None:
+    """Of all five blocks, the stem alone would be frozen."""
+    torch.save(image_tensors(), tmp_path / "resnet.pth")
+    made = initialised("slowfast", tmp_path / "resnet.pth")
+    with pytest.raises(
+        SettingError,
+        match=r"^training\.trainable is last_blocks, but (blocks\.0|stem)\.fast\.\S+ is new and random, "
+        r"and would stay so; train all$",
+    ):
+        find_trainable(made.classifier.model, Training(trainable="last_blocks", last_blocks=last), made.new)
 
 
 def test_what_cannot_be_initialised(tmp_path: Path) -> None:

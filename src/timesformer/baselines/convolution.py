@@ -1,6 +1,7 @@
 """What convolutional video networks share: convolution with norm, pooling before the head, initial weights.
 
-Dimensions: B batch, C channels, T frames, H and W pixels or places of a map, D channels of the last map.
+Dimensions: B batch, C channels, T frames, H and W pixels or positions of a feature map, D channels of
+the last one.
 """
 
 from __future__ import annotations
@@ -13,8 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from timesformer.config.baselines import ConvSettings
-from timesformer.errors import SettingError
-from timesformer.model.protocol import Blocks, VideoModel, check_clips
+from timesformer.model.protocol import Blocks, VideoModel, check_normalised, layer_after
 
 Kernel = tuple[int, int, int]
 
@@ -48,7 +48,7 @@ class ConvNorm(nn.Module):
 
 
 class ConvNet(VideoModel):
-    """A stem, blocks, the mean of the last map, and a linear head."""
+    """A stem, blocks, the mean of the last feature map, and a linear head."""
 
     settings: ConvSettings
 
@@ -62,25 +62,23 @@ class ConvNet(VideoModel):
         initialise(self)
 
     def forward_features(self, clips_BCTHW: Tensor) -> Tensor:
-        """The mean of the last map: (B, D). Raises SettingError for clips of another shape or type."""
+        """The mean of the last feature map: (B, D). Raises SettingError for clips of another shape or type."""
         self.check(clips_BCTHW)
         return self.pool(self.encode(clips_BCTHW))
 
     def check(self, clips_BCTHW: Tensor) -> None:
         """Raises SettingError for clips of a shape or type that the network does not take."""
-        check_clips(clips_BCTHW, self.settings.clip_unit, self.settings.frame_unit)
-        if not clips_BCTHW.is_floating_point():
-            raise SettingError(f"clips of type {clips_BCTHW.dtype}: expected floating point, already normalised")
+        check_normalised(clips_BCTHW, self.settings.clip_unit, self.settings.frame_unit)
 
     def encode(self, x_BCTHW: Tensor) -> Tensor:
-        """The last map of clips."""
+        """The last feature map of clips."""
         x_BCTHW = self.stem(x_BCTHW)
         for block in self.blocks():
             x_BCTHW = block(x_BCTHW)
         return x_BCTHW
 
     def pool(self, x_BCTHW: Tensor) -> Tensor:
-        """What the head sees of the last map: (B, D)."""
+        """What the head sees of the last feature map: (B, D)."""
         return window_means(x_BCTHW, self.settings.pooling_window).mean((2, 3))
 
     def forward_head(self, features_BD: Tensor) -> Tensor:
@@ -90,9 +88,7 @@ class ConvNet(VideoModel):
 
     def layer_of(self, name: str) -> int:
         """0 for the stem, 1 to n for the blocks, n + 1 for what follows them."""
-        if name.startswith("stem."):
-            return 0
-        return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else len(self.blocks()) + 1
+        return layer_after(name, "stem", len(self.blocks()))
 
     def train(self, mode: bool = True) -> Self:
         """As of any module, but a frozen norm keeps its statistics."""
@@ -104,8 +100,8 @@ class ConvNet(VideoModel):
 
 
 def window_means(x_BCTHW: Tensor, window: int | None) -> Tensor:
-    """Means over all frames and square windows of that side, one place apart: (B, C, H', W'); where the map is not
-    larger, or without a window, over all places: (B, C, 1, 1)."""
+    """Means over all frames and square windows of that side, one position apart: (B, C, H', W'); where the feature
+    map is not larger, or without a window, over all positions: (B, C, 1, 1)."""
     height, width = x_BCTHW.shape[3:]
     x_BCHW = x_BCTHW.mean(2)
     if window is None:

@@ -12,11 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from timesformer.config import FrameViTSettings, TimeSformerSettings
-from timesformer.errors import SettingError
 from timesformer.model.block import Block
 from timesformer.model.embed import Embedding
 from timesformer.model.initialise import initialise
-from timesformer.model.protocol import Blocks, VideoModel, check_clips
+from timesformer.model.protocol import Blocks, VideoModel, check_normalised, layer_after
 from timesformer.model.timesformer import check_layer
 
 TABLES = ("embedding.class_token", "embedding.space_table")
@@ -55,9 +54,7 @@ class FrameViT(VideoModel):
         frame has a class token of its own."""
         if tokens:
             return super().forward_layer(clips_BCTHW, layer, tokens=True)
-        check_clips(clips_BCTHW, self.settings.clip_unit)
-        if not clips_BCTHW.is_floating_point():
-            raise SettingError(f"clips of type {clips_BCTHW.dtype}: expected floating point, already normalised")
+        check_normalised(clips_BCTHW, self.settings.clip_unit)
         frames, blocks = clips_BCTHW.shape[2], self.blocks()
         last = check_layer(layer, len(blocks))
         # Every frame as a clip of one.
@@ -69,9 +66,7 @@ class FrameViT(VideoModel):
 
     def layer_of(self, name: str) -> int:
         """0 for the embedding, 1 to n for the blocks, n + 1 for what follows them."""
-        if name.startswith("embedding."):
-            return 0
-        return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else len(self.blocks()) + 1
+        return layer_after(name, "embedding", len(self.blocks()))
 
     def no_weight_decay(self) -> frozenset[str]:
         """Position table and class token."""

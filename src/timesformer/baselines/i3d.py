@@ -29,7 +29,7 @@ class I3D(ConvNet):
         super().__init__(settings, Stem(settings.width, 5), blocks, 32 * settings.width)
 
     def encode(self, x_BCTHW: Tensor) -> Tensor:
-        """The last map of clips, with half of their frames."""
+        """The last feature map of clips, with half of their frames."""
         x_BCTHW = self.stem(x_BCTHW)
         for number, block in enumerate(self.blocks()):
             if number == self.settings.depths[0]:

@@ -1,6 +1,6 @@
 """The parts of a ResNet of bottleneck blocks, with kernels in time: what I3D, SlowFast and TSM are made of.
 
-Dimensions: B batch, C channels, T frames, H and W pixels or places of a map.
+Dimensions: B batch, C channels, T frames, H and W pixels or positions of a feature map.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class Stem(ConvNorm):
 
 
 class Bottleneck(nn.Module):
-    """A residual block: `frames` frames to fewer channels, 3 x 3 places, to more channels.
+    """A residual block: `frames` frames to fewer channels, 3 x 3 positions, to more channels.
 
     shift: one of so many channels moves a frame ahead before the first convolution, as many a frame back; 0 for none.
     """

@@ -1,4 +1,4 @@
-"""TSM: an image ResNet that sees time by moving channels to the neighbouring frames, which costs no product
+"""TSM: an image ResNet that sees time by moving channels to the neighbouring frames, which costs no multiplication
 (Lin, Gan, Han, ICCV 2019; the residual shift of an eighth each way)."""
 
 from __future__ import annotations

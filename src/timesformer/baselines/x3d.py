@@ -1,10 +1,10 @@
 """X3D: a small image network, expanded along one axis after the other (Feichtenhofer, CVPR 2020).
 
-Blocks widen, convolve each channel by itself over 3 frames and 3 x 3 places, and narrow again; every second one weighs
-its channels by what they are over the whole clip (squeeze and excitation). No frame is skipped or pooled on the way.
-X3D-S and X3D-M are one network for clips of two sizes.
+Blocks widen, convolve each channel by itself over 3 frames and 3 x 3 positions, and narrow again; every second one
+weighs its channels by what they are over the whole clip (squeeze and excitation). No frame is skipped or pooled on the
+way. X3D-S and X3D-M are one network for clips of two sizes.
 
-Dimensions: B batch, C channels, T frames, H and W pixels or places of a map, D channels that the head sees.
+Dimensions: B batch, C channels, T frames, H and W pixels or positions of a feature map, D channels that the head sees.
 """
 
 from __future__ import annotations
@@ -72,7 +72,7 @@ class X3DBlock(nn.Module):
 
 
 class X3D(ConvNet):
-    """X3D: stem, blocks, the last map widened, its mean widened again, and a linear head."""
+    """X3D: stem, blocks, the last feature map widened, its mean widened again, and a linear head."""
 
     settings: X3DSettings
 
@@ -92,7 +92,7 @@ class X3D(ConvNet):
         initialise(self)
 
     def encode(self, x_BCTHW: Tensor) -> Tensor:
-        """The last map of clips, widened."""
+        """The last feature map of clips, widened."""
         return F.relu(self.last(super().encode(x_BCTHW)))
 
     def pool(self, x_BCTHW: Tensor) -> Tensor:

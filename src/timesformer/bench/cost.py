@@ -13,6 +13,7 @@ from typing import Any
 
 import torch
 
+from timesformer.baselines.cost import count_cost
 from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.model import random_classifier
 from timesformer.bench.sweep import Point, Row, Sweep, read_rows, write_rows
@@ -21,7 +22,6 @@ from timesformer.bench.train import Step
 from timesformer.config import ActivationCheckpointing, ModelSettings
 from timesformer.device import find_device, peak_memory
 from timesformer.engine.engine import EngineName, Precision, load_engine
-from timesformer.model.cost import count_cost
 from timesformer.settings import make
 
 TABLE, PICTURE = "cost.csv", "cost.png"

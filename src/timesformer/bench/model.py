@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.bench.limit import Speed, measure_speed
 from timesformer.bench.products import inference_products
 from timesformer.config import ModelSettings, Preprocessing, TimeSformerSettings

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.config import ModelSettings, Preprocessing, TimeSformerSettings
 from timesformer.engine.linear import Activation
 from timesformer.engine.network import FusedTimeSformer
@@ -42,7 +42,7 @@ class Product(NamedTuple):
 
     kind: "embedding" (of patches, which int8 leaves in floats), "linear" (weights that can be packed), "batched" (both
     factors new), "attention", where (sets, N, K, M) stands for queries times keys and weights times values, or
-    "convolution", whose sets are its groups, its rows the places of its result.
+    "convolution", whose sets are its groups, its rows the positions of its result.
     """
 
     kind: str
@@ -93,9 +93,9 @@ class _Recorder(TorchDispatchMode):
         """Note a convolution in three dimensions."""
         groups = others[-1]
         sides = zip(x.shape[2:], weight.shape[2:], stride, padding, strict=True)
-        places = math.prod((side + 2 * pad - kernel) // step + 1 for side, kernel, step, pad in sides)
+        positions = math.prod((side + 2 * pad - kernel) // step + 1 for side, kernel, step, pad in sides)
         convolution = Convolution(tuple(x.shape), tuple(weight.shape), tuple(stride), tuple(padding), groups)
-        product = Product("convolution", groups, len(x) * places, weight[0].numel(), len(weight) // groups)
+        product = Product("convolution", groups, len(x) * positions, weight[0].numel(), len(weight) // groups)
         self.products.append(product._replace(convolution=convolution))
 
     def note(self, kind: str, sets: int, rows: int, inner: int, columns: int) -> None:

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, get_args
 import torch
 import torch.nn.functional as F
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.limit import Speed, measure_speed
 from timesformer.bench.model import check_counts, scheme_of, settings_given

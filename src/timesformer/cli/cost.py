@@ -23,7 +23,7 @@ def cost(
     architecture where nothing else is asked for."""
     import json
 
-    from timesformer.baselines import count_cost
+    from timesformer.baselines.cost import count_cost
     from timesformer.config import ModelSettings
     from timesformer.settings import make
 

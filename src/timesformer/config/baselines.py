@@ -20,8 +20,9 @@ class ConvSettings(ModelSettings):
     pooling_window: int | None = Field(
         None,
         gt=0,
-        description="side of the windows of the last map whose means the head sees the mean of, one place apart; null, "
-        "or a smaller map, is the mean of the whole map. Released networks have that of their training crops: 7",
+        description="side of the windows of the last feature map, one position apart, whose means the head sees the "
+        "mean of; null, or a smaller feature map, is the mean of all of it. Released networks have that of their "
+        "training crops: 7",
     )
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout before the head")
 
@@ -29,7 +30,9 @@ class ConvSettings(ModelSettings):
 class ResNetSettings(ConvSettings):
     """What networks made of a ResNet of bottleneck blocks have in common (He et al., CVPR 2016)."""
 
-    width: int = Field(64, gt=0, multiple_of=8, description="channels after the first layer; the last map has 32 times")
+    width: int = Field(
+        64, gt=0, multiple_of=8, description="channels after the first layer; the last feature map has 32 times"
+    )
     depths: Depths = Field((3, 4, 6, 3), description="blocks of each of the four stages; 3, 4, 6, 3 is ResNet-50")
 
     def describe(self) -> str:
@@ -65,17 +68,17 @@ class SlowFastSettings(ResNetSettings):
     """SlowFast (Feichtenhofer et al., ICCV 2019): many channels at few frames, few channels at all frames."""
 
     architecture: Literal["slowfast"] = Field("slowfast", description="which of the architectures this is")
-    num_frames: int = Field(32, gt=0, description="frames of a clip, all of which the fast path sees")
+    num_frames: int = Field(32, gt=0, description="frames of a clip, all of which the fast pathway sees")
     image_size: int = Field(256, gt=0, description="side of the square frames, pixels")
-    alpha: int = Field(4, gt=0, description="the slow path sees every alpha-th frame")
-    beta: int = Field(8, gt=0, description="the fast path has a beta-th of the slow one's channels; divides width")
+    alpha: int = Field(4, gt=0, description="the slow pathway sees one frame in alpha")
+    beta: int = Field(8, gt=0, description="the fast pathway has a beta-th of the slow one's channels; divides width")
     fusion_kernel: int = Field(
         7, gt=0, description="frames that a lateral connection looks at: 7, or 5 as the paper says; odd"
     )
 
     @property
     def frame_unit(self) -> int:
-        """As many frames as one of the slow path stands for."""
+        """As many frames as one of the slow pathway stands for."""
         return self.alpha
 
     @model_validator(mode="after")

@@ -132,3 +132,18 @@ def check_clips(clips: Tensor, unit: int, frame_unit: int = 1) -> None:
         )
     if clips.shape[2] % frame_unit:
         raise SettingError(f"clips of {clips.shape[2]} frames: their number must be a multiple of {frame_unit}")
+
+
+def check_normalised(clips: Tensor, unit: int, frame_unit: int = 1) -> None:
+    """As `check_clips`; clips that are no floating point are refused, too."""
+    check_clips(clips, unit, frame_unit)
+    if not clips.is_floating_point():
+        raise SettingError(f"clips of type {clips.dtype}: expected floating point, already normalised")
+
+
+def layer_after(name: str, before: str, depth: int) -> int:
+    """What `layer_of` says of a model that is a module `before`, `depth` blocks and what follows them: 0, 1 to n for
+    the blocks, n + 1."""
+    if name.startswith(f"{before}."):
+        return 0
+    return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else depth + 1

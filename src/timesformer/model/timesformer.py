@@ -18,7 +18,7 @@ from timesformer.model.checkpointing import run_block
 from timesformer.model.embed import Embedding
 from timesformer.model.initialise import initialise
 from timesformer.model.pooling import AttentivePooling
-from timesformer.model.protocol import Blocks, VideoModel, check_clips
+from timesformer.model.protocol import Blocks, VideoModel, check_normalised, layer_after
 from timesformer.model.tokens import join_tokens
 from timesformer.settings import make
 
@@ -88,9 +88,7 @@ class TimeSformer(VideoModel):
 
     def _encode(self, clips_BCTHW: Tensor, layer: int) -> tuple[Tensor, Tensor]:
         """Patches x_BTND and class token cls_B1D after block number `layer`."""
-        check_clips(clips_BCTHW, self.settings.clip_unit, self.settings.frame_unit)
-        if not clips_BCTHW.is_floating_point():
-            raise SettingError(f"clips of type {clips_BCTHW.dtype}: expected floating point, already normalised")
+        check_normalised(clips_BCTHW, self.settings.clip_unit, self.settings.frame_unit)
         blocks = self.blocks()
         last = check_layer(layer, len(blocks))
         x_BTND, cls_B1D, grid = self.embedding(clips_BCTHW)
@@ -107,9 +105,7 @@ class TimeSformer(VideoModel):
 
     def layer_of(self, name: str) -> int:
         """0 for the embedding, 1 to n for the blocks, n + 1 for what follows them."""
-        if name.startswith("embedding."):
-            return 0
-        return int(name.split(".")[1]) + 1 if name.startswith("blocks.") else len(self.blocks()) + 1
+        return layer_after(name, "embedding", len(self.blocks()))
 
     def video_parameters(self) -> frozenset[str]:
         """The steps that come before a scheme's last, which is the image model's own, the time table, and all norms."""

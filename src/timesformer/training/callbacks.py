@@ -15,13 +15,13 @@ import torch
 from lightning.pytorch import Callback, LightningModule, Trainer
 from rich.console import Console
 
+from timesformer.baselines.architectures import build_model
 from timesformer.config import Recipe
 from timesformer.data.dataset import Batch, SkippedVideos
 from timesformer.errors import VideoError
 from timesformer.evaluation.interval import Interval, grouped_interval
 from timesformer.evaluation.metrics import NAMES
 from timesformer.model.adapters import merge_adapters
-from timesformer.model.architectures import build_model
 from timesformer.model.protocol import VideoModel
 from timesformer.training.bar import counted, make_bar
 from timesformer.training.curves import SPLITS, draw_curves

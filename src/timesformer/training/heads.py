@@ -9,13 +9,13 @@ from typing import Any
 import torch
 from torch import nn
 
+from timesformer.baselines.architectures import build_model
 from timesformer.config import ProbeRecipe
 from timesformer.errors import SettingError
 from timesformer.features.attentive import AttentiveHead
 from timesformer.features.head import Head
 from timesformer.features.linear import LinearHead
 from timesformer.features.neighbours import NearestNeighbours
-from timesformer.model.architectures import build_model
 from timesformer.model.protocol import VideoModel
 from timesformer.settings import make
 from timesformer.weights.classifier import Classifier

@@ -13,6 +13,7 @@ from timesformer.model.protocol import VideoModel
 
 LAST_BLOCKS, RANK = 4, 8
 NEW = "new_parameters.txt"
+DRAWN = "embedding.time_table"  # new, but of use as model.initialisation=motion draws it
 
 
 class Trainable(NamedTuple):
@@ -67,8 +68,13 @@ def _last_blocks(model: VideoModel, number: int, new: frozenset[str]) -> Trainab
         raise SettingError(f"training.last_blocks is {number}; the model has {depth} blocks")
     names = (name for name, _ in model.named_parameters())
     parameters = frozenset(name for name in names if model.layer_of(name) > depth - number)
-    for name in sorted(new):
-        if model.layer_of(name) == 0 and not model.get_parameter(name).any():
+    for name in sorted(new - parameters):
+        drawn = bool(model.get_parameter(name).any())
+        if drawn and name != DRAWN:
+            raise SettingError(
+                f"training.trainable is last_blocks, but {name} is new and random, and would stay so; train all"
+            )
+        if not drawn and model.layer_of(name) == 0:
             raise SettingError(
                 f"training.trainable is last_blocks, but {name} is new and zero, and would stay so; "
                 "model.initialisation=motion draws it"

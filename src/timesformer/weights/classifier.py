@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.config import ModelSettings, Preprocessing
 from timesformer.data.labels import read_labels
 from timesformer.errors import WeightsError

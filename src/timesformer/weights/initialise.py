@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.config import FrameViTSettings, ModelSettings, Preprocessing, SlowFastSettings, TimeSformerSettings
 from timesformer.config.baselines import ResNetSettings
 from timesformer.errors import SettingError
@@ -226,11 +226,11 @@ def _from_resnet(
     values = recipe.model_dump() | {"width": image.width, "depths": image.depths} | classes
     settings = make(type(recipe), values, f"{init}")
     model = build_model(settings)
-    path = "slow" if isinstance(settings, SlowFastSettings) else ""
+    pathway = "slow" if isinstance(settings, SlowFastSettings) else ""
     own = model.state_dict()
-    tensors = inflate(image, own, path)
+    tensors = inflate(image, own, pathway)
     load_strictly(model, own | tensors, init)
-    what = "its kernels are those of the slow path" if path else "its kernels are repeated over time"
+    what = "its kernels are those of the slow pathway" if pathway else "its kernels are repeated over time"
     notes = [
         f"from the image model {init} (resnet), {settings.describe()}: {what}",
         f"pixels with mean {list(image.mean)} and std {list(image.std)}, as the image model's",

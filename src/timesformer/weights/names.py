@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +16,7 @@ from timesformer.errors import SettingError, WeightsError
 from timesformer.settings import Settings, make
 
 PARTS = ("weight", "bias")
+COUNTER = "num_batches_tracked"  # which old versions of torch did not keep, and nothing needs
 QKV = ("query", "key", "value")
 NDIM = {
     "embedding.class_token": 3,
@@ -122,6 +123,13 @@ def settings_of(
         "position_resize": position_resize,
     }
     return settings_from(TimeSformerSettings, values, source)
+
+
+def fill_counters(tensors: Mapping[str, Tensor], names: Iterable[str]) -> dict[str, Tensor]:
+    """The tensors; where they have no counters of batch norms, with those among `names`, at zero."""
+    if any(name.endswith(COUNTER) for name in tensors):
+        return dict(tensors)
+    return {**tensors, **{name: torch.tensor(0) for name in names if name.endswith(COUNTER)}}
 
 
 def settings_from(cls: type[S], values: Mapping[str, Any], source: object) -> S:

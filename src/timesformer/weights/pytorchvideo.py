@@ -16,21 +16,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.baselines.resnet import stage_of
 from timesformer.config import I3DSettings, ModelSettings, SlowFastSettings
 from timesformer.config.baselines import X3DSettings
 from timesformer.errors import WeightsError
 from timesformer.weights.description import Contents, describe, read_description
 from timesformer.weights.labels import default_labels
-from timesformer.weights.names import to_ours, to_theirs
+from timesformer.weights.names import fill_counters, to_ours, to_theirs
 from timesformer.weights.storage import tensors_in, write_pickle
 from timesformer.weights.wrappers import state_dict_in, without_wrappers
-from timesformer.weights.zoo import published, settings_of_zoo
+from timesformer.weights.zoo import published, read_published, settings_of_zoo
 
 PYTORCHVIDEO = ("blocks.0.conv.weight", "blocks.0.conv.conv_t.weight", "blocks.0.multipathway_blocks.0.conv.weight")
 PYSLOWFAST = ("s1.pathway0_stem.conv.weight",)
-COUNTER = ".num_batches_tracked"  # which old versions of torch did not keep, and nothing needs
 ZooSettings = I3DSettings | SlowFastSettings | X3DSettings
 
 
@@ -45,14 +44,13 @@ def load_pytorchvideo(content: Mapping[str, Any], source: Path) -> Contents:
     tensors = without_wrappers(tensors_in(state_dict_in(content), source), PYTORCHVIDEO + PYSLOWFAST, source)
     slowfast_names = PYSLOWFAST[0] in tensors
     given = read_description(content.get("timesformer"), source, {})
-    settings = settings_of_zoo(tensors, content, source) if given is None else given.settings
+    config = read_published(content, tensors, source)
+    settings = settings_of_zoo(tensors, config, source) if given is None else given.settings
     names = tensor_names(check_zoo(settings, "PyTorchVideo"), slowfast_names=slowfast_names)
-    if not any(name.endswith(COUNTER) for name in tensors):
-        tensors |= {name: torch.tensor(0) for name in names if name.endswith(COUNTER)}
-    ours = to_ours(tensors, names, source)
+    ours = to_ours(fill_counters(tensors, names), names, source)
     if given is not None:
         return given._replace(tensors=ours)
-    return Contents(settings, published(settings, content, source), default_labels(settings.num_classes), {}, ours)
+    return Contents(settings, published(settings, config, source), default_labels(settings.num_classes), {}, ours)
 
 
 def save_pytorchvideo(contents: Contents, file: Path) -> None:
@@ -109,12 +107,12 @@ def _pytorchvideo(settings: ZooSettings) -> dict[str, str]:
         "last.norm": "blocks.5.pool.pre_norm",
         "widen": "blocks.5.pool.post_conv",
     }
-    for number, path in enumerate(_paths(settings)):
+    for number, pathway in enumerate(_pathways(settings)):
         inside = f"multipathway_blocks.{number}." if two else ""
-        found |= {f"stem.{path}{kind}": f"blocks.0.{inside}{kind}" for kind in ("conv", "norm")}
+        found |= {f"stem.{pathway}{kind}": f"blocks.0.{inside}{kind}" for kind in ("conv", "norm")}
         for block, (stage, place) in enumerate(stage_of(settings.depths)):
             after_pooling = isinstance(settings, I3DSettings) and stage > 0
-            ours = f"blocks.{block}.{path}"
+            ours = f"blocks.{block}.{pathway}"
             theirs = f"blocks.{stage + 1 + after_pooling}.{inside}res_blocks.{place}."
             for kind in ("conv", "norm"):
                 found |= {f"{ours}{part}.{kind}": f"{theirs}branch2.{kind}_{part}" for part in "abc"}
@@ -140,11 +138,11 @@ def _pyslowfast(settings: ZooSettings) -> dict[str, str]:
         "last.norm": "head.conv_5_bn",
         "widen": "head.lin_5",
     }
-    for number, path in enumerate(_paths(settings)):
-        found[f"stem.{path}conv"] = f"s1.pathway{number}_stem.conv"
-        found[f"stem.{path}norm"] = f"s1.pathway{number}_stem.bn"
+    for number, pathway in enumerate(_pathways(settings)):
+        found[f"stem.{pathway}conv"] = f"s1.pathway{number}_stem.conv"
+        found[f"stem.{pathway}norm"] = f"s1.pathway{number}_stem.bn"
         for block, (stage, place) in enumerate(stage_of(settings.depths)):
-            ours, theirs = f"blocks.{block}.{path}", f"s{stage + 2}.pathway{number}_res{place}."
+            ours, theirs = f"blocks.{block}.{pathway}", f"s{stage + 2}.pathway{number}_res{place}."
             for part, name in [(part, f"branch2.{part}") for part in "abc"] + [("shortcut", "branch1")]:
                 found[f"{ours}{part}.conv"] = theirs + name
                 found[f"{ours}{part}.norm"] = f"{theirs}{name}_bn"
@@ -156,7 +154,7 @@ def _pyslowfast(settings: ZooSettings) -> dict[str, str]:
     return found
 
 
-def _paths(settings: ZooSettings) -> tuple[str, ...]:
+def _pathways(settings: ZooSettings) -> tuple[str, ...]:
     return ("slow.", "fast.") if isinstance(settings, SlowFastSettings) else ("",)
 
 

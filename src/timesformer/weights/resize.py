@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from timesformer.baselines import build_model
+from timesformer.baselines.architectures import build_model
 from timesformer.baselines.frame_vit import image_settings
 from timesformer.config import FrameViTSettings, ModelSettings, TimeSformerSettings
 from timesformer.model.embed import resize_fixed, resize_space, resize_time

@@ -2,7 +2,7 @@
 names. Kernels are inflated over time: repeated, and divided by how often, so that a clip that does not change is seen
 as its frame is (Carreira and Zisserman, CVPR 2017).
 
-Only reading, as of image ViTs. Their heads are left.
+Only reading, as of image ViTs. Their heads are not loaded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from torch import Tensor
 from timesformer.baselines.resnet import stage_of
 from timesformer.config.baselines import Depths
 from timesformer.errors import WeightsError
-from timesformer.weights.names import count_blocks, to_ours
+from timesformer.weights.names import COUNTER, count_blocks, fill_counters, to_ours
 from timesformer.weights.opened import read_settled
 from timesformer.weights.shards import read_tensors
 from timesformer.weights.storage import read_checkpoint, read_json, tensors_in
@@ -28,7 +28,6 @@ from timesformer.weights.wrappers import state_dict_in, without_wrappers
 KNOWN = ("conv1.weight",)
 KEYS = ("model", "state_dict")
 LEFT = ("fc.",)
-COUNTER = "num_batches_tracked"  # which old versions of torch did not keep, and nothing needs
 NORM = ("weight", "bias", "running_mean", "running_var", COUNTER)
 
 
@@ -74,8 +73,7 @@ def _read(path: Path) -> ImageResNet | None:
     one, two, three, four = (count_blocks(tensors, f"layer{stage}.") for stage in (1, 2, 3, 4))
     depths = (one, two, three, four)
     names = _names(depths)
-    if not any(name.endswith(COUNTER) for name in tensors):
-        tensors |= {name: torch.tensor(0) for name in names if name.endswith(COUNTER)}
+    tensors = fill_counters(tensors, names)
     mean, std = trained.get("mean", IMAGENET[0]), trained.get("std", IMAGENET[1])
     width = len(tensors["conv1.weight"])
     return ImageResNet(to_ours(tensors, names, path), width, depths, tuple(mean), tuple(std))
@@ -99,23 +97,23 @@ def _names(depths: Depths) -> dict[str, str]:
     return names
 
 
-def inflate(image: ImageResNet, model: Mapping[str, Tensor], path: str = "") -> dict[str, Tensor]:
-    """The tensors of a video model, or of one of its paths, whose kernels are the image model's inflated over time.
+def inflate(image: ImageResNet, model: Mapping[str, Tensor], pathway: str = "") -> dict[str, Tensor]:
+    """The tensors of a video model, or of one of its pathways, whose kernels are the image model's inflated over time.
 
-    model: all tensors of the video model. path: "slow" of SlowFast, whose channels from the other path get weights of
+    model: all tensors of the video model. pathway: "slow" of SlowFast, whose channels from the fast one get weights of
     zero. Raises WeightsError where the image model's do not fit.
     """
     found = {}
     for name, tensor in image.tensors.items():
         module, _, rest = name.partition(".")
         number, _, inner = rest.partition(".")
-        if path:
-            name = f"stem.{path}.{rest}" if module == "stem" else f"blocks.{number}.{path}.{inner}"
+        if pathway:
+            name = f"stem.{pathway}.{rest}" if module == "stem" else f"blocks.{number}.{pathway}.{inner}"
         if tensor.ndim == 4:
             like = model[name]
             tensor = tensor.unsqueeze(2).expand(-1, -1, like.shape[2], -1, -1) / like.shape[2]
             added = like.shape[1] - tensor.shape[1]
-            if path and added > 0 and inner in ("a.conv.weight", "shortcut.conv.weight"):
+            if pathway and added > 0 and inner in ("a.conv.weight", "shortcut.conv.weight"):
                 tensor = torch.cat([tensor, tensor.new_zeros(len(tensor), added, *tensor.shape[2:])], 1)
         found[name] = tensor
     return found

@@ -1,9 +1,15 @@
-"""What checkpoints of PyTorchVideo and PySlowFast are of: settings from their tensors, and how they were tested."""
+"""What checkpoints of PyTorchVideo and PySlowFast are of: settings from their tensors, and how they were tested.
+
+No tensor shows how many frames a clip has, their rate, its size, or how many frames SlowFast's slow pathway sees.
+PySlowFast says so in a file's `cfg`, PyTorchVideo's zoo by the names of its files.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from torch import Tensor
@@ -21,25 +27,64 @@ from timesformer.errors import WeightsError
 from timesformer.weights.names import count_blocks, settings_from
 from timesformer.weights.official import read_config, section
 
-WINDOW = {"i3d": 7, "slowfast": 7, "x3d_s": 5, "x3d_m": 7}  # of their training crops, a thirty-second
+TRAINED = {"i3d": 224, "slowfast": 224, "x3d_s": 160, "x3d_m": 224}  # side of their training crops
 RATES = {"i3d": 8, "slowfast": 2, "x3d_s": 6, "x3d_m": 5}  # frames between two of a clip, at 30 a second
 CLIPS, CROPS = 10, 3
 SHORT_FRAMES = 13  # of X3D-S's clips, and fewer of X3D-XS's
+SAID = {  # where a `cfg` says what no tensor shows
+    "num_frames": ("DATA", "NUM_FRAMES"),
+    "rate": ("DATA", "SAMPLING_RATE"),
+    "image_size": ("DATA", "TEST_CROP_SIZE"),
+    "alpha": ("SLOWFAST", "ALPHA"),
+}
+SLOW = "blocks.0.multipathway_blocks.0.conv.weight", "s1.pathway0_stem.conv.weight"
+FAST = "blocks.0.multipathway_blocks.1.conv.weight", "s1.pathway1_stem.conv.weight"
 logger = logging.getLogger(__name__)
 
 
-def settings_of_zoo(tensors: Mapping[str, Tensor], content: Mapping[str, Any], source: object) -> ModelSettings:
-    """The settings that tensors under their names imply; what they do not show is as published, or as `cfg` says.
+def _cfg(frames: int, rate: int, side: int, trained: int = 224, **slowfast: int) -> dict[str, dict[str, int]]:
+    data = {"NUM_FRAMES": frames, "SAMPLING_RATE": rate, "TEST_CROP_SIZE": side, "TRAIN_CROP_SIZE": trained}
+    return {"DATA": data, "SLOWFAST": slowfast}
 
-    Raises WeightsError for another network of these projects.
+
+# What the `cfg` of published files would say, by the names of the files, without case.
+PUBLISHED = {
+    "i3d_8x8_r50": _cfg(8, 8, 256),
+    "slowfast_4x16_r50": _cfg(32, 2, 256, ALPHA=8),
+    "slowfast_8x8_r50": _cfg(32, 2, 256, ALPHA=4),
+    "slowfast_8x8_r101": _cfg(32, 2, 256, ALPHA=4),
+    "slowfast_16x8_r101_50_50": _cfg(64, 2, 256, ALPHA=4),
+    "x3d_xs": _cfg(4, 12, 182, 160),
+    "x3d_s": _cfg(13, 6, 182, 160),
+    "x3d_m": _cfg(16, 5, 256),
+    "x3d_l": _cfg(16, 5, 356, 312),
+}
+
+
+def read_published(content: Mapping[str, Any], tensors: Mapping[str, Tensor], source: Path) -> dict[str, Any]:
+    """A file's `cfg`; where that says nothing of clips, what the published file of its name and kind would say."""
+    config, name = read_config(content, source), source.stem.lower()
+    if "NUM_FRAMES" in section(config, "DATA") or not name.startswith(f"{_kind(tensors)}_"):
+        return config
+    return config | PUBLISHED.get(name, {})
+
+
+def _kind(tensors: Mapping[str, Tensor]) -> str:
+    """i3d stands for all networks of one pathway, too."""
+    if not tensors.keys().isdisjoint(("blocks.0.conv.conv_t.weight", "s1.pathway0_stem.conv_xy.weight")):
+        return "x3d"
+    return "i3d" if tensors.keys().isdisjoint(FAST) else "slowfast"
+
+
+def settings_of_zoo(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Path) -> ModelSettings:
+    """The settings that tensors under their names imply; what they do not show is as `config` says (`read_published`),
+    or as of the network that is best known, with a warning.
+
+    Raises WeightsError for another network of these projects, and for an X3D whose clips are unknown.
     """
-    theirs = "blocks.0.conv.conv_t.weight", "s1.pathway0_stem.conv_xy.weight"
-    if any(name in tensors for name in theirs):
-        return _x3d(tensors, content, source)
-    two = ("blocks.0.multipathway_blocks.", ".conv.weight"), ("s1.pathway", "_stem.conv.weight")
-    for before, after in two:
-        if f"{before}1{after}" in tensors:
-            return _slowfast(tensors, f"{before}0{after}", f"{before}1{after}", source)
+    kind = _kind(tensors)
+    if kind != "i3d":
+        return (_x3d if kind == "x3d" else _slowfast)(tensors, config, source)
     stem = next(tensors[name] for name in ("blocks.0.conv.weight", "s1.pathway0_stem.conv.weight") if name in tensors)
     if stem.ndim != 5 or stem.shape[2] != 5:
         raise WeightsError(
@@ -52,39 +97,61 @@ def settings_of_zoo(tensors: Mapping[str, Tensor], content: Mapping[str, Any], s
             count_blocks(tensors, prefix) for prefix in _stages(tensors, (1, 3, 4, 5), "res_blocks.", "pathway0_res")
         ],
         "num_classes": len(_find(tensors, ("blocks.6.proj.weight", "head.projection.weight"), source)),
-        "pooling_window": WINDOW["i3d"],
+        "pooling_window": _training_crop(config, "i3d") // 32,
     }
-    return settings_from(I3DSettings, values, source)
+    return settings_from(I3DSettings, values | _clips(I3DSettings, config, source), source)
 
 
-def _slowfast(tensors: Mapping[str, Tensor], slow: str, fast: str, source: object) -> SlowFastSettings:
+def _slowfast(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Path) -> SlowFastSettings:
+    slow, fast = _find(tensors, SLOW, source), _find(tensors, FAST, source)
     stages = _stages(tensors, (1, 2, 3, 4), "multipathway_blocks.0.res_blocks.", "pathway0_res")
     lateral = _find(
         tensors, ("blocks.0.multipathway_fusion.conv_fast_to_slow.weight", "s1_fuse.conv_f2s.weight"), source
     )
     values = {
-        "width": len(tensors[slow]),
-        "beta": max(1, len(tensors[slow]) // max(1, len(tensors[fast]))),
+        "width": len(slow),
+        "beta": max(1, len(slow) // max(1, len(fast))),
         "fusion_kernel": lateral.shape[2],
         "depths": [count_blocks(tensors, prefix) for prefix in stages],
         "num_classes": len(_find(tensors, ("blocks.6.proj.weight", "head.projection.weight"), source)),
-        "pooling_window": WINDOW["slowfast"],
+        "pooling_window": _training_crop(config, "slowfast") // 32,
     }
-    return settings_from(SlowFastSettings, values, source)
+    return settings_from(SlowFastSettings, values | _clips(SlowFastSettings, config, source), source)
 
 
-def _x3d(tensors: Mapping[str, Tensor], content: Mapping[str, Any], source: object) -> X3DSettings:
-    data = section(read_config(content, source), "DATA")
-    frames = data.get("NUM_FRAMES")
-    cls: type[X3DSettings] = X3DMediumSettings
-    if isinstance(frames, int) and frames <= SHORT_FRAMES:
-        cls = X3DSmallSettings
-    if frames is None:
+def _training_crop(config: Mapping[str, Any], architecture: str) -> int:
+    """The side of the training crops; a thirty-second of it, X3D's rounded up, is the side of the pooling windows."""
+    side = section(config, "DATA").get("TRAIN_CROP_SIZE")
+    return side if isinstance(side, int) else TRAINED[architecture]
+
+
+def _clips(cls: type[ModelSettings], config: Mapping[str, Any], source: Path) -> dict[str, Any]:
+    """What no tensor shows, with a warning that names what is assumed because `config` does not say it."""
+    fields = cls.model_fields
+    said = {name: section(config, group).get(key) for name, (group, key) in SAID.items() if name in {*fields, "rate"}}
+    assumed = {
+        name: RATES[fields["architecture"].default] if name == "rate" else fields[name].default
+        for name, value in said.items()
+        if value is None
+    }
+    if assumed:
         logger.warning(
-            "%s: the file does not say whether it is of X3D-S or X3D-M, which have the same tensors; assuming X3D-M, "
-            "16 frames at rate 5",
+            "%s: the file does not say which clips it takes; assuming %s: under its published name, such as "
+            "SLOWFAST_4x16_R50.pyth, a file of PyTorchVideo's zoo needs no assumption",
             source,
+            ", ".join(f"{name} {value}" for name, value in assumed.items()),
         )
+    return {name: value for name, value in (said | assumed).items() if name != "rate"}
+
+
+def _x3d(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Path) -> X3DSettings:
+    frames = section(config, "DATA").get("NUM_FRAMES")
+    if not isinstance(frames, int):
+        raise WeightsError(
+            f"{source}: the file does not say which X3D it is, and X3D-XS, S and M have the same tensors; give it its "
+            "published name: X3D_XS.pyth, X3D_S.pyth, X3D_M.pyth or X3D_L.pyth"
+        )
+    cls: type[X3DSettings] = X3DSmallSettings if frames <= SHORT_FRAMES else X3DMediumSettings
     stages = _stages(tensors, (1, 2, 3, 4), "res_blocks.", "pathway0_res")
     depths = [count_blocks(tensors, prefix) for prefix in stages]
     first, last = f"{stages[0]}0.", f"{stages[3]}0."  # factors are least rounded in the last stage
@@ -97,19 +164,13 @@ def _x3d(tensors: Mapping[str, Tensor], content: Mapping[str, Any], source: obje
         "head_width": len(_find(tensors, ("blocks.5.pool.post_conv.weight", "head.lin_5.weight"), source)),
         "num_classes": len(_find(tensors, ("blocks.5.proj.weight", "head.projection.weight"), source)),
         "shortcut_norms": "all" if any(name in tensors for name in norms) else "wider",
-        "pooling_window": WINDOW[cls.model_fields["architecture"].default],
+        "pooling_window": math.ceil(_training_crop(config, cls.model_fields["architecture"].default) / 32),
     }
-    if isinstance(frames, int):
-        values |= {
-            "num_frames": frames,
-            "image_size": data.get("TEST_CROP_SIZE", cls.model_fields["image_size"].default),
-        }
-    return settings_from(cls, values, source)
+    return settings_from(cls, values | _clips(cls, config, source), source)
 
 
-def published(settings: ModelSettings, content: Mapping[str, Any], source: object) -> Preprocessing:
+def published(settings: ModelSettings, config: Mapping[str, Any], source: Path) -> Preprocessing:
     """The published protocol, 10 clips x 3 crops, or that of a PySlowFast file's `cfg`."""
-    config = read_config(content, source)
     data, test = section(config, "DATA"), section(config, "TEST")
     crops = test.get("NUM_SPATIAL_CROPS")
     values = {

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from timesformer.baselines.cost import Cost, count_cost
 from timesformer.config import TimeSformerSettings
-from timesformer.model.cost import Cost, count_cost
 from timesformer.model.timesformer import TimeSformer
 
 

@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
+from timesformer.baselines.architectures import build_model
 from timesformer.config import ModelSettings
-from timesformer.model.architectures import build_model
 
 
 class Cost(NamedTuple):

@@ -5,13 +5,36 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from timesformer.config import ARCHITECTURES, ModelSettings, TimeSformerSettings
+from timesformer.baselines.frame_vit import FrameViT
+from timesformer.baselines.i3d import I3D
+from timesformer.baselines.slowfast import SlowFast
+from timesformer.baselines.tsm import TSM
+from timesformer.baselines.x3d import X3D
+from timesformer.config import (
+    ARCHITECTURES,
+    FrameViTSettings,
+    I3DSettings,
+    ModelSettings,
+    SlowFastSettings,
+    TimeSformerSettings,
+    TSMSettings,
+    X3DMediumSettings,
+    X3DSmallSettings,
+)
 from timesformer.errors import SettingError
 from timesformer.model.protocol import VideoModel
 from timesformer.model.timesformer import TimeSformer
 
 S = TypeVar("S", bound=ModelSettings)
-BUILDERS: dict[type[ModelSettings], Callable[[Any], VideoModel]] = {TimeSformerSettings: TimeSformer}
+BUILDERS: dict[type[ModelSettings], Callable[[Any], VideoModel]] = {
+    TimeSformerSettings: TimeSformer,
+    I3DSettings: I3D,
+    SlowFastSettings: SlowFast,
+    X3DSmallSettings: X3D,
+    X3DMediumSettings: X3D,
+    TSMSettings: TSM,
+    FrameViTSettings: FrameViT,
+}
 
 
 def build_model(settings: ModelSettings) -> VideoModel:
