@@ -61,10 +61,14 @@ def describe_file(
     return {**describe(classifier.contents()), "exported": exported}
 
 
-def check_of(checked: Checked, on: str | None, skipped: int) -> dict[str, Any]:
-    """How a file was checked: on the videos of `on`, or on synthetic clips."""
-    clips = f"synthetic, seeds 0 to {SEEDS - 1}" if on is None else f"the middle view of each video of {on}"
-    return {"on": clips, "videos_skipped": skipped, **checked.as_dict()}
+def check_of(
+    checked: Checked, on: str | None, skipped: int, others: Checked | None, shapes: Sequence[Tensor]
+) -> dict[str, Any]:
+    """How a file was checked: on the videos of `on`, or on synthetic clips, and apart from them on `shapes`."""
+    clips = f"synthetic clips, seeds 0 to {SEEDS - 1}" if on is None else f"the middle view of each video of {on}"
+    sizes = ", ".join(" x ".join(map(str, batch.shape)) for batch in shapes)
+    other_shapes = None if others is None else {"on": f"synthetic clips: {sizes}", **others.as_dict()}
+    return {"on": clips, "videos_skipped": skipped, **checked.as_dict(), "other_shapes": other_shapes}
 
 
 def files_of(files: Sequence[Path]) -> dict[str, dict[str, Any]]:
