@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from typing import Any
 
 import pytest
 import torch
 from torch import Tensor
 
+import timesformer
+from classifiers import classifier
 from timesformer.config import TimeSformerSettings
 from timesformer.errors import SettingError
 from timesformer.export.check import LIMITS, VIDEOS, compare, of_few, other_shapes, some_of
 from timesformer.export.formats import left_open
+from timesformer.export.manifest import describe_file
 
 
 def checked(found: list[list[float]], float32: list[list[float]], precision: str, *, few: bool = False) -> Any:
@@ -97,3 +101,14 @@ def test_what_a_scheme_cannot_leave_open() -> None:
         left_open(settings, ("batch", "frames", "size"), "onnx")
     with pytest.raises(SettingError, match=r"^dynamic colours: expected some of batch,frames,size$"):
         left_open(settings, ("colours",), "onnx")
+
+
+def test_packages_that_are_installed_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", version)
+    made, logits = classifier(), torch.zeros(1, 5)
+    says = describe_file(made, "torch", "fp32", left_open(made.settings, (), "torch"), logits, logits)
+    assert says["exported"]["versions"]["torch"] == torch.__version__
+    assert says["exported"]["versions"]["timesformer"] == timesformer.__version__

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 
 from torch import Tensor
 
+from timesformer.device import version_of
 from timesformer.engine.graphs import Open
 from timesformer.export.check import SEEDS, Checked
 from timesformer.weights.classifier import Classifier
@@ -55,7 +55,7 @@ def describe_file(
         },
         "versions": {
             "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in ("timesformer", "torch", *PACKAGES[form])},
+            **{package: version_of(package) for package in ("timesformer", "torch", *PACKAGES[form])},
         },
     }
     return {**describe(classifier.contents()), "exported": exported}
