@@ -11,17 +11,11 @@ from typing import Any
 from torch import Tensor
 
 from timesformer.device import version_of
-from timesformer.engine.graphs import Open
+from timesformer.engine.graphs import PACKAGES, Open
 from timesformer.export.check import SEEDS, Checked
 from timesformer.weights.classifier import Classifier
 from timesformer.weights.description import describe
 from timesformer.weights.exports import Format
-
-PACKAGES: dict[Format, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino",),
-    "torch": (),
-}
 
 
 def describe_file(
