@@ -13,7 +13,7 @@ import timesformer
 from classifiers import classifier
 from timesformer.config import TimeSformerSettings
 from timesformer.errors import SettingError
-from timesformer.export.check import LIMITS, VIDEOS, compare, of_few, other_shapes, some_of
+from timesformer.export.check import FILE_LIMITS, VIDEOS, check_scores, of_few, other_shapes, some_of
 from timesformer.export.formats import left_open
 from timesformer.export.manifest import describe_file
 
@@ -26,7 +26,7 @@ def checked(found: list[list[float]], float32: list[list[float]], precision: str
     def scores(batch: Tensor) -> Tensor:
         return answers[id(batch)]
 
-    return compare(rows, scores, lambda batch: batch, of_few(precision) if few else LIMITS[precision])
+    return check_scores(rows, scores, lambda batch: batch, of_few(precision) if few else FILE_LIMITS[precision])
 
 
 def test_fp32_needs_every_score_and_every_class() -> None:
@@ -85,7 +85,7 @@ def test_shapes_that_are_left_open_are_checked_too() -> None:
 def test_a_few_clips_of_other_shapes() -> None:
     """fp32 as on videos; in other precisions the best class of a clip counts where float32 is sure, if it ever is."""
     sure, unsure, flipped = [0.6, 0.4], [0.52, 0.48], [0.4, 0.6]
-    assert of_few("fp32") == LIMITS["fp32"]
+    assert of_few("fp32") == FILE_LIMITS["fp32"]
     for precision in ("bf16", "fp16", "int8"):
         assert checked([flipped], [unsure], precision, few=True).problem is None
         assert checked([flipped], [unsure], precision, few=True).as_dict()["top1_agreement"] is None

@@ -34,7 +34,7 @@ class Limit(NamedTuple):
     needs_judged: bool = True
 
 
-LIMITS = {
+FILE_LIMITS = {
     "fp32": Limit(1e-4, 1.0),
     "bf16": Limit(None, 0.99),
     "fp16": Limit(None, 0.99),
@@ -45,7 +45,7 @@ LIMITS = {
 def of_few(precision: str) -> Limit:
     """What a precision must keep to on a few synthetic clips: fp32 as on many; the others in the best class of every
     clip with a margin above MARGIN, which random clips need not have."""
-    limit = LIMITS[precision]
+    limit = FILE_LIMITS[precision]
     return limit if limit.score is not None else Limit(None, 1.0, margin=True, needs_judged=False)
 
 
@@ -96,7 +96,7 @@ class Checked(NamedTuple):
         }
 
 
-def compare(
+def check_scores(
     clips: Iterable[Tensor], scores: Callable[[Tensor], Tensor], float32: Callable[[Tensor], Tensor], limit: Limit
 ) -> Checked:
     """Compare two functions of batches of clips, (B, K) each."""

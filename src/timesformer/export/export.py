@@ -20,9 +20,9 @@ from timesformer.errors import EngineError, SettingError, VideoError
 from timesformer.evaluation.calibration import calibration_clips
 from timesformer.evaluation.scores import to_scores
 from timesformer.export.check import (
-    LIMITS,
+    FILE_LIMITS,
     Checked,
-    compare,
+    check_scores,
     of_few,
     other_shapes,
     some_of,
@@ -135,9 +135,9 @@ def _export(
             if sources is None
             else video_clips(sources, classifier, skipped.append)
         )
-        checked, others = compare(clips, run.scores, float32_scores, LIMITS[precision]), None
+        checked, others = check_scores(clips, run.scores, float32_scores, FILE_LIMITS[precision]), None
         if shapes := other_shapes(settings, opened):
-            others = compare(shapes, run.scores, float32_scores, of_few(precision))
+            others = check_scores(shapes, run.scores, float32_scores, of_few(precision))
         for found, of in ((checked, ""), (others, " on clips of other shapes")):
             if found is not None and found.problem:
                 raise EngineError(f"{out}: not written, {precision} misses its agreement{of}: {found.problem}")

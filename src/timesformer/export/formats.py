@@ -14,7 +14,7 @@ from torch.export import ExportedProgram
 from timesformer.config import ModelSettings, TimeSformerSettings
 from timesformer.engine.file import AXES, KEY, OUTPUTS
 from timesformer.engine.graphs import PACKAGES, Open, need, onnx_model, openvino_core, openvino_model, trace
-from timesformer.engine.network import Answer, Network
+from timesformer.engine.network import AllOutputs, Network
 from timesformer.engine.program import METADATA
 from timesformer.errors import SettingError, WeightsError
 from timesformer.weights.exports import SUFFIXES, Format
@@ -74,7 +74,7 @@ def program_of(network: Network, settings: ModelSettings, opened: Open) -> Expor
     example = opened.example(settings.num_frames, settings.image_size)
     with torch.no_grad():
         network.prepare(example)
-    return trace(Answer(network, settings.multilabel), example, opened)
+    return trace(AllOutputs(network, settings.multilabel), example, opened)
 
 
 def write_file(program: ExportedProgram, form: Format, precision: str, says: str, file: Path) -> None:
