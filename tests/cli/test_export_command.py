@@ -227,3 +227,14 @@ def test_a_machine_that_computes_something_else(files: dict[str, Path], tmp_path
     (tmp_path / "other.onnx").write_bytes(content[:at] + b"9" * len(first) + content[at + len(first) :])
     with pytest.raises(EngineError, match="miss those of the machine that exported it"):
         timesformer.load(tmp_path / "other.onnx")
+
+
+def test_a_file_whose_logits_and_labels_do_not_match(files: dict[str, Path], tmp_path: Path) -> None:
+    other = tmp_path / "other.xml"
+    shutil.copyfile(files["openvino"].with_suffix(".bin"), other.with_suffix(".bin"))
+    content = files["openvino"].read_text("utf-8")
+    logits = "&quot;float32&quot;: ["
+    assert content.count(logits) == 1
+    other.write_text(content.replace(logits, f"{logits}0.5, "), "utf-8")
+    with pytest.raises(WeightsError, match=r"other.xml: .* cannot be read: the number of classes does not match$"):
+        timesformer.load(other)
