@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 
@@ -92,20 +93,42 @@ def test_commands_give_the_answers_of_the_weights(
     torch.testing.assert_close(vector, plain.engine.features(views).mean(0), rtol=0, atol=1e-4)
 
 
-def test_the_example_gives_what_predict_gives(
-    files: dict[str, Path], bars: Path, tmp_path: Path, command: Command
-) -> None:
+def run_example(file: Path, video: Path) -> subprocess.CompletedProcess[str]:
     """By onnxruntime, av and numpy alone: without the package on its path."""
-    video = bars / "val" / "right" / "1.mp4"
-    answers = command("predict", files["onnx"], video)
     example = ROOT / "examples" / "run_exported.py"
     blocked = "import sys; sys.modules.update(dict.fromkeys(('torch', 'timesformer'))); import runpy; "
     program = f"{blocked}sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"
-    words = [sys.executable, "-c", program, str(example), str(files["onnx"]), str(video)]
-    done = subprocess.run(words, capture_output=True, text=True)
+    words = [sys.executable, "-c", program, str(example), str(file), str(video)]
+    return subprocess.run(words, capture_output=True, text=True)
+
+
+def with_sampling(file: Path, out: Path, **sampling: Any) -> Path:
+    """A copy of an ONNX file that says something else of its sampling."""
+    model = onnx.load(file)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == "timesformer"]
+    says = json.loads(entry.value)
+    says["preprocessing"]["sampling"].update(sampling)
+    entry.value = json.dumps(says)
+    onnx.save(model, out)
+    return out
+
+
+@pytest.mark.parametrize("method", ["span", "segments"])
+def test_the_example_gives_what_predict_gives(
+    method: str, files: dict[str, Path], bars: Path, tmp_path: Path, command: Command
+) -> None:
+    video, file = bars / "val" / "right" / "1.mp4", with_sampling(files["onnx"], tmp_path / "net.onnx", method=method)
+    answers = command("predict", file, video)
+    done = run_example(file, video)
     assert done.returncode == 0, done.stderr
     expected = [line.split("\t")[1:3] for line in answers.out.splitlines() if "\t" in line and "label" not in line]
     assert [line.split("\t") for line in done.stdout.splitlines()] == expected
+
+
+def test_the_example_says_what_it_cannot_do(files: dict[str, Path], bars: Path, tmp_path: Path) -> None:
+    file = with_sampling(files["onnx"], tmp_path / "net.onnx", method="cover")
+    done = run_example(file, bars / "val" / "right" / "1.mp4")
+    assert (done.returncode, done.stderr) == (1, f"{file}: sampling cover; this example has span and segments\n")
 
 
 def test_int8_is_written_where_it_agrees(run: Path, bars: Path, tmp_path: Path, command: Command) -> None:
