@@ -92,7 +92,7 @@ def truest(found: Explanation, shape_THW: Tensor, grids: int) -> Explanation:
 def measure(
     real: Explainer, random: Explainer, method: Any, clips: int, first: int = 0, grids: int = 1
 ) -> dict[str, Any]:
-    """All figures of a method, or of `shape`."""
+    """All values of a method, or of `shape`."""
     rows, right, alike = [], 0, []
     curves: list[dict[str, float]] = []
     numbers = range(first, first + clips)

@@ -74,7 +74,7 @@ def means(rows: list[dict[str, float]]) -> dict[str, Any]:
 
 
 def shown(found: dict[str, Any], name: str) -> str:
-    """A figure with its interval, where there is one."""
+    """A value with its interval, where there is one."""
     if name not in found:
         return ""
     low, high = found[f"{name}_interval"]

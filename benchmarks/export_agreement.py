@@ -24,7 +24,7 @@ from timesformer.engine.agreement import reference_logits
 from timesformer.engine.build import portable_network
 from timesformer.engine.file import FileRun, open_file
 from timesformer.evaluation.calibration import CALIBRATION_VIDEOS
-from timesformer.export.check import LIMITS, compare
+from timesformer.export.check import FILE_LIMITS, check_scores
 from timesformer.export.formats import PRECISIONS, left_open, program_of, write_file, written_files
 from timesformer.export.manifest import describe_file
 from timesformer.files import as_json
@@ -58,7 +58,7 @@ def main() -> None:
         print(f"{scheme}: {len(clips)} clips, {right:.0%} of them right after {STEPS} steps", flush=True)
     assert clips is not None
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        for precision in LIMITS:
+        for precision in FILE_LIMITS:
             for scheme, classifier in classifiers.items():
                 classifier.model.eval()
                 for line in check(classifier, clips, precision, Path(folder)):
@@ -80,7 +80,7 @@ def check(classifier: Classifier, clips: torch.Tensor, precision: str, folder: P
         says = as_json(describe_file(classifier, form, precision, opened, some, some))
         write_file(program, form, precision, says, file)
         run = FileRun(open_file(file), CPU)
-        found = compare([clips], run.scores, lambda batch: expected, LIMITS[precision])
+        found = check_scores([clips], run.scores, lambda batch: expected, FILE_LIMITS[precision])
         size = sum(part.stat().st_size for part in written_files(file, form))
         yield f"{form} {precision}, {size / 1e6:.2f} MB: {found.problem or found}"
 

@@ -176,7 +176,7 @@ def test_timelines_are_measured(
 
 
 def test_where_maps_point(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a model that has learned something else: what the figures are, not how good."""
+    """On a model that has learned something else: what the values are, not how good."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     module: Any = importlib.import_module("explain_cue")
     clip = module.motion_clip("clockwise", 3)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import sys
+from importlib import metadata
+from types import ModuleType
+
 import pytest
 import torch
 
@@ -44,3 +48,15 @@ def test_bfloat16_of_processors(monkeypatch: pytest.MonkeyPatch, cpuinfo: str, n
     if native:
         assert choose("auto", "bf16", CPU).precision == pick_precision("bf16", CPU) == "bf16"
     assert choose("onnx", "auto", CPU).precision == "fp32"
+
+
+def test_versions_of_packages(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By a package's name; under another name, such as onnxruntime-gpu's, or from a path, by what its module says."""
+    assert device.version_of("numpy") == metadata.version("numpy")
+    assert device.version_of("scikit-learn", "sklearn") == metadata.version("scikit-learn")
+    assert device.version_of("no-such-package") == "not installed"
+    nightly = ModuleType("nightly_of_something")
+    monkeypatch.setitem(sys.modules, nightly.__name__, nightly)
+    assert device.version_of("something", nightly.__name__) == "unknown"
+    nightly.__version__ = "1.2.dev3"  # type: ignore[attr-defined]
+    assert device.version_of("something", nightly.__name__) == "1.2.dev3"

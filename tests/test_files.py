@@ -9,7 +9,8 @@ from pathlib import Path
 import pytest
 from hypothesis import given, strategies
 
-from timesformer.files import as_json, escape, open_text, replacing, unescape
+from timesformer.errors import SettingError
+from timesformer.files import as_json, escape, open_text, replacing, unescape, writing
 
 
 def test_what_is_written_takes_its_place_as_a_whole(tmp_path: Path) -> None:
@@ -94,3 +95,9 @@ def test_escapes_are_visible_and_can_be_undone(text: str, escaped: str) -> None:
 def test_no_two_texts_have_one_escaped_form(text: str) -> None:
     escaped = escape(text)
     assert unescape(escaped.encode().decode()) == text
+
+
+def test_what_cannot_be_written_is_one_line(tmp_path: Path) -> None:
+    file = tmp_path / "none" / "list.csv"
+    with pytest.raises(SettingError, match=rf"^{file}: cannot be written: No such file or directory$"), writing(file):
+        file.write_text("new")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import importlib
 import os
 import platform
 import sys
+from importlib import metadata
 from pathlib import Path
 from typing import NamedTuple
 
@@ -78,6 +80,19 @@ def cores() -> int:
     """Cores that this process may use: fewer than there are in a job of a cluster."""
     allowed = getattr(os, "sched_getaffinity", None)
     return len(allowed(0)) if allowed else os.cpu_count() or 1
+
+
+def version_of(package: str, module: str | None = None) -> str:
+    """The version of a package. Where none is installed under its name, as where onnxruntime-gpu gives onnxruntime, or
+    where it is used from a path: what its module, of the same name if not given, says; else "not installed"."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        pass
+    try:
+        return str(getattr(importlib.import_module(module or package), "__version__", "unknown"))
+    except ImportError:
+        return "not installed"
 
 
 def native_bf16(device: torch.device | None = None) -> bool:

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 
@@ -23,6 +24,10 @@ from timesformer.features.table import read_feature_table
 from timesformer.weights.ensemble import save_ensemble
 
 ROOT = Path(__file__).parents[2]
+TAKEN = (
+    r"an exported file \(\w+\), which predict, test, timeline, features, search and explain --method occlusion take; "
+    "name the weights that it was exported from"
+)
 NAMES = {"onnx": "net.onnx", "openvino": "net.xml", "torch": "net.pt2"}
 
 
@@ -44,7 +49,14 @@ def test_the_manifest_says_what_was_written(files: dict[str, Path], bars: Path) 
         assert manifest["exported"]["input"]["shape"] == [1 if form == "torch" else "batch", 3, 4, 16, 16]
         assert manifest["exported"]["versions"]["torch"] == torch.__version__
         assert manifest["check"]["on"] == f"the middle view of each video of {bars}"
-        assert manifest["check"]["clips"] == (16 if form == "torch" else 18)  # a batch of two, where it is open
+        assert (manifest["check"]["clips"], manifest["check"]["judged"]) == (16, 16)
+        others = manifest["check"]["other_shapes"]
+        if form == "torch":
+            assert others is None
+        else:
+            assert others["on"] == "synthetic clips: 2 x 3 x 4 x 16 x 16"
+            assert (others["clips"], others["judged"], others["top1_agreement"]) == (2, 2, 1)
+            assert others["largest_score_difference"] <= 1e-4
         assert manifest["check"]["largest_score_difference"] <= 1e-4
         assert manifest["check"]["top1_agreement"] == 1
         assert set(manifest["files"]) == {file.name, *(["net.bin"] if form == "openvino" else [])}
@@ -81,20 +93,42 @@ def test_commands_give_the_answers_of_the_weights(
     torch.testing.assert_close(vector, plain.engine.features(views).mean(0), rtol=0, atol=1e-4)
 
 
-def test_the_example_gives_what_predict_gives(
-    files: dict[str, Path], bars: Path, tmp_path: Path, command: Command
-) -> None:
+def run_example(file: Path, video: Path) -> subprocess.CompletedProcess[str]:
     """By onnxruntime, av and numpy alone: without the package on its path."""
-    video = bars / "val" / "right" / "1.mp4"
-    answers = command("predict", files["onnx"], video)
     example = ROOT / "examples" / "run_exported.py"
     blocked = "import sys; sys.modules.update(dict.fromkeys(('torch', 'timesformer'))); import runpy; "
     program = f"{blocked}sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"
-    words = [sys.executable, "-c", program, str(example), str(files["onnx"]), str(video)]
-    done = subprocess.run(words, capture_output=True, text=True)
+    words = [sys.executable, "-c", program, str(example), str(file), str(video)]
+    return subprocess.run(words, capture_output=True, text=True)
+
+
+def with_sampling(file: Path, out: Path, **sampling: Any) -> Path:
+    """A copy of an ONNX file that says something else of its sampling."""
+    model = onnx.load(file)
+    (entry,) = [entry for entry in model.metadata_props if entry.key == "timesformer"]
+    says = json.loads(entry.value)
+    says["preprocessing"]["sampling"].update(sampling)
+    entry.value = json.dumps(says)
+    onnx.save(model, out)
+    return out
+
+
+@pytest.mark.parametrize("method", ["span", "segments"])
+def test_the_example_gives_what_predict_gives(
+    method: str, files: dict[str, Path], bars: Path, tmp_path: Path, command: Command
+) -> None:
+    video, file = bars / "val" / "right" / "1.mp4", with_sampling(files["onnx"], tmp_path / "net.onnx", method=method)
+    answers = command("predict", file, video)
+    done = run_example(file, video)
     assert done.returncode == 0, done.stderr
     expected = [line.split("\t")[1:3] for line in answers.out.splitlines() if "\t" in line and "label" not in line]
     assert [line.split("\t") for line in done.stdout.splitlines()] == expected
+
+
+def test_the_example_says_what_it_cannot_do(files: dict[str, Path], bars: Path, tmp_path: Path) -> None:
+    file = with_sampling(files["onnx"], tmp_path / "net.onnx", method="cover")
+    done = run_example(file, bars / "val" / "right" / "1.mp4")
+    assert (done.returncode, done.stderr) == (1, f"{file}: sampling cover; this example has span and segments\n")
 
 
 def test_int8_is_written_where_it_agrees(run: Path, bars: Path, tmp_path: Path, command: Command) -> None:
@@ -111,10 +145,10 @@ def test_int8_is_written_where_it_agrees(run: Path, bars: Path, tmp_path: Path, 
 def test_a_file_that_misses_its_limit_is_not_written(
     run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
 ) -> None:
-    monkeypatch.setitem(export_module.LIMITS, "fp32", Limit(0.0, 1.0))
+    monkeypatch.setitem(export_module.FILE_LIMITS, "fp32", Limit(-1.0, 1.0))  # a file may give the very same scores
     out = tmp_path / "net.pt2"
     done = command("export", run, "--format", "torch", "--out", out)
-    assert_one_line(done, f"{out}: not written, fp32 misses its agreement: scores within ", "at most 0 is allowed")
+    assert_one_line(done, f"{out}: not written, fp32 misses its agreement: scores within ", "at most -1 is allowed")
     assert not list(tmp_path.iterdir())
 
 
@@ -164,12 +198,11 @@ def test_what_needs_the_weights_refuses_a_file(form: str, files: dict[str, Path]
     file = files[form]
     for use in (
         lambda: timesformer.load_model(file),
-        lambda: timesformer.load_explainer(file),
         lambda: timesformer.fit(small_recipe(), bars, tmp_path / "run", init=file),
         lambda: save_ensemble({"one": file}, tmp_path / "ensemble"),
         lambda: timesformer.export_model(file, tmp_path / "again.onnx", "onnx"),
     ):
-        with pytest.raises(WeightsError, match=r"an exported file .*; name the weights that it was exported from"):
+        with pytest.raises(WeightsError, match=TAKEN):
             use()
     engine = timesformer.load_engine(file)
     clips = torch.zeros(1, 3, 4, 16, 16, dtype=torch.uint8)
@@ -217,3 +250,14 @@ def test_a_machine_that_computes_something_else(files: dict[str, Path], tmp_path
     (tmp_path / "other.onnx").write_bytes(content[:at] + b"9" * len(first) + content[at + len(first) :])
     with pytest.raises(EngineError, match="miss those of the machine that exported it"):
         timesformer.load(tmp_path / "other.onnx")
+
+
+def test_a_file_whose_logits_and_labels_do_not_match(files: dict[str, Path], tmp_path: Path) -> None:
+    other = tmp_path / "other.xml"
+    shutil.copyfile(files["openvino"].with_suffix(".bin"), other.with_suffix(".bin"))
+    content = files["openvino"].read_text("utf-8")
+    logits = "&quot;float32&quot;: ["
+    assert content.count(logits) == 1
+    other.write_text(content.replace(logits, f"{logits}0.5, "), "utf-8")
+    with pytest.raises(WeightsError, match=r"other.xml: .* cannot be read: the number of classes does not match$"):
+        timesformer.load(other)

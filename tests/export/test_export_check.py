@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+from importlib import metadata
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+import timesformer
+from classifiers import classifier
 from timesformer.config import TimeSformerSettings
 from timesformer.errors import SettingError
-from timesformer.export.check import LIMITS, VIDEOS, compare, other_shapes, some_of
+from timesformer.export.check import FILE_LIMITS, VIDEOS, check_scores, of_few, other_shapes, some_of
 from timesformer.export.formats import left_open
+from timesformer.export.manifest import describe_file
 
 
-def checked(found: list[list[float]], float32: list[list[float]], precision: str) -> object:
+def checked(found: list[list[float]], float32: list[list[float]], precision: str, *, few: bool = False) -> Any:
     """A comparison of scores, a batch a row."""
     rows = [torch.tensor([row]) for row in float32]
     answers = dict(zip(map(id, rows), (torch.tensor([row]) for row in found), strict=True))
@@ -20,7 +26,7 @@ def checked(found: list[list[float]], float32: list[list[float]], precision: str
     def scores(batch: Tensor) -> Tensor:
         return answers[id(batch)]
 
-    return compare(rows, scores, lambda batch: batch, LIMITS[precision])
+    return check_scores(rows, scores, lambda batch: batch, of_few(precision) if few else FILE_LIMITS[precision])
 
 
 def test_fp32_needs_every_score_and_every_class() -> None:
@@ -76,6 +82,17 @@ def test_shapes_that_are_left_open_are_checked_too() -> None:
     assert not list(other_shapes(settings, left_open(settings, (), "torch")))
 
 
+def test_a_few_clips_of_other_shapes() -> None:
+    """fp32 as on videos; in other precisions the best class of a clip counts where float32 is sure, if it ever is."""
+    sure, unsure, flipped = [0.6, 0.4], [0.52, 0.48], [0.4, 0.6]
+    assert of_few("fp32") == FILE_LIMITS["fp32"]
+    for precision in ("bf16", "fp16", "int8"):
+        assert checked([flipped], [unsure], precision, few=True).problem is None
+        assert checked([flipped], [unsure], precision, few=True).as_dict()["top1_agreement"] is None
+        assert "at least 100% is needed" in checked([sure, flipped], [sure, sure], precision, few=True).problem
+        assert "at most 1 is" in checked([[float("nan"), 0.5]], [unsure], precision, few=True).problem
+
+
 def test_what_a_scheme_cannot_leave_open() -> None:
     settings = TimeSformerSettings(scheme="sparse_local_global")
     assert left_open(settings, ("batch",), "onnx").axes == ("batch",)
@@ -84,3 +101,14 @@ def test_what_a_scheme_cannot_leave_open() -> None:
         left_open(settings, ("batch", "frames", "size"), "onnx")
     with pytest.raises(SettingError, match=r"^dynamic colours: expected some of batch,frames,size$"):
         left_open(settings, ("colours",), "onnx")
+
+
+def test_packages_that_are_installed_under_another_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    def version(package: str) -> str:
+        raise metadata.PackageNotFoundError(package)
+
+    monkeypatch.setattr(metadata, "version", version)
+    made, logits = classifier(), torch.zeros(1, 5)
+    says = describe_file(made, "torch", "fp32", left_open(made.settings, (), "torch"), logits, logits)
+    assert says["exported"]["versions"]["torch"] == torch.__version__
+    assert says["exported"]["versions"]["timesformer"] == timesformer.__version__

@@ -40,3 +40,5 @@ def export(
         print(f"skipped: {problem}", file=sys.stderr)
     print(f"{written.file}: {form}, {precision}, {written.bytes / 1e6:.1f} MB; manifest in {written.manifest}")
     print(f"checked: {written.checked}")
+    if written.other_shapes is not None:
+        print(f"other shapes: {written.other_shapes}")

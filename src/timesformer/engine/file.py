@@ -86,7 +86,10 @@ class FileRun:
         self.file, self.run = file, file.start(device)
 
     def __call__(self, clips_BCTHW: Tensor, layer: int | None = None, tokens: bool = False, /) -> Tensor:
-        """Logits (B, K), or the features (B, D) of the last layer. Raises SettingError for what the file has not."""
+        """Logits (B, K), or the features (B, D) of the last layer.
+
+        Raises SettingError for what the file does not have.
+        """
         file = self.file
         if layer is not None and (tokens or layer != -1):
             what = "tokens" if tokens else f"features of layer {layer}"
@@ -162,7 +165,7 @@ def _read(path: Path, form: Format, says: str, start: Callable[[torch.device], F
     except (AssertionError, KeyError, TypeError, ValueError) as error:
         raise WeightsError(f"{path}: what it says of itself cannot be read: {one_line(error)[:160]}") from None
     if not file.float32.shape == file.own.shape == (1, len(file.labels)):
-        raise WeightsError(f"{path}: what it says of itself cannot be read: logits of another number of classes")
+        raise WeightsError(f"{path}: what it says of itself cannot be read: the number of classes does not match")
     return file
 
 

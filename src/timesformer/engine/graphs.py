@@ -22,7 +22,11 @@ from torch.export import Dim, ExportedProgram
 from timesformer.errors import EngineError, SettingError
 
 Function = Callable[[Tensor], list[Tensor]]  # uint8 clips to all outputs of a graph
-PACKAGES = {"openvino": "openvino", "onnx": "onnx onnxscript onnxruntime"}
+PACKAGES: dict[str, tuple[str, ...]] = {  # that a runtime needs beside torch
+    "onnx": ("onnx", "onnxscript", "onnxruntime"),
+    "openvino": ("openvino",),
+    "torch": (),
+}
 NODE_NOTES = ("stack_trace", "nn_module_stack", "source_fn_stack", "from_node", "torch_fn")
 BATCH, FRAMES, CELLS = 1024, 4096, 1024  # the most that a graph takes: clips, frames and patches along a side
 
@@ -169,5 +173,5 @@ def need(package: str, engine: str) -> Any:
         return importlib.import_module(package)
     except ImportError:
         raise SettingError(
-            f"engine {engine}: the package {package} is not installed; pip install {PACKAGES[engine]}"
+            f"engine {engine}: the package {package} is not installed; pip install {' '.join(PACKAGES[engine])}"
         ) from None

@@ -67,7 +67,7 @@ class Output(nn.Module):
         return out
 
 
-class Answer(nn.Module):
+class AllOutputs(nn.Module):
     """All that a network says of clips, as a function of them: what an exported file computes."""
 
     def __init__(self, network: Network, multilabel: bool) -> None:

@@ -13,8 +13,7 @@ from typing import Any
 from timesformer.errors import SettingError
 from timesformer.evaluation.analysis import Analysis
 from timesformer.evaluation.figures import draw_confusion, draw_reliability
-from timesformer.evaluation.score_files import writing
-from timesformer.files import as_json, flush, open_text
+from timesformer.files import as_json, flush, open_text, writing
 
 
 def check_details(folder: str | Path) -> Path:

@@ -6,8 +6,7 @@ import csv
 import json
 import pickle
 import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO, Self
@@ -19,7 +18,7 @@ from timesformer.errors import DataError, SettingError, VideoError
 from timesformer.evaluation.evaluate import EvaluationResult
 from timesformer.evaluation.metrics import measure, measure_multilabel
 from timesformer.evaluation.record import Record
-from timesformer.files import escape, open_text, replacing, unescape
+from timesformer.files import escape, open_text, replacing, unescape, writing
 
 MMACTION2 = ".mmaction2.pkl"
 SUFFIXES = (".parquet", ".csv", ".pkl", MMACTION2)
@@ -189,15 +188,6 @@ def _write_csv(rows: list[dict[str, Any]], result: EvaluationResult, file: Path)
 def _names(label: Tensor, labels: tuple[str, ...]) -> str:
     """The name of a class number; of a row of zeros and ones the names of the ones, with semicolons between them."""
     return ";".join(labels[number] for number in (label.nonzero()[:, 0] if label.ndim else label.reshape(1)).tolist())
-
-
-@contextmanager
-def writing(path: Path) -> Iterator[None]:
-    """Raises SettingError, naming the path, for whatever the system refuses."""
-    try:
-        yield
-    except OSError as error:
-        raise SettingError(f"{path}: cannot be written: {error.strerror or error}") from None
 
 
 def _write_parquet(

@@ -20,9 +20,10 @@ from timesformer.errors import EngineError, SettingError, VideoError
 from timesformer.evaluation.calibration import calibration_clips
 from timesformer.evaluation.scores import to_scores
 from timesformer.export.check import (
-    LIMITS,
+    FILE_LIMITS,
     Checked,
-    compare,
+    check_scores,
+    of_few,
     other_shapes,
     some_of,
     synthetic_clips,
@@ -43,13 +44,15 @@ CPU = torch.device("cpu")
 class ExportedModel(NamedTuple):
     """What was written.
 
-    file, manifest: their paths. checked: how its scores compare with the float32 model's. skipped: videos to check on
-    that could not be read. bytes: of the file, or of both.
+    file, manifest: their paths. checked: how its scores compare with the float32 model's; other_shapes: the same on
+    synthetic clips of other shapes, where it leaves any open. skipped: videos to check on that could not be read.
+    bytes: of the file, or of both.
     """
 
     file: Path
     manifest: Path
     checked: Checked
+    other_shapes: Checked | None
     skipped: tuple[VideoError, ...]
     bytes: int
 
@@ -117,10 +120,10 @@ def _export(
     network = portable_network(classifier, precision, calibrating, any_shape=any_shape)
     program = program_of(network, settings, opened)
     clip = synthetic_clip(settings.clip_shape)
-    float32 = functools.partial(_float32, classifier)
-    describes = describe_file(classifier, form, precision, opened, float32(clip), network(clip))
+    describes = describe_file(classifier, form, precision, opened, _float32(classifier, clip), network(clip))
     del network
     skipped: list[VideoError] = []
+    float32_scores = functools.partial(_float32_scores, classifier)
     with tempfile.TemporaryDirectory(prefix=f".{out.name}.", dir=out.parent) as folder:
         file = Path(folder) / out.name
         write_file(program, form, precision, as_json(describes), file)
@@ -132,19 +135,18 @@ def _export(
             if sources is None
             else video_clips(sources, classifier, skipped.append)
         )
-        score = functools.partial(to_scores, multilabel=settings.multilabel)
-        checked = compare(
-            (batch for part in (clips, other_shapes(settings, opened)) for batch in part),
-            run.scores,
-            lambda batch: score(float32(batch)),
-            LIMITS[precision],
-        )
-        if checked.problem:
-            raise EngineError(f"{out}: not written, {precision} misses its agreement: {checked.problem}")
+        checked, others = check_scores(clips, run.scores, float32_scores, FILE_LIMITS[precision]), None
+        if shapes := other_shapes(settings, opened):
+            others = check_scores(shapes, run.scores, float32_scores, of_few(precision))
+        for found, of in ((checked, ""), (others, " on clips of other shapes")):
+            if found is not None and found.problem:
+                raise EngineError(f"{out}: not written, {precision} misses its agreement{of}: {found.problem}")
         files = written_files(file, form)
         written = files_of(files)
+        total = sum(one["bytes"] for one in written.values())
         on = None if sources is None else str(check) if isinstance(check, str | Path) else "a list"
-        manifested = {**describes, "check": check_of(checked, on, len(skipped)), "files": written}
+        check_says = check_of(checked, on, len(skipped), others, shapes)
+        manifested = {**describes, "check": check_says, "files": written}
         for path in files[:-1]:
             flush(path)
             path.replace(out.with_name(path.name))
@@ -153,11 +155,15 @@ def _export(
         flush(file)
         file.replace(out)
         flush(out.parent)
-    return ExportedModel(out, manifest, checked, tuple(skipped), sum(one["bytes"] for one in written.values()))
+    return ExportedModel(out, manifest, checked, others, tuple(skipped), total)
 
 
 def _float32(classifier: Classifier, clips: Tensor) -> Tensor:
     return reference_logits(classifier, clips, CPU, lambda: None)
+
+
+def _float32_scores(classifier: Classifier, clips: Tensor) -> Tensor:
+    return to_scores(_float32(classifier, clips), multilabel=classifier.settings.multilabel)
 
 
 def _sources(check: Sources) -> list[Source]:

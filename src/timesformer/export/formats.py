@@ -13,8 +13,8 @@ from torch.export import ExportedProgram
 
 from timesformer.config import ModelSettings, TimeSformerSettings
 from timesformer.engine.file import AXES, KEY, OUTPUTS
-from timesformer.engine.graphs import Open, need, onnx_model, openvino_core, openvino_model, trace
-from timesformer.engine.network import Answer, Network
+from timesformer.engine.graphs import PACKAGES, Open, need, onnx_model, openvino_core, openvino_model, trace
+from timesformer.engine.network import AllOutputs, Network
 from timesformer.engine.program import METADATA
 from timesformer.errors import SettingError, WeightsError
 from timesformer.weights.exports import SUFFIXES, Format
@@ -37,7 +37,7 @@ def check_format(form: str, precision: str, out: Path) -> Format:
         others = [f"format {other} has it too" for other, has in PRECISIONS.items() if precision in has]
         known = f"; {others[0].removesuffix(' too')}" if others else ""
         raise SettingError(f"precision {precision}: format {found} has {', '.join(PRECISIONS[found])}{known}")
-    packages = {"onnx": ["onnx", "onnxscript", "onnxruntime"], "openvino": ["openvino"], "torch": []}[found]
+    packages = list(PACKAGES[found])
     if found == "openvino" and precision == "int8":
         packages += ["onnx", "onnxscript"]  # OpenVINO knows eight-bit products as ONNX has them
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
@@ -74,7 +74,7 @@ def program_of(network: Network, settings: ModelSettings, opened: Open) -> Expor
     example = opened.example(settings.num_frames, settings.image_size)
     with torch.no_grad():
         network.prepare(example)
-    return trace(Answer(network, settings.multilabel), example, opened)
+    return trace(AllOutputs(network, settings.multilabel), example, opened)
 
 
 def write_file(program: ExportedProgram, form: Format, precision: str, says: str, file: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import importlib.metadata
 import platform
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,17 +10,12 @@ from typing import Any
 
 from torch import Tensor
 
-from timesformer.engine.graphs import Open
+from timesformer.device import version_of
+from timesformer.engine.graphs import PACKAGES, Open
 from timesformer.export.check import SEEDS, Checked
 from timesformer.weights.classifier import Classifier
 from timesformer.weights.description import describe
 from timesformer.weights.exports import Format
-
-PACKAGES: dict[Format, tuple[str, ...]] = {
-    "onnx": ("onnx", "onnxscript", "onnxruntime"),
-    "openvino": ("openvino",),
-    "torch": (),
-}
 
 
 def describe_file(
@@ -55,16 +49,20 @@ def describe_file(
         },
         "versions": {
             "python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in ("timesformer", "torch", *PACKAGES[form])},
+            **{package: version_of(package) for package in ("timesformer", "torch", *PACKAGES[form])},
         },
     }
     return {**describe(classifier.contents()), "exported": exported}
 
 
-def check_of(checked: Checked, on: str | None, skipped: int) -> dict[str, Any]:
-    """How a file was checked: on the videos of `on`, or on synthetic clips."""
-    clips = f"synthetic, seeds 0 to {SEEDS - 1}" if on is None else f"the middle view of each video of {on}"
-    return {"on": clips, "videos_skipped": skipped, **checked.as_dict()}
+def check_of(
+    checked: Checked, on: str | None, skipped: int, others: Checked | None, shapes: Sequence[Tensor]
+) -> dict[str, Any]:
+    """How a file was checked: on the videos of `on`, or on synthetic clips, and apart from them on `shapes`."""
+    clips = f"synthetic clips, seeds 0 to {SEEDS - 1}" if on is None else f"the middle view of each video of {on}"
+    sizes = ", ".join(" x ".join(map(str, batch.shape)) for batch in shapes)
+    other_shapes = None if others is None else {"on": f"synthetic clips: {sizes}", **others.as_dict()}
+    return {"on": clips, "videos_skipped": skipped, **checked.as_dict(), "other_shapes": other_shapes}
 
 
 def files_of(files: Sequence[Path]) -> dict[str, dict[str, Any]]:

@@ -18,6 +18,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from timesformer.device import version_of
 from timesformer.errors import DataError, SettingError
 from timesformer.features.table import FeatureTable
 
@@ -103,7 +104,7 @@ def project_features(table: FeatureTable, method: Method = "tsne", *, seed: int 
     _check(table, vectors_ND)
     components_NP, variance = _components(vectors_ND, 2 if method == "pca" else COMPONENTS, seed)
     if method == "pca":
-        points_N2, made_by = components_NP, _version("scikit-learn", "sklearn")
+        points_N2, made_by = components_NP, f"scikit-learn {version_of('scikit-learn', 'sklearn')}"
     else:
         points_N2, made_by = _tsne(components_NP, seed)
     labels = _labels(table)
@@ -191,7 +192,7 @@ def _tsne(components_NP: NDArray[np.float64], seed: int) -> tuple[NDArray[np.flo
     except ImportError:
         return _tsne_of_scikit_learn(components_NP, start_N2, perplexity, seed, threads)
     fitted = openTSNE.TSNE(perplexity=perplexity, initialization=start_N2, random_state=seed, n_jobs=threads)
-    return np.asarray(fitted.fit(components_NP)), _version("openTSNE", "openTSNE")
+    return np.asarray(fitted.fit(components_NP)), f"openTSNE {version_of('openTSNE')}"
 
 
 def _tsne_of_scikit_learn(
@@ -202,13 +203,7 @@ def _tsne_of_scikit_learn(
 
     with threadpool_limits(threads):
         fitted: Any = TSNE(perplexity=perplexity, init=start_N2, random_state=seed, n_jobs=threads)
-        return fitted.fit_transform(components_NP), _version("scikit-learn", "sklearn")
-
-
-def _version(name: str, module: str) -> str:
-    import importlib
-
-    return f"{name} {importlib.import_module(module).__version__}"
+        return fitted.fit_transform(components_NP), f"scikit-learn {version_of('scikit-learn', 'sklearn')}"
 
 
 def _labels(table: FeatureTable) -> tuple[str | None, ...]:

@@ -12,10 +12,10 @@ from typing import Any
 import torch
 
 from timesformer.errors import DataError, SettingError, VideoError
-from timesformer.evaluation.score_files import writing
 from timesformer.features.markers import OTHER, Marker, markers_of
 from timesformer.features.projection import UNLABELLED, Projection, check_installed
 from timesformer.features.table import FeatureTable
+from timesformer.files import writing
 from timesformer.report.map_pictures import Pictures, pictures_of
 from timesformer.report.page import check_page, write_page
 

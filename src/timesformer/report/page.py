@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any
 from timesformer import __version__
 from timesformer.errors import SettingError
 from timesformer.evaluation.metrics import metric_name
-from timesformer.evaluation.score_files import writing
-from timesformer.files import replacing
+from timesformer.files import replacing, writing
 
 if TYPE_CHECKING:
     from jinja2 import Environment

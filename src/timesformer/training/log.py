@@ -9,7 +9,6 @@ import shlex
 import subprocess
 import sys
 from datetime import UTC, datetime
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from rich.cells import cell_len
 from rich.console import Console
 
 from timesformer.config import AnyRecipe
-from timesformer.device import peak_memory, processor
+from timesformer.device import peak_memory, processor, version_of
 from timesformer.files import escape, open_text, replacing
 from timesformer.training.launch import Launch
 
@@ -74,7 +73,7 @@ def describe_session(launch: Launch, seed: int, data: str, init: str | None) -> 
         "seed": seed,
         "processes": launch.process.world,
         "machines": launch.nodes,
-        "versions": {"python": platform.python_version()} | {name: _version(name) for name in PACKAGES},
+        "versions": {"python": platform.python_version()} | {name: version_of(name) for name in PACKAGES},
         "code": _git_state(),
         "hardware": {
             "system": platform.platform(),
@@ -126,13 +125,6 @@ def epoch_seconds(folder: Path) -> dict[int, float]:
         return {}
     found = (re.search(r"Z  epoch +(\d+)/\d+  .*?([\d.]+) s$", line) for line in lines)
     return {int(one[1]): float(one[2]) for one in found if one}
-
-
-def _version(package: str) -> str:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return "not installed"
 
 
 def _git_state() -> str:
