@@ -201,3 +201,8 @@ def test_a_warmup_is_a_part_of_the_run(name: str, epochs: int, warmup: int) -> N
     assert short.optimizer.warmup_of(1) == warmup / epochs
     assert load_recipe(name, ["optimizer.warmup_epochs=2"]).optimizer.warmup_of(epochs) == 2
     assert load_recipe(name, ["optimizer.warmup_epochs=0"]).optimizer.warmup_of(epochs) == 0
+
+
+def test_a_setting_of_another_architecture() -> None:
+    with pytest.raises(SettingError, match=r"'model\.size' is a setting of another model; this one has architecture, "):
+        load_recipe("i3d", ["model.size=base"])

@@ -93,6 +93,8 @@ def refuse(key: str, cls: type[Settings], values: Any = None) -> str:
     if owner is not None and last in owner.renamed:
         return f"{key!r} is now called {'.'.join([*groups, owner.renamed[last]])!r}"
     names = setting_names(cls)
+    if groups and owner is not None and key in names:
+        return f"{key!r} is a setting of another {groups[-1]}; this one has {', '.join(owner.model_fields)}"
     listed = [name if group_of(cls, name) is None else f"{name}.*" for name in cls.model_fields]
     close = [name for name in names if name.split(".")[-1] == last]
     close = close or difflib.get_close_matches(key, names, n=3, cutoff=0.5)
