@@ -1,0 +1,124 @@
+// The video and, in its place, the same under the attention map.
+import { byId } from "./dom.js";
+
+const FAR = 1e7; // seconds: a browser that looks for this moment finds the end
+
+export class Player {
+  /** onTime(seconds), onDuration(seconds): of the video, whichever of the two is shown. */
+  constructor(onTime, onDuration) {
+    Object.assign(this, { onTime, onDuration });
+    this.video = byId("video");
+    this.overlay = byId("overlay");
+    this.stretch = null;
+    for (const screen of [this.video, this.overlay]) {
+      for (const event of ["timeupdate", "seeking", "seeked"]) screen.addEventListener(event, () => this.tell(screen));
+      screen.addEventListener("play", () => this.follow());
+    }
+    this.video.addEventListener("loadedmetadata", () => this.measure());
+    this.video.addEventListener("error", () => {
+      if (!this.video.getAttribute("src")) return;
+      byId("unplayable").hidden = false;
+      this.video.hidden = true;
+    });
+  }
+
+  get shown() { return this.overlay.hidden ? this.video : this.overlay; }
+
+  get overlaid() { return !this.overlay.hidden; }
+
+  open(address) {
+    this.hideOverlay();
+    byId("unplayable").hidden = true;
+    this.video.hidden = false;
+    this.measuring = false;
+    this.video.src = address;
+  }
+
+  close() {
+    this.hideOverlay();
+    for (const screen of [this.video, this.overlay]) {
+      screen.removeAttribute("src");
+      screen.load();
+    }
+  }
+
+  /** What a browser has recorded does not say how long it is, until its end has been looked for. */
+  measure() {
+    if (Number.isFinite(this.video.duration)) return this.onDuration(this.video.duration);
+    this.measuring = true;
+    this.video.addEventListener("durationchange", () => {
+      if (!Number.isFinite(this.video.duration)) return;
+      this.measuring = false;
+      this.video.currentTime = 0;
+      this.onDuration(this.video.duration);
+    }, { once: true });
+    this.video.currentTime = FAR;
+    return undefined;
+  }
+
+  tell(screen) {
+    if (screen === this.shown && !this.measuring) this.onTime(this.time);
+  }
+
+  follow() {
+    const step = () => {
+      if (this.shown.paused || this.shown.ended) return;
+      this.tell(this.shown);
+      requestAnimationFrame(step);
+    };
+    step();
+  }
+
+  get time() {
+    return this.overlaid ? this.stretch.start + this.overlay.currentTime * this.pace : this.video.currentTime;
+  }
+
+  /** Seconds of the video for each of the overlay. */
+  get pace() {
+    return this.overlay.duration > 0 ? (this.stretch.end - this.stretch.start) / this.overlay.duration : 1;
+  }
+
+  seek(seconds) {
+    this.video.currentTime = seconds;
+    if (this.overlaid) this.seekOverlay(seconds);
+    this.onTime(seconds);
+  }
+
+  seekOverlay(seconds) {
+    const within = Math.min(Math.max(seconds, this.stretch.start), this.stretch.end);
+    this.overlay.currentTime = (within - this.stretch.start) / this.pace;
+  }
+
+  toggle() {
+    if (this.shown.paused) this.shown.play().catch(() => {});
+    else this.shown.pause();
+  }
+
+  /** In place of the video, at the same moment, playing if it played. start, end: what of the video the overlay shows. */
+  async showOverlay(address, start, end) {
+    const seconds = this.time, played = !this.shown.paused;
+    this.shown.pause();
+    if (this.overlay.getAttribute("src") !== address) {
+      this.overlay.src = address;
+      await new Promise((resolve) => {
+        for (const event of ["loadedmetadata", "error"]) this.overlay.addEventListener(event, resolve, { once: true });
+      });
+      if (this.overlay.getAttribute("src") !== address) return;
+    }
+    this.stretch = { start, end };
+    this.overlay.hidden = false;
+    this.video.hidden = true;
+    this.seekOverlay(seconds);
+    if (played) this.overlay.play().catch(() => {});
+  }
+
+  hideOverlay() {
+    if (!this.overlaid) return;
+    const seconds = this.time, played = !this.overlay.paused;
+    this.overlay.pause();
+    this.overlay.hidden = true;
+    this.video.hidden = !byId("unplayable").hidden;
+    this.video.currentTime = seconds;
+    if (played) this.video.play().catch(() => {});
+  }
+}
