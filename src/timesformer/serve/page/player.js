@@ -46,8 +46,7 @@ export class Player {
   measure() {
     if (Number.isFinite(this.video.duration)) return this.onDuration(this.video.duration);
     this.measuring = true;
-    this.video.addEventListener("durationchange", () => {
-      if (!Number.isFinite(this.video.duration)) return;
+    this.video.addEventListener("seeked", () => {
       this.measuring = false;
       this.video.currentTime = 0;
       this.onDuration(this.video.duration);

@@ -1,0 +1,477 @@
+"""The page of the service in a browser, with a service behind it."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import browser
+import timesformer
+from timesformer.config import Preprocessing, Sampling, TimeSformerSettings
+from timesformer.data.motion import CLASSES, FPS, FRAMES, motion_clip
+from timesformer.inference.predictor import Predictor
+from timesformer.video.encode import write_video
+from timesformer.weights.classifier import Classifier
+
+expect = pytest.importorskip("playwright.sync_api").expect
+expect.set_options(timeout=120_000)
+
+SHOWN = ("right", "up", "growing")  # one after the other, in the video
+SECONDS = len(SHOWN) * FRAMES / FPS
+TOKEN = "a secret of the tests"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny model, whose random head is sure of what it says."""
+    torch.manual_seed(3)
+    shape = TimeSformerSettings(
+        width=16, depth=1, heads=2, num_frames=4, image_size=32, patch_size=8, num_classes=len(CLASSES)
+    )
+    model = timesformer.build_model(shape)
+    torch.nn.init.normal_(model.head.weight, std=2.0)
+    folder = tmp_path_factory.mktemp("weights") / "motion"
+    preprocessing = Preprocessing(short_side=32, sampling=Sampling(rate=2))
+    Classifier(model, preprocessing=preprocessing, labels=CLASSES).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    clips = [motion_clip(label, number) for number, label in enumerate(SHOWN)]
+    file = tmp_path_factory.mktemp("videos") / "three motions.mp4"
+    write_video(file, torch.cat(clips, 1), FPS)
+    return file
+
+
+@pytest.fixture(scope="module")
+def service(weights: Path) -> str:
+    """The address of a service, which ends as it should."""
+    return os.environ["STANDIN"]
+
+
+@pytest.fixture(scope="module")
+def tab(any_chromium: browser.Chromium, service: str) -> Any:
+    return any_chromium.open(service, permissions=("camera", "clipboard-read", "clipboard-write"))
+
+
+@pytest.fixture
+def opened(tab: Any, any_chromium: browser.Chromium) -> Iterator[Any]:
+    """The page as it is at first. Nothing may go wrong in it, and nothing may be asked of anybody but the service."""
+    any_chromium.problems.clear()
+    tab.set_viewport_size({"width": 1280, "height": 900})
+    tab.evaluate("() => sessionStorage.clear()")
+    tab.reload()
+    expect(tab.locator("#facts")).to_contain_text("8 classes")
+    yield tab
+    tab.unroute_all()
+    assert any_chromium.problems == []
+
+
+def classify(page: Any, video: Path | dict[str, Any]) -> None:
+    """Until its timeline is there."""
+    page.set_input_files("#file", video)
+    expect(page.locator("#said")).to_have_text(re.compile("Timeline: "))
+
+
+def requests_of(page: Any) -> list[str]:
+    """A list that grows with what the page asks of the API."""
+    asked: list[str] = []
+    page.on(
+        "request", lambda request: asked.append(request.url.partition("/v1/")[2]) if "/v1/" in request.url else None
+    )
+    return asked
+
+
+def seconds_of(page: Any, which: str = "#video") -> float:
+    return page.locator(which).evaluate("(video) => video.currentTime")
+
+
+def bars_of(page: Any) -> list[tuple[str, str]]:
+    items = page.locator("#bars li")
+    return [tuple(item.locator(part).inner_text() for part in (".label", ".score")) for item in items.all()]
+
+
+def segments_of(page: Any) -> list[tuple[str, str, str]]:
+    items = page.locator("#segments li")
+    return [tuple(item.locator(f".{part}").inner_text() for part in ("time", "label", "score")) for item in items.all()]
+
+
+def expected_segments(predictor: Predictor, video: Path) -> list[tuple[str, str, str]]:
+    """Each moment has the class of the window whose centre is nearest; a score is the mean of its windows."""
+    found: list[tuple[float, str, list[float]]] = []
+    before = None
+    for row in predictor.timeline(video):
+        centre = (row.start + row.end) / 2
+        if not found or found[-1][1] != row.label:
+            found.append((row.start if before is None else (before + centre) / 2, row.label, []))
+        found[-1][2].append(row.score)
+        before = centre
+    return [(f"0:{start:04.1f}", label, f"{100 * sum(all_) / len(all_):.1f}%") for start, label, all_ in found]
+
+
+def test_a_video_is_classified_and_followed(
+    opened: Any, weights: Path, video: Path, chromium: browser.Chromium
+) -> None:
+    predictor = timesformer.load(weights, device="cpu")
+    assert opened.locator("#source-title").inner_text() == "Drop a video"
+    classify(opened, video)
+    expected = [(one.label, f"{100 * one.score:.1f}%") for one in predictor.predict(video, top=5)]
+    assert bars_of(opened) == expected
+    segments = expected_segments(predictor, video)
+    assert len(segments) > 1
+    assert segments_of(opened) == segments
+    assert opened.locator("#name").inner_text() == "three motions.mp4"
+    assert opened.locator("#name").evaluate("(name) => name === document.activeElement")
+    assert opened.locator("#ticks span").last.inner_text() == "0:06"
+    assert opened.locator("#seen").inner_text().endswith(f"of {SECONDS:.1f} s of the video.")
+    widths = opened.locator("#bars .bar span").evaluate_all("(bars) => bars.map((bar) => bar.style.width)")
+    assert widths == [score.replace(".0%", "%") for _, score in expected]
+
+
+def test_seeking_by_mouse_and_by_keyboard(opened: Any, video: Path) -> None:
+    classify(opened, video)
+    track, segments = opened.locator("#track"), segments_of(opened)
+    starts = [float(start.removeprefix("0:")) for start, _, _ in segments]
+    box = track.bounding_box()
+    track.click(position={"x": box["width"] * 0.75, "y": 40})
+    assert seconds_of(opened) == pytest.approx(0.75 * SECONDS, abs=0.03)
+    current = max(number for number, start in enumerate(starts) if start <= 0.75 * SECONDS)
+    marked = opened.locator("#segments [aria-current=true]")
+    assert marked.count() == 1
+    assert marked.locator(".time").inner_text() == segments[current][0]
+    assert opened.locator("#now strong").inner_text() == segments[current][1]
+    label, score = segments[current][1:]
+    assert track.get_attribute("aria-valuetext") == f"0:{0.75 * SECONDS:04.1f} of 0:{SECONDS:04.1f}, {label} {score}"
+
+    track.press("Home")
+    assert seconds_of(opened) == 0
+    track.press("ArrowRight")  # from one window to the next
+    assert 0 < seconds_of(opened) < 1
+    track.press("ArrowLeft")
+    assert seconds_of(opened) == 0
+    track.press("PageUp")  # the next segment
+    assert seconds_of(opened) == pytest.approx(starts[1], abs=0.06)
+    track.press("PageDown")
+    assert seconds_of(opened) == 0
+    track.press("End")
+    assert seconds_of(opened) == pytest.approx(SECONDS, abs=0.05)
+    assert marked.locator(".label").inner_text() == segments[-1][1]
+    opened.locator("#segments button").nth(1).press("Enter")
+    assert seconds_of(opened) == pytest.approx(starts[1], abs=0.06)
+
+
+def test_the_class_of_the_moment_while_it_plays(opened: Any, video: Path) -> None:
+    classify(opened, video)
+    first, second = segments_of(opened)[:2]
+    marked = opened.locator("#segments [aria-current=true] .time")
+    opened.locator("#video").evaluate(f"(video) => {{ video.currentTime = {float(second[0][2:])} - 0.2; }}")
+    expect(marked).to_have_text(first[0])
+    opened.locator("#track").press("Enter")
+    expect(marked).to_have_text(second[0])
+    expect(opened.locator("#now strong")).to_have_text(second[1])
+    opened.locator("#track").press("Enter")
+    assert opened.locator("#video").evaluate("(video) => video.paused")
+
+
+def test_attention_takes_the_place_of_the_video_and_keeps_its_time(opened: Any, video: Path) -> None:
+    classify(opened, video)
+    asked, toggle = requests_of(opened), opened.locator("#attention")
+    opened.locator("#track").click(position={"x": opened.locator("#track").bounding_box()["width"] / 2, "y": 40})
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    expect(opened.locator("#overlay")).to_be_visible()
+    assert not opened.locator("#video").is_visible()
+    assert opened.locator("#overlay").evaluate("(video) => video.videoWidth") > 0
+    assert f"label={bars_of(opened)[0][0]}" in asked[0]
+    before = float(opened.locator("#track").get_attribute("aria-valuenow"))
+    toggle.click()
+    expect(opened.locator("#video")).to_be_visible()
+    assert seconds_of(opened) == pytest.approx(before, abs=0.1)
+    toggle.click()
+    expect(toggle).to_have_attribute("aria-pressed", "true")
+    assert len(asked) == 1  # it is there already
+    opened.locator("#method").select_option("occlusion")
+    opened.locator("#explained").select_option(bars_of(opened)[1][0])
+    expect(opened.locator("#said")).to_have_text(f"Attention for {bars_of(opened)[1][0]}, by occlusion")
+
+
+def test_a_broken_file_then_a_second_one(
+    opened: Any, video: Path, tmp_path: Path, any_chromium: browser.Chromium
+) -> None:
+    name = "<img src=x onerror=document.title='run'> .mp4"
+    opened.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": b"no video" * 1000})
+    problem = opened.locator("#prediction-task .problem")
+    expect(problem).to_be_visible()
+    assert "not a video" in problem.inner_text()
+    assert "/" not in problem.inner_text()
+    assert opened.locator("#name").inner_text() == name
+    assert opened.locator("#opened img, #history img").count() == 0
+    expect(opened.locator("#unplayable")).to_be_visible()
+    assert not opened.locator("#timeline").is_visible()
+    any_chromium.expect_problem("status of 4")
+    problem.get_by_role("button", name="Try again").click()
+    expect(opened.locator("#prediction-task .task")).not_to_be_visible()
+    expect(problem).to_be_visible()
+    any_chromium.expect_problem("status of 4")
+    opened.set_input_files("#file", {"name": "empty.mp4", "mimeType": "video/mp4", "buffer": b""})
+    assert opened.locator("#notice").inner_text() == "empty.mp4 is empty."
+    classify(opened, video)
+    assert not problem.is_visible()
+    assert not opened.locator("#notice").is_visible()
+    assert opened.locator("#entries .label").all_inner_texts()[1] == "no prediction"
+    assert opened.title() == "timesformer"
+
+
+def test_cancel_while_a_video_is_sent(opened: Any, tmp_path: Path) -> None:
+    slow = opened.context.new_cdp_session(opened)
+    slow.send("Network.enable")
+    slow.send(
+        "Network.emulateNetworkConditions",
+        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000},
+    )
+    ended: list[str] = []
+    opened.on("requestfailed", lambda request: ended.append(request.failure) if "/v1/" in request.url else None)
+    (tmp_path / "large.mp4").write_bytes(bytes(8_000_000))
+    opened.set_input_files("#file", tmp_path / "large.mp4")
+    busy = opened.locator("#prediction-task .task")
+    expect(busy.locator("p")).to_have_text(re.compile(r"Uploading, .* of 8\.0 MB"))
+    assert 0 < busy.locator("progress").evaluate("(bar) => bar.value") < 1
+    busy.get_by_role("button", name="Cancel").press("Enter")
+    slow.detach()
+    expect(opened.locator("#prediction-task .problem")).to_contain_text("Cancelled.")
+    assert ended == ["net::ERR_ABORTED"]
+    assert opened.get_by_role("button", name="Start again: prediction").evaluate(
+        "(one) => one === document.activeElement"
+    )
+
+
+def test_cancel_while_it_computes_and_start_again(opened: Any, video: Path) -> None:
+    waiting: list[Any] = []
+    opened.route("**/v1/predict*", lambda route: waiting.append(route))
+    opened.set_input_files("#file", video)
+    opened.locator("#prediction-task").get_by_role("button", name="Cancel").click()
+    again = opened.get_by_role("button", name="Start again: prediction")
+    expect(again).to_be_visible()
+    assert bars_of(opened) == []
+    opened.unroute("**/v1/predict*")
+    opened.route("**/v1/timeline*", lambda route: waiting.append(route))
+    again.click()
+    expect(opened.locator("#bars li")).to_have_count(5)
+    opened.locator("#timeline-task").get_by_role("button", name="Cancel").click()
+    opened.unroute("**/v1/timeline*")
+    opened.get_by_role("button", name="Start again: timeline").click()
+    expect(opened.locator("#said")).to_have_text(re.compile("Timeline: "))
+    assert len(waiting) == 2
+
+
+def test_a_clip_of_the_camera_and_live(opened: Any) -> None:
+    opened.get_by_role("button", name="Use the camera").click()
+    expect(opened.locator("#camera-stage")).to_be_visible()
+    opened.locator("#record").click()
+    expect(opened.locator("#record")).to_have_text("Stop")
+    opened.wait_for_timeout(600)
+    opened.locator("#record").click()  # sooner than the seconds that were asked for
+    expect(opened.locator("#said")).to_have_text(re.compile("Timeline: "))
+    assert re.fullmatch(r"camera \d\d\.\d\d\.\d\d\.webm", opened.locator("#name").inner_text())
+    assert 0.3 < opened.locator("#video").evaluate("(video) => video.duration") < 3
+    assert seconds_of(opened) == 0
+    opened.locator("#seconds").select_option("2")
+    opened.locator("#live").click()
+    expect(opened.locator("#live-bars li")).to_have_count(5)
+    opened.locator("#live").click()
+    assert opened.locator("#live").get_attribute("aria-pressed") == "false"
+    opened.get_by_role("button", name="Close the camera").click()
+    assert not opened.locator("#camera").is_visible()
+    assert opened.locator("#preview").evaluate("(video) => video.srcObject") is None
+    assert opened.locator("#entries li").count() == 1  # live clips are not kept
+
+
+def test_history_shows_again_without_asking(opened: Any, video: Path, tmp_path: Path) -> None:
+    write_video(tmp_path / "short.mp4", motion_clip("down", 5), FPS)
+    classify(opened, video)
+    first = bars_of(opened), segments_of(opened)
+    classify(opened, tmp_path / "short.mp4")
+    assert (bars_of(opened), segments_of(opened)) != first
+    asked, entries = requests_of(opened), opened.locator("#entries button")
+    assert entries.locator(".name").all_inner_texts() == ["short.mp4", "three motions.mp4"]
+    entries.nth(1).press("Enter")
+    assert (bars_of(opened), segments_of(opened)) == first
+    assert entries.nth(1).get_attribute("aria-current") == "true"
+    assert opened.locator("#entries canvas").count() == 2
+    assert asked == []
+    opened.get_by_role("button", name="Clear").click()
+    assert not opened.locator("#opened").is_visible()
+    assert not opened.locator("#history").is_visible()
+
+
+def test_what_is_copied_runs(opened: Any, video: Path, tmp_path: Path) -> None:
+    file = tmp_path / 'it\'s "a" $(touch hacked); \\ é.mp4'
+    file.write_bytes(video.read_bytes())
+    classify(opened, file)
+    expected = bars_of(opened)
+    opened.get_by_role("button", name="Copy as curl").click()
+    expect(opened.locator("#copied")).to_have_text("Copied.")
+    copied = opened.evaluate("() => navigator.clipboard.readText()")
+    said = subprocess.run(["sh", "-c", copied], cwd=tmp_path, capture_output=True, check=True).stdout
+    assert [(one["label"], f"{100 * one['score']:.1f}%") for one in json.loads(said)["predictions"]] == expected
+    opened.get_by_role("button", name="Copy as Python").click()
+    expect(opened.locator("#snippet")).to_contain_text("import json")
+    copied = opened.evaluate("() => navigator.clipboard.readText()")
+    said = subprocess.run(
+        [sys.executable, "-c", copied], cwd=tmp_path, capture_output=True, check=True, text=True
+    ).stdout
+    lines = [line.rpartition(" ") for line in said.splitlines()]
+    assert [(label, f"{100 * float(score):.1f}%") for label, _, score in lines] == expected
+    assert not (tmp_path / "hacked").exists()
+
+
+def with_token(route: Any) -> None:
+    if route.request.headers.get("authorization") == f"Bearer {TOKEN}":
+        route.continue_()
+    else:
+        route.fulfill(status=401, json={"error": "unauthorized", "detail": "a token is needed"})
+
+
+def test_a_token_is_asked_for_and_stays_in_the_tab(opened: Any, video: Path, any_chromium: browser.Chromium) -> None:
+    page = opened
+    page.route("**/v1/**", with_token)
+    page.reload()
+    dialog, field = page.get_by_role("dialog"), page.get_by_label("Token", exact=True)
+    expect(dialog).to_be_visible()
+    assert field.evaluate("(field) => field === document.activeElement")
+    field.fill("wrong")
+    field.press("Enter")
+    expect(dialog).to_contain_text("does not accept this token")
+    assert browser.faults(page) == []
+    field.fill(TOKEN)
+    field.press("Enter")
+    expect(page.locator("#facts")).to_contain_text("8 classes")
+    classify(page, video)
+    page.get_by_role("button", name="Copy as curl").click()
+    expect(page.locator("#snippet")).to_contain_text('"Authorization: Bearer $TIMESFORMER_TOKEN"')
+    assert TOKEN not in page.content()
+    assert page.evaluate("() => [localStorage.length, document.cookie]") == [0, ""]
+    page.reload()  # the tab has it still
+    expect(page.locator("#facts")).to_contain_text("8 classes")
+    for _ in range(2):
+        any_chromium.expect_problem("status of 401")
+
+
+def test_a_busy_service_is_asked_again(opened: Any, video: Path, any_chromium: browser.Chromium) -> None:
+    tried: list[str] = []
+
+    def busy_once(route: Any) -> None:
+        tried.append(route.request.url)
+        if len(tried) > 1:
+            route.continue_()
+        else:
+            route.fulfill(
+                status=429, headers={"Retry-After": "1"}, json={"error": "busy", "detail": "the queue is full"}
+            )
+
+    opened.route("**/v1/predict*", busy_once)
+    opened.set_input_files("#file", video)
+    expect(opened.locator("#prediction-task .task p")).to_have_text("The service is busy; again in 1 s")
+    expect(opened.locator("#bars li")).to_have_count(5)
+    assert len(tried) == 2
+    any_chromium.expect_problem("status of 429")
+
+
+def test_a_timeline_that_breaks_off_says_so_and_keeps_its_rows(opened: Any, video: Path) -> None:
+    row = {"video": "a", "start_s": 0.0, "end_s": 2.0, "padded": False, "last": False, "label": "up", "score": 0.75}
+    lines = [row, {"error": "decoder_crashed", "detail": "the decoder ended"}]
+    body = "".join(json.dumps(line) + "\n" for line in lines)
+    opened.route("**/v1/timeline*", lambda route: route.fulfill(body=body, content_type="application/x-ndjson"))
+    opened.set_input_files("#file", video)
+    problem = opened.locator("#timeline-task .problem")
+    expect(problem).to_contain_text("The timeline ends here. the decoder ended")
+    assert segments_of(opened) == [("0:00.0", "up", "75.0%")]
+    opened.unroute("**/v1/timeline*")
+    opened.locator("#window").fill("1.5")
+    asked = requests_of(opened)
+    opened.locator("#window").press("Enter")
+    expect(opened.locator("#said")).to_have_text(re.compile("Timeline: "))
+    assert "window=1.5" in asked[0]
+    assert not problem.is_visible()
+
+
+def test_a_service_that_is_gone(opened: Any, video: Path, any_chromium: browser.Chromium) -> None:
+    opened.route("**/v1/**", lambda route: route.abort("connectionrefused"))
+    opened.set_input_files("#file", video)
+    expect(opened.locator("#prediction-task .problem")).to_contain_text(
+        re.compile("cannot be reached|could not be sent")
+    )
+    opened.reload()
+    expect(opened.locator("#connection .problem")).to_contain_text("The service cannot be reached.")
+    opened.unroute("**/v1/**")
+    opened.get_by_role("button", name="Try again: models").click()
+    expect(opened.locator("#facts")).to_contain_text("8 classes")
+    for _ in range(2):
+        any_chromium.expect_problem("ERR_CONNECTION_REFUSED")
+
+
+DROP = """(names) => {
+  const dropped = new DataTransfer();
+  for (const name of names) dropped.items.add(new File(["no video"], name, { type: "video/mp4" }));
+  for (const kind of ["dragenter", "dragover", "drop"]) {
+    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: dropped, bubbles: true, cancelable: true }));
+    if (kind === "dragover" && document.getElementById("drop-here").hidden) throw new Error("not seen");
+  }
+}"""
+
+
+def test_files_are_dropped_anywhere_one_at_a_time(opened: Any, any_chromium: browser.Chromium) -> None:
+    opened.evaluate(DROP, ["a.mp4", "b.mp4"])
+    assert opened.locator("#notice").inner_text() == "2 files were dropped; drop one video at a time."
+    opened.evaluate(DROP, ["a.mp4"])
+    expect(opened.locator("#name")).to_have_text("a.mp4")
+    assert not opened.locator("#drop-here").is_visible()
+    expect(opened.locator("#prediction-task .problem")).to_be_visible()
+    any_chromium.expect_problem("status of 4")
+
+
+def test_everything_is_reached_by_keyboard(opened: Any, video: Path) -> None:
+    def focused() -> str:
+        return opened.evaluate("() => document.activeElement.id || document.activeElement.className")
+
+    def tabs(count: int) -> list[str]:
+        found = []
+        for _ in range(count):
+            opened.keyboard.press("Tab")
+            found.append(focused())
+        return found
+
+    assert [one for one in tabs(4) if one != "model"][:3] == ["skip", "choose", "use-camera"]
+    opened.locator("#use-camera").focus()
+    outline = opened.locator("#use-camera").evaluate("(one) => getComputedStyle(one).outlineStyle")
+    assert outline == "solid"
+    classify(opened, video)
+    order = list(dict.fromkeys(tabs(40)))  # a video's own controls are several stops
+    wanted = ["video", "attention", "explained", "method", "button quiet", "window", "track", "clear"]
+    assert [one for one in order if one in wanted] == wanted
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_no_serious_fault_and_room_on_a_phone(opened: Any, video: Path, scheme: Any) -> None:
+    page = opened
+    page.emulate_media(color_scheme=scheme)
+    page.set_viewport_size({"width": 390, "height": 844})
+    assert browser.faults(page) == []
+    classify(page, video)
+    page.get_by_role("button", name="Copy as Python").click()
+    page.get_by_role("button", name="Use the camera").click()
+    expect(page.locator("#camera-stage")).to_be_visible()
+    assert browser.faults(page) == []
+    assert not browser.is_wider_than_window(page)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    assert not browser.is_wider_than_window(page)
