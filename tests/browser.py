@@ -1,4 +1,4 @@
-"""Pages in a real browser: Debian's Chromium, driven by Playwright, without a network but for the service that a page is of."""
+"""Pages in a real browser: Debian's Chromium, driven by Playwright, with no network but the service of a page."""
 
 from __future__ import annotations
 

@@ -37,6 +37,8 @@ export class Camera {
     const preview = byId("preview");
     preview.srcObject = this.stream;
     byId("camera-stage").hidden = false;
+    byId("record").disabled = byId("live").disabled = true;
+    preview.addEventListener("playing", () => { byId("record").disabled = byId("live").disabled = false; }, { once: true });
     for (const track of this.stream.getTracks()) track.addEventListener("ended", () => {
       this.close();
       byId("camera").hidden = false;
@@ -59,12 +61,15 @@ export class Camera {
   async clip(seconds) {
     const type = TYPES.find((one) => MediaRecorder.isTypeSupported(one)) ?? "", parts = [];
     const recorder = new MediaRecorder(this.stream, type ? { mimeType: type } : {});
-    const bar = byId("camera-progress"), began = performance.now();
+    const bar = byId("camera-progress");
     this.recorder = recorder;
     this.dropped = false;
     recorder.addEventListener("dataavailable", (event) => parts.push(event.data));
     const stopped = new Promise((resolve) => recorder.addEventListener("stop", resolve, { once: true }));
+    const started = new Promise((resolve) => recorder.addEventListener("start", resolve, { once: true }));
     recorder.start();
+    await Promise.race([started, stopped]);
+    const began = performance.now();
     bar.hidden = false;
     const timer = setInterval(() => {
       const gone = (performance.now() - began) / 1000;
