@@ -3,11 +3,14 @@
 python docs/make_pictures.py [RUN]     all of them, after `make demo`
 python docs/make_pictures.py schemes   what a patch sees in each scheme
 python docs/make_pictures.py map [RUN]  the map of the demo's test clips, in Chromium
+python docs/make_pictures.py serve [RUN]  the page of the service, in Chromium
 """
 
 from __future__ import annotations
 
+import io
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +22,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.patches import Patch, Polygon
+from PIL import Image
 
 import timesformer
 from timesformer.config import SCHEMES
@@ -171,10 +175,50 @@ def feature_map(run: Path) -> None:
         browser.close()
 
 
+def service_page(run: Path, out: Path) -> None:
+    """The page with eight clips of the demo's classes, one after the other: on a screen, and on a phone in the dark."""
+    from playwright.sync_api import expect, sync_playwright
+
+    order = ("right", "growing", "up", "clockwise", "left", "shrinking", "down", "counter_clockwise")
+    command = [sys.executable, "-m", "timesformer", "serve", f"motion={run}", "--port", "0"]
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert service.stderr is not None
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        try:
+            address = next(line for line in service.stderr if line.startswith("timesformer: ")).split()[-1]
+            video = Path(folder) / "eight motions.mp4"
+            clips = [motion_clip(label, SEED + number, 216, 384) for number, label in enumerate(order)]
+            write_video(video, torch.cat(clips, 1), FPS)
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            shots = []
+            for width, height, scheme in ((1280, 985, "light"), (390, 985, "dark")):
+                page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+                page.goto(address)
+                page.set_input_files("#file", video)
+                expect(page.locator("#said")).to_contain_text("Timeline: ", timeout=120_000)
+                page.locator("#segments button").nth(3).click()
+                page.mouse.move(0, 0)
+                page.locator("#video").evaluate("(video) => video.removeAttribute('controls')")
+                page.wait_for_timeout(500)
+                shots.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
+            browser.close()
+        finally:
+            service.terminate()
+            service.wait()
+    gap = 24
+    picture = Image.new("RGB", (sum(shot.width for shot in shots) + gap, shots[0].height), "white")
+    picture.paste(shots[0], (0, 0))
+    picture.paste(shots[1], (shots[0].width + gap, 0))
+    picture.save(out, quality=70, method=6)
+
+
 if __name__ == "__main__":
     asked = sys.argv[1] if len(sys.argv) > 1 else "runs/demo/run"
     if asked == "map":
         feature_map(Path(sys.argv[2] if len(sys.argv) > 2 else "runs/demo/run"))
+        sys.exit()
+    if asked == "serve":
+        service_page(Path(sys.argv[2] if len(sys.argv) > 2 else "runs/demo/run"), IMAGES / "serve.webp")
         sys.exit()
     schemes(IMAGES / "schemes.png")
     if asked != "schemes":

@@ -57,7 +57,7 @@ def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def service(weights: Path) -> Iterator[str]:
-    with running({"motion": weights}) as found:
+    with running({"motion": weights, "again": weights}) as found:
         yield f"{found.address}/"
 
 
@@ -313,6 +313,19 @@ def test_history_shows_again_without_asking(opened: Any, video: Path, tmp_path: 
     opened.get_by_role("button", name="Clear").click()
     assert not opened.locator("#opened").is_visible()
     assert not opened.locator("#history").is_visible()
+
+
+def test_another_model_for_the_same_video(opened: Any, video: Path) -> None:
+    classify(opened, video)
+    first, asked, select = bars_of(opened), requests_of(opened), opened.get_by_label("Model")
+    assert select.locator("option").all_inner_texts() == ["motion", "again"]
+    select.focus()
+    select.select_option("again")
+    expect(opened.locator("#entries .name")).to_have_text(["three motions.mp4, again", "three motions.mp4, motion"])
+    expect(opened.locator("#said")).to_have_text(re.compile("Timeline: "))
+    assert [address.partition("&")[0] for address in asked] == ["predict?model=again", "timeline?model=again"]
+    assert bars_of(opened) == first  # it has the same weights
+    assert select.evaluate("(select) => select === document.activeElement")
 
 
 def test_what_is_copied_runs(opened: Any, video: Path, tmp_path: Path) -> None:

@@ -18,8 +18,8 @@ const predicting = new Task(byId("prediction-task"), "prediction");
 const timing = new Task(byId("timeline-task"), "timeline");
 const explaining = new Task(byId("overlay-task"), "attention");
 const timeline = new Timeline((seconds) => player.seek(seconds), () => player.toggle());
-const player = new Player((seconds) => timeline.setTime(seconds), (seconds) => timeline.setDuration(seconds));
-const history = new History(show, () => { stopAll(); close(); });
+const player = new Player((...when) => timeline.setTime(...when), (seconds) => timeline.setDuration(seconds));
+const history = new History((chosen) => show(chosen), () => { stopAll(); close(); });
 const camera = new Camera((clip) => open(clip), queryOf, () => byId("use-camera").focus());
 byId("video").addEventListener("loadeddata", () => { if (entry) history.picture(entry, byId("video")); });
 for (const task of [predicting, timing, explaining]) task.away = () => byId("name").focus();
@@ -54,7 +54,7 @@ function describe() {
 
 byId("model").addEventListener("change", () => {
   describe();
-  if (entry) open(entry.file);
+  if (entry) open(entry.file, false); // who chooses a model stays there
 });
 
 function queryOf(model = byId("model").value) {
@@ -63,14 +63,14 @@ function queryOf(model = byId("model").value) {
 
 // A video
 
-function open(file) {
+function open(file, focus = true) {
   showNotice(byId("notice"), file.size ? "" : `${file.name} is empty.`);
   if (!file.size) return;
   stopAll();
   const model = byId("model").value;
   history.add({ file, model, address: URL.createObjectURL(file), modelShown: models.length > 1, predictions: null,
     rows: [], complete: false, window: "", overlays: new Map(), thumbnail: null });
-  show(history.entries[0]);
+  show(history.entries[0], focus);
   say(`Uploading ${file.name}`);
   predict(entry);
 }
@@ -89,7 +89,7 @@ function close() {
 }
 
 /** As it was left. */
-function show(chosen) {
+function show(chosen, focus = true) {
   stopAll();
   entry = chosen;
   byId("opened").hidden = false;
@@ -102,7 +102,7 @@ function show(chosen) {
   player.open(entry.address);
   showPredictions();
   history.show(entry);
-  byId("name").focus();
+  if (focus) byId("name").focus();
   if (!entry.predictions) predicting.offer("No prediction yet.", () => predict(entry));
   else if (!entry.complete) timing.offer("The timeline is not complete.", () => follow(entry));
 }

@@ -4,7 +4,7 @@ import { byId } from "./dom.js";
 const FAR = 1e7; // seconds: a browser that looks for this moment finds the end
 
 export class Player {
-  /** onTime(seconds), onDuration(seconds): of the video, whichever of the two is shown. */
+  /** onTime(seconds, still), onDuration(seconds): of the video, whichever of the two is shown. */
   constructor(onTime, onDuration) {
     Object.assign(this, { onTime, onDuration });
     this.video = byId("video");
@@ -45,8 +45,10 @@ export class Player {
   /** What a browser has recorded does not say how long it is, until its end has been looked for. */
   measure() {
     if (Number.isFinite(this.video.duration)) return this.onDuration(this.video.duration);
+    const address = this.video.src;
     this.measuring = true;
     this.video.addEventListener("seeked", () => {
+      if (this.video.src !== address) return; // another video by now
       this.measuring = false;
       this.video.currentTime = 0;
       this.onDuration(this.video.duration);
@@ -56,7 +58,7 @@ export class Player {
   }
 
   tell(screen) {
-    if (screen === this.shown && !this.measuring) this.onTime(this.time);
+    if (screen === this.shown && !this.measuring) this.onTime(this.time, screen.paused);
   }
 
   follow() {

@@ -98,14 +98,17 @@ export class Timeline {
     });
   }
 
-  /** Where the video is. */
-  setTime(seconds) {
+  /** Where the video is. Screen readers hear of each second while it plays, of each step while it is `still`. */
+  setTime(seconds, still = true) {
     this.seconds = seconds;
     const length = this.length, number = segmentAt(this.segments, seconds), one = this.segments[number];
     byId("playhead").style.left = `${length ? (100 * Math.min(seconds, length)) / length : 0}%`;
-    const said = `${clock(seconds)} of ${clock(length)}${one ? `, ${one.label} ${percent(one.score)}` : ""}`;
-    this.track.setAttribute("aria-valuenow", seconds.toFixed(2));
-    this.track.setAttribute("aria-valuetext", said);
+    const text = `${clock(seconds)} of ${clock(length)}${one ? `, ${one.label} ${percent(one.score)}` : ""}`;
+    if (still || number !== this.current || Math.abs(seconds - this.told) >= 1) {
+      this.told = seconds;
+      this.track.setAttribute("aria-valuenow", seconds.toFixed(2));
+      this.track.setAttribute("aria-valuetext", text);
+    }
     this.showNow(one, seconds);
     if (number === this.current && this.marked === this.list.children[number]) return;
     this.marked?.firstChild.removeAttribute("aria-current");
