@@ -317,7 +317,7 @@ def test_history_shows_again_without_asking(opened: Any, video: Path, tmp_path: 
 
 def test_another_model_for_the_same_video(opened: Any, video: Path) -> None:
     classify(opened, video)
-    first, asked, select = bars_of(opened), requests_of(opened), opened.get_by_label("Model")
+    first, asked, select = bars_of(opened), requests_of(opened), opened.get_by_role("combobox", name="Model")
     assert select.locator("option").all_inner_texts() == ["motion", "again"]
     select.focus()
     select.select_option("again")
@@ -408,7 +408,7 @@ def test_a_timeline_that_breaks_off_says_so_and_keeps_its_rows(opened: Any, vide
     opened.route("**/v1/timeline*", lambda route: route.fulfill(body=body, content_type="application/x-ndjson"))
     opened.set_input_files("#file", video)
     problem = opened.locator("#timeline-task .problem")
-    expect(problem).to_contain_text("The timeline ends here. the decoder ended")
+    expect(problem).to_contain_text("The timeline ends here. The decoder ended.")
     assert segments_of(opened) == [("0:00.0", "up", "75.0%")]
     opened.unroute("**/v1/timeline*")
     opened.locator("#window").fill("1.5")

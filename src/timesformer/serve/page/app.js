@@ -4,7 +4,7 @@ import { Camera } from "./camera.js";
 import { byId, clock, say, setText, showNotice } from "./dom.js";
 import { History } from "./history.js";
 import { Player } from "./player.js";
-import { call, hasToken, lineReader, Problem } from "./service.js";
+import { call, hasToken, lineReader, Problem, sentence } from "./service.js";
 import { asCurl, asPython } from "./snippets.js";
 import { Task } from "./task.js";
 import { Timeline } from "./timeline.js";
@@ -139,7 +139,7 @@ async function follow(one) {
   const done = await timing.run(async (how) => {
     one.rows.length = 0;
     const reader = lineReader((row) => {
-      if (row.error || row.problem) throw new Problem("The timeline ends here.", row.detail ?? row.problem);
+      if (row.error || row.problem) throw new Problem("The timeline ends here.", sentence(row.detail ?? row.problem));
       if (row.done) one.complete = true;
       else one.rows.push(row);
     });

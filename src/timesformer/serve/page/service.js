@@ -122,7 +122,13 @@ async function problemOf(request) {
   } catch { /* what stands between the page and the service may answer in its own way; the status says enough */ }
   const wait = Number.parseFloat(request.getResponseHeader("Retry-After") ?? "");
   const title = TITLES[said?.error] ?? TITLES[request.status] ?? `The service failed (status ${request.status}).`;
-  return new Problem(title, String(said?.detail ?? ""), request.status, Number.isFinite(wait) ? wait : null);
+  return new Problem(title, sentence(said?.detail), request.status, Number.isFinite(wait) ? wait : null);
+}
+
+/** What the service says after a sentence of this page. */
+export function sentence(text) {
+  if (typeof text !== "string" || !text) return "";
+  return `${text[0].toUpperCase()}${text.slice(1)}${/[.!?]$/.test(text) ? "" : "."}`;
 }
 
 /** Gives each whole line of growing text once, as JSON. */

@@ -120,7 +120,7 @@ export class Task {
     this.failed.hidden = false;
     this.failed.classList.toggle("wrong", wrong);
     strong.textContent = problem.title;
-    text.replaceChildren(strong, ` ${problem.detail}`); // as the service says it
+    text.replaceChildren(strong, ` ${problem.detail}`);
     const again = this.failed.querySelector("button");
     again.textContent = button;
     again.setAttribute("aria-label", `${button}: ${this.what}`);
