@@ -20,7 +20,7 @@ const explaining = new Task(byId("overlay-task"), "attention");
 const timeline = new Timeline((seconds) => player.seek(seconds), () => player.toggle());
 const player = new Player((...when) => timeline.setTime(...when), (seconds) => timeline.setDuration(seconds));
 const history = new History((chosen) => show(chosen), () => { stopAll(); close(); });
-const camera = new Camera((clip) => open(clip), queryOf, () => byId("use-camera").focus());
+const camera = new Camera((clip) => open(clip), queryOf, () => { showSource(); byId("use-camera").focus(); });
 byId("video").addEventListener("loadeddata", () => { if (entry) history.picture(entry, byId("video")); });
 for (const task of [predicting, timing, explaining]) task.away = () => byId("name").focus();
 
@@ -82,8 +82,7 @@ function stopAll() {
 function close() {
   entry = null;
   byId("opened").hidden = true;
-  byId("source").classList.remove("small");
-  nameSource();
+  showSource();
   player.close();
   byId("choose").focus();
 }
@@ -93,8 +92,7 @@ function show(chosen, focus = true) {
   stopAll();
   entry = chosen;
   byId("opened").hidden = false;
-  byId("source").classList.add("small");
-  nameSource("Another video");
+  showSource();
   setText(byId("name"), entry.file.name);
   byId("window").value = entry.window;
   timeline.reset(modelOf(entry.model)?.labels ?? []);
@@ -122,8 +120,12 @@ function showPredictions() {
 }
 
 async function predict(one) {
+  one.waiting = true;
+  history.show(entry);
   const answer = await predicting.run(
     (how) => call("v1/predict", { query: queryOf(one.model), file: one.file, ...how }), () => predict(one));
+  one.waiting = false;
+  history.show(entry);
   if (!answer) return;
   Object.assign(one, { predictions: answer.predictions, seen: answer.seen_seconds, seconds: answer.seconds });
   showPredictions();
@@ -216,8 +218,11 @@ for (const button of document.querySelectorAll("[data-copy]")) button.addEventLi
 
 // Files
 
-function nameSource(text = matchMedia("(pointer: coarse)").matches ? "Classify a video" : "Drop a video") {
-  setText(byId("source-title"), text); // fingers drop nothing
+/** Where videos come from: large as long as there is nothing else. */
+function showSource() {
+  const small = entry !== null || !byId("camera").hidden, touch = matchMedia("(pointer: coarse)").matches;
+  byId("source").classList.toggle("small", small);
+  setText(byId("source-title"), small ? "Another video" : touch ? "Classify a video" : "Drop a video"); // fingers drop nothing
 }
 
 byId("choose").addEventListener("click", () => byId("file").click());
@@ -226,7 +231,7 @@ byId("file").addEventListener("change", (event) => {
   event.target.value = ""; // the same may be chosen again
   if (file) open(file);
 });
-byId("use-camera").addEventListener("click", () => camera.open());
+byId("use-camera").addEventListener("click", () => { camera.open(); showSource(); });
 
 const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
 addEventListener("dragenter", (event) => { if (hasFiles(event)) byId("drop-here").hidden = false; });
@@ -242,5 +247,5 @@ addEventListener("drop", (event) => {
   else open(files[0]);
 });
 
-nameSource();
+showSource();
 connect();

@@ -34,7 +34,7 @@ export class History {
       const button = item.firstChild, [thumbnail, label, name] = button.children, best = entry.predictions?.[0];
       if (entry.thumbnail) thumbnail.replaceChildren(entry.thumbnail);
       else thumbnail.replaceChildren();
-      setText(label, best ? `${best.label} ${percent(best.score)}` : "no prediction");
+      setText(label, best ? `${best.label} ${percent(best.score)}` : entry.waiting ? "…" : "no prediction");
       setText(name, entry.modelShown ? `${entry.file.name}, ${entry.model}` : entry.file.name);
       if (entry === open) button.setAttribute("aria-current", "true");
       else button.removeAttribute("aria-current");
