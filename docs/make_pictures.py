@@ -187,7 +187,7 @@ def service_page(run: Path, out: Path) -> None:
         try:
             address = next(line for line in service.stderr if line.startswith("timesformer: ")).split()[-1]
             video = Path(folder) / "eight motions.mp4"
-            clips = [motion_clip(label, SEED + number, 216, 384) for number, label in enumerate(order)]
+            clips = [motion_clip(label, SEED + number, 240, 280) for number, label in enumerate(order)]
             write_video(video, torch.cat(clips, 1), FPS)
             browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
             shots = []
@@ -196,9 +196,8 @@ def service_page(run: Path, out: Path) -> None:
                 page.goto(address)
                 page.set_input_files("#file", video)
                 expect(page.locator("#said")).to_contain_text("Timeline: ", timeout=120_000)
-                page.locator("#segments button").nth(3).click()
-                page.mouse.move(0, 0)
-                page.locator("#video").evaluate("(video) => video.removeAttribute('controls')")
+                page.locator("#segments button").nth(3).press("Enter")
+                page.locator("#video").evaluate("(video) => { video.controls = false; scrollTo(0, 0); }")
                 page.wait_for_timeout(500)
                 shots.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
             browser.close()

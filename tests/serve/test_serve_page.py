@@ -15,6 +15,7 @@ import torch
 
 import browser
 import timesformer
+import videos
 from serving import running
 from timesformer.config import Preprocessing, Sampling, TimeSformerSettings
 from timesformer.data.motion import CLASSES, FPS, FRAMES, motion_clip
@@ -232,6 +233,19 @@ def test_a_broken_file_then_a_second_one(
     assert opened.title() == "timesformer"
 
 
+def test_a_file_that_the_browser_cannot_play(opened: Any, tmp_path: Path) -> None:
+    videos.write(tmp_path / "old.avi", 50, "mpeg4")
+    classify(opened, tmp_path / "old.avi")
+    expect(opened.locator("#unplayable")).to_be_visible()
+    opened.locator("#track").press("End")
+    assert opened.locator("#track").get_attribute("aria-valuenow") == "2.00"
+    opened.locator("#attention").click()
+    expect(opened.locator("#overlay")).to_be_visible()  # which it can play
+    opened.locator("#attention").click()
+    expect(opened.locator("#unplayable")).to_be_visible()
+    assert not opened.locator("#video").is_visible()
+
+
 def test_cancel_while_a_video_is_sent(opened: Any, tmp_path: Path) -> None:
     slow = opened.context.new_cdp_session(opened)
     slow.send("Network.enable")
@@ -304,7 +318,7 @@ def test_history_shows_again_without_asking(opened: Any, video: Path, tmp_path: 
     classify(opened, tmp_path / "short.mp4")
     assert (bars_of(opened), segments_of(opened)) != first
     asked, entries = requests_of(opened), opened.locator("#entries button")
-    assert entries.locator(".name").all_inner_texts() == ["short.mp4", "three motions.mp4"]
+    assert entries.locator(".name").all_inner_texts() == ["short.mp4, motion", "three motions.mp4, motion"]
     entries.nth(1).press("Enter")
     assert (bars_of(opened), segments_of(opened)) == first
     assert entries.nth(1).get_attribute("aria-current") == "true"

@@ -17,8 +17,8 @@ export class Player {
     this.video.addEventListener("loadedmetadata", () => this.measure());
     this.video.addEventListener("error", () => {
       if (!this.video.getAttribute("src")) return;
-      byId("unplayable").hidden = false;
-      this.video.hidden = true;
+      this.playable = false;
+      this.arrange(this.overlaid);
     });
   }
 
@@ -28,8 +28,8 @@ export class Player {
 
   open(address) {
     this.hideOverlay();
-    byId("unplayable").hidden = true;
-    this.video.hidden = false;
+    this.playable = true;
+    this.arrange(false);
     this.measuring = false;
     this.video.src = address;
   }
@@ -70,6 +70,12 @@ export class Player {
     step();
   }
 
+  arrange(overlaid) {
+    this.overlay.hidden = !overlaid;
+    this.video.hidden = overlaid || !this.playable;
+    byId("unplayable").hidden = overlaid || this.playable;
+  }
+
   get time() {
     return this.overlaid ? this.stretch.start + this.overlay.currentTime * this.pace : this.video.currentTime;
   }
@@ -107,8 +113,7 @@ export class Player {
       if (this.overlay.getAttribute("src") !== address) return;
     }
     this.stretch = { start, end };
-    this.overlay.hidden = false;
-    this.video.hidden = true;
+    this.arrange(true);
     this.seekOverlay(seconds);
     if (played) this.overlay.play().catch(() => {});
   }
@@ -117,8 +122,7 @@ export class Player {
     if (!this.overlaid) return;
     const seconds = this.time, played = !this.overlay.paused;
     this.overlay.pause();
-    this.overlay.hidden = true;
-    this.video.hidden = !byId("unplayable").hidden;
+    this.arrange(false);
     this.video.currentTime = seconds;
     if (played) this.video.play().catch(() => {});
   }
