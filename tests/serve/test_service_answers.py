@@ -12,6 +12,8 @@ import pytest
 import timesformer
 from conftest import moving_bar
 from serving import LABELS, Running, running, save_small
+from timesformer.explain.explainer import Explainer
+from timesformer.explain.save import save_explanation
 from timesformer.inference.feature_job import FeatureJob
 from timesformer.video.encode import write_video
 
@@ -114,3 +116,40 @@ def test_the_models(service: Running) -> None:
         "error": "unknown_model",
         "detail": "no model of that name; there are first, second",
     }
+
+
+def test_an_overlay_is_that_of_explain(
+    service: Running, weights: dict[str, Path], videos: list[Path], tmp_path: Path
+) -> None:
+    classifier = timesformer.load_model(weights["first"])
+    explainer = Explainer(classifier, timesformer.load_engine(classifier, precision="fp32", device="cpu"))
+    save_explanation(explainer.explain(videos[0], "left", method="relevance"), videos[0], tmp_path)
+    params = {"method": "relevance", "label": "left"}
+    answer = service.client.post("/v1/explain", params=params, files=form(videos[0]))
+    assert (answer.status_code, answer.headers["content-type"]) == (200, "video/mp4")
+    assert answer.content == (tmp_path / "overlay.mp4").read_bytes()
+
+
+def test_what_cannot_be_explained(service: Running, videos: list[Path]) -> None:
+    def refused(**params: str) -> tuple[int, str]:
+        answer = service.client.post("/v1/explain", params=params, files=form(videos[0]))
+        return answer.status_code, answer.json()["error"]
+
+    assert refused(label="up") == (400, "bad_parameter")
+    assert refused(method="gradcam") == (400, "bad_parameter")
+    assert refused(format="gif") == (400, "bad_parameter")
+
+
+def test_exported_files_are_models_too(weights: dict[str, Path], videos: list[Path], tmp_path: Path) -> None:
+    timesformer.export_model(weights["first"], tmp_path / "exported.onnx", "onnx")
+    with running({"exported": tmp_path / "exported.onnx"}) as exported:
+        expected = timesformer.load(tmp_path / "exported.onnx", "cpu").predict(videos[0])
+        answer = exported.client.post("/v1/predict", files=form(videos[0])).json()
+        assert [(p["label"], p["score"]) for p in answer["predictions"]] == [
+            (label, pytest.approx(score, abs=1e-6)) for label, score in expected
+        ]
+        overlay = exported.client.post("/v1/explain", params={"method": "occlusion"}, files=form(videos[0]))
+        assert overlay.status_code == 200
+        refused = exported.client.post("/v1/explain", files=form(videos[0]))
+        assert (refused.status_code, refused.json()["error"]) == (422, "not_supported")
+        assert str(tmp_path) not in refused.text

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from timesformer.cli.options import Device, Engine, Precision, Threads
+from timesformer.cli.options import Device, Engine, Threads
 from timesformer.cli.stop import draining
 from timesformer.threads import use_threads
 
@@ -46,7 +46,7 @@ def serve(
     drain_seconds: Annotated[float, typer.Option(help="Seconds that requests have to end at SIGTERM.")] = 30,
     device: Device = "auto",
     engine: Engine = "auto",
-    precision: Precision = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
     threads: Threads = None,
 ) -> None:
     """Answer over HTTP what models see in videos; http://HOST:PORT/ is a page for people.

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
+from anyio import to_thread
 from fastapi import FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
 
 from timesformer import __version__
+from timesformer.config.explain import Explain, Method
 from timesformer.errors import SettingError
 from timesformer.inference.timeline import TimelineOptions
 from timesformer.serve import schema
@@ -83,6 +85,26 @@ def _add_api(app: FastAPI, service: Service) -> None:
         async with upload_for(request, served, served.views) as upload:
             row = await service.run(request, lambda job: service.predict(job, served, upload, top_k))
         return JSONResponse(row)
+
+    @app.post("/v1/explain", **schema.EXPLAIN)
+    async def explain(
+        request: Request,
+        model: Model = None,
+        method: Method = "rollout",
+        label: Annotated[str | None, Query(description="The class; the best one if not given.")] = None,
+        kind: Annotated[Literal["mp4"], Query(alias="format", description="Of the answer.")] = "mp4",
+    ) -> Response:
+        """Where and when a model looked: the frames that it saw under a map, as a video.
+
+        rollout follows attention back to the patches; relevance weighs it by what the class gains; occlusion hides
+        parts one by one, which any model takes, slowly.
+        """
+        served = service.find(model)
+        settings = Explain(method=method)
+        await to_thread.run_sync(service.check_explain, served, settings, label)
+        async with upload_for(request, served, served.views) as upload:
+            overlay = await service.run(request, lambda job: service.explain(job, served, upload, settings, label))
+        return Response(overlay, media_type=f"video/{kind}")
 
     @app.post("/v1/features", **schema.FEATURES)
     async def features(request: Request, model: Model = None) -> Response:

@@ -11,6 +11,7 @@ import uuid
 from collections.abc import MutableMapping
 from typing import Any
 
+import anyio
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
@@ -22,6 +23,7 @@ ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 NOTES = "timesformer.notes"  # in a scope: what the log says of a request
 OPEN = ("/healthz", "/readyz", "/")  # without a token; and the page's files
 PAGE = "/page/"
+LINGER = 2.0  # seconds that the rest of a refused body is read and dropped, so that its client hears the answer
 
 
 def notes(scope: MutableMapping[str, Any]) -> dict[str, Any]:
@@ -43,13 +45,17 @@ class Envelope:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if ID.fullmatch(given) else uuid.uuid4().hex
-        began, status = time.perf_counter(), 0
+        began, status, body = time.perf_counter(), 0, _Body(receive)
 
         async def reply(message: Message) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
                 added = MutableHeaders(scope=message)
+                if status >= 400 and scope["method"] not in ("GET", "HEAD"):
+                    added["Connection"] = "close"  # it may never end
+                    if body.begun or "expect" not in headers:
+                        await body.drop()
                 added["X-Request-Id"] = request_id
                 added["X-Content-Type-Options"] = "nosniff"
                 added["Referrer-Policy"] = "no-referrer"
@@ -61,15 +67,15 @@ class Envelope:
                 if self._refuses(scope["path"], headers):
                     problem = Problem("unauthorized", "expected the header Authorization: Bearer TOKEN")
                     notes(scope)["error"] = problem.code
-                    await problem.response()(scope, receive, reply)
+                    await problem.response()(scope, body, reply)
                 else:
-                    await self.app(scope, receive, reply)
+                    await self.app(scope, body, reply)
             except Exception:
                 log("failed", logging.ERROR, exc_info=True, request_id=request_id)
                 notes(scope)["error"] = "internal"
                 if not status:
                     problem = Problem("internal", f"the service failed; its log has the request {request_id}")
-                    await problem.response()(scope, receive, reply)
+                    await problem.response()(scope, body, reply)
         seconds = time.perf_counter() - began
         said = notes(scope)
         route = getattr(scope.get("route"), "path", "other")
@@ -93,3 +99,22 @@ class Envelope:
             return False
         scheme, _, given = headers.get("authorization", "").partition(" ")
         return scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode())
+
+
+class _Body:
+    """Receives the messages of a request. begun, ended: whether any of its body has come, and all of it."""
+
+    def __init__(self, receive: Receive) -> None:
+        self.receive, self.begun, self.ended = receive, False, False
+
+    async def __call__(self) -> Message:
+        message = await self.receive()
+        self.begun, self.ended = True, not message.get("more_body", False)
+        return message
+
+    async def drop(self) -> None:
+        """Read what still comes, for a moment: a connection that is closed before is reset, and its client may never
+        see the answer."""
+        with anyio.move_on_after(LINGER):
+            while not self.ended:
+                await self()

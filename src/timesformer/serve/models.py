@@ -16,6 +16,7 @@ from timesformer.explain.explainer import Explainer
 from timesformer.inference.predictor import Predictor
 from timesformer.serve.batching import Batcher, SharedEngine
 from timesformer.serve.job import Job
+from timesformer.serve.problems import Problem
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 GENERIC = ("model", "checkpoint")  # names of folders that say nothing: the one above has the name
@@ -34,6 +35,12 @@ class ServedModel:
         """The predictor, whose engine is shared with other jobs and stops with this one."""
         one = self.predictor
         return Predictor(SharedEngine(self.batcher, job), one.settings, one.preprocessing, one.labels, one.fingerprint)
+
+    def explainer_for(self, job: Job) -> Explainer:
+        """The explainer, likewise. Raises Problem for an ensemble."""
+        if self.explainer is None:
+            raise Problem("not_supported", "an ensemble cannot be explained; its members can, one by one")
+        return self.explainer.with_engine(SharedEngine(self.batcher, job))
 
     @property
     def views(self) -> int:

@@ -159,4 +159,12 @@ TIMELINE: dict[str, Any] = {
     "openapi_extra": BODY,
     "tags": ["videos"],
 }
+EXPLAIN: dict[str, Any] = {
+    "responses": {
+        200: {"description": "The overlay.", "content": {"video/mp4": _BINARY}},
+        **{status: answer for status, answer in _answers("error").items() if status != 200},
+    },
+    "openapi_extra": BODY,
+    "tags": ["videos"],
+}
 MODELS: dict[str, Any] = {"responses": _answers("models"), "tags": ["models"]}

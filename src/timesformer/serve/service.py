@@ -12,8 +12,12 @@ import anyio.to_thread
 from starlette.requests import Request
 from torch import Tensor
 
+from timesformer.config.explain import Explain
 from timesformer.errors import SettingError
 from timesformer.evaluation.scores import score_views
+from timesformer.explain.pictures import Images
+from timesformer.explain.placement import View, Views
+from timesformer.explain.save import save_overlay
 from timesformer.features.pooling import choose_pooling, pool_views
 from timesformer.inference.predictor import Answer
 from timesformer.inference.timeline import TimelineOptions, WindowRow, row_of, score_windows
@@ -24,7 +28,7 @@ from timesformer.serve.models import ServedModel
 from timesformer.serve.problems import Problem
 from timesformer.serve.settings import MIB, ServiceSettings
 from timesformer.serve.uploads import Receiver, Spool, Upload
-from timesformer.serve.worker import Limits, Task
+from timesformer.serve.worker import Limits, Message, Task
 from timesformer.video.seen import Seen
 from timesformer.video.windows import ROUNDING, Window
 
@@ -55,6 +59,7 @@ class Service:
         self.metrics.follow(models)
         # A timeline decodes while it computes; those that only decode do not wait for it.
         self.decoding, self.streaming = (anyio.CapacityLimiter(settings.workers) for _ in range(2))
+        self.explaining = anyio.CapacityLimiter(1)  # matplotlib's settings are of the whole process
         self.scoring = anyio.CapacityLimiter(SCORING)
 
     @property
@@ -123,11 +128,50 @@ class Service:
             try:
                 vector_D = pool_views(one.engine, one.settings, one.preprocessing, pooling, views_VCTSS)
             except SettingError as error:  # an ensemble has none
-                raise Problem("not_supported", str(error)) from None
+                raise Problem("not_supported", "this model has no features") from error
             return {"video": upload.name, "features": vector_D.flatten().tolist()}
 
         with self.metrics.stage("score"):
             return await anyio.to_thread.run_sync(pool, limiter=self.scoring)
+
+    def check_explain(self, model: ServedModel, settings: Explain, label: str | None) -> None:
+        """Raises Problem for what cannot be explained of a model."""
+        explainer = model.explainer_for(Job())
+        if label is not None and label not in explainer.labels:
+            raise Problem("bad_parameter", f"label: not one of the {len(explainer.labels)} classes of {model.name}")
+        try:
+            explainer.check(settings)
+        except SettingError:
+            reason = f"method {settings.method}: this model has no attention that can be recorded; method=occlusion"
+            raise Problem("not_supported", reason) from None
+
+    async def explain(
+        self, job: Job, model: ServedModel, upload: Upload, settings: Explain, label: str | None
+    ) -> bytes:
+        """overlay.mp4 of `timesformer explain`; frames whose short side is above 360 pixels are scaled before."""
+        one = model.explainer_for(job)
+        task = Task("explanation", one.settings.clip_shape, one.preprocessing)
+
+        def decode() -> tuple[Views, Images]:
+            header, (clips_VCTSS, frames_CNHW) = self._only(job, upload.path, task, 2)
+            header["places"] = [View(**place) for place in header["places"]]
+            header |= {name: tuple(header[name]) for name in ("size", "scaled")}
+            return Views(clips_VCTSS, **header), frames_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
+
+        def explain() -> bytes:
+            try:
+                found = one.explain_views(views, upload.name, label, settings)
+            except SettingError as error:  # nothing reaches what is asked
+                raise Problem("not_supported", str(error)) from None
+            with job.stoppable(lambda: None):  # before what takes long
+                save_overlay(found, frames_NHW3, file)
+            return file.read_bytes()
+
+        with self.metrics.stage("decode"):
+            views, frames_NHW3 = await anyio.to_thread.run_sync(decode, limiter=self.decoding)
+        async with self.spool.file() as file:
+            with self.metrics.stage("score"):
+                return await anyio.to_thread.run_sync(explain, limiter=self.explaining)
 
     async def _views(self, job: Job, model: ServedModel, upload: Upload) -> tuple[Tensor, Seen]:
         one = model.predictor
@@ -140,11 +184,11 @@ class Service:
         with self.metrics.stage("decode"):
             return await anyio.to_thread.run_sync(decode, limiter=self.decoding)
 
-    def _only(self, job: Job, path: Path, task: Task) -> tuple[dict[str, Any], list[Tensor]]:
-        """The one message of a task."""
+    def _only(self, job: Job, path: Path, task: Task, arrays: int = 1) -> Message:
+        """The one message of a task, with so many arrays."""
         with closing(self.decoder.read(job, path, task)) as messages:
             found = list(messages)
-        if len(found) != 1:
+        if len(found) != 1 or len(found[0][1]) != arrays:
             raise Problem("decoder_crashed", "the decoder said something else than it should")
         return found[0]
 

@@ -18,7 +18,7 @@ from typing import BinaryIO, NamedTuple
 
 import anyio
 import anyio.to_thread
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import Request
 
 from timesformer.files import FULL
 from timesformer.serve.download import Address, download, read_address
@@ -28,7 +28,6 @@ from timesformer.serve.settings import MIB, ServiceSettings
 
 PREFIX = "timesformer-serve-"
 WRITTEN = MIB  # bytes that are gathered before a thread writes them
-LINGER = 2.0  # seconds that the rest of a refused body is read and dropped, so that its client hears the answer
 NAMELESS = "upload"
 
 
@@ -111,9 +110,6 @@ class Receiver:
             self.receiving += 1
             try:
                 upload = await self._received(request, path)
-            except Problem:
-                await _linger(request)
-                raise
             finally:
                 self.receiving -= 1
             yield upload
@@ -214,11 +210,3 @@ class _Writer:
 
 def _too_large(settings: ServiceSettings) -> Problem:
     return Problem("too_large", f"the body is larger than {settings.max_mb:g} MiB")
-
-
-async def _linger(request: Request) -> None:
-    """Read what still comes of a refused body for a moment: a connection that is closed before is reset, and its client
-    may never see why."""
-    with anyio.move_on_after(LINGER), suppress(ClientDisconnect, RuntimeError):
-        async for _ in request.stream():
-            pass

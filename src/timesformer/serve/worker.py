@@ -26,6 +26,7 @@ from timesformer.config import ClipShape, Preprocessing
 from timesformer.data.decoding import follow_parent
 from timesformer.device import is_out_of_memory
 from timesformer.errors import SettingError, VideoError
+from timesformer.explain.placement import place_views
 from timesformer.serve.problems import Problem
 from timesformer.video.part import length_of
 from timesformer.video.seen import seen_of
@@ -37,9 +38,11 @@ from timesformer.video.windows import timeline_grid
 # Containers of one file each. Playlists and lists of files, which FFmpeg knows too, would open others on this machine.
 FORMATS = (
     "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,obu,ivf,m4v,mxf,nut,rm,dv,"
-    "yuv4mpegpipe,image2,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe"
+    "yuv4mpegpipe,mjpeg,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe"
 )
 OPEN_FILES = 64
+SHORT_SIDE = 360  # pixels of a frame that an explanation is drawn on, at most
+DRAWN_PIXELS = 2**26  # of all frames together: the service has a few numbers for each
 
 
 class Limits(NamedTuple):
@@ -58,7 +61,7 @@ class Task(NamedTuple):
     window, stride: seconds, as `window_views` has them.
     """
 
-    what: Literal["views", "windows"]
+    what: Literal["views", "windows", "explanation"]
     shape: ClipShape
     preprocessing: Preprocessing
     window: float | None = None
@@ -117,6 +120,8 @@ def _decode(path: Path, task: Task, limits: Limits) -> Iterator[Message]:
         if task.what == "views":
             seen = seen_of(video, shape, preprocessing)
             yield {"seen": seen._asdict()}, [read_views(video, shape, preprocessing)]
+        elif task.what == "explanation":
+            yield _views_and_frames(video, shape, preprocessing)
         else:
             length = length_of(video)
             _, stride = timeline_grid(task.window, task.stride, shape, preprocessing, video.fps)
@@ -127,6 +132,23 @@ def _decode(path: Path, task: Task, limits: Limits) -> Iterator[Message]:
                 video, shape, preprocessing, window=task.window, stride=task.stride
             ):
                 yield {"window": window._asdict()}, [views_VCTSS]
+
+
+def _views_and_frames(video: Video, shape: ClipShape, preprocessing: Preprocessing) -> Message:
+    """The views with where they lie in the video as it is drawn, and the frames to draw on (3, N, H, W)."""
+    views = place_views(video, shape, preprocessing)
+    frames_CNHW = video.read(views.frames, SHORT_SIDE if min(views.size) > SHORT_SIDE else None)
+    pixels = frames_CNHW[0].numel()
+    if pixels > DRAWN_PIXELS:
+        raise Problem("too_many_pixels", f"an overlay of {pixels} pixels; expected at most {DRAWN_PIXELS}")
+    header = {
+        "places": [view._asdict() for view in views.places],
+        "size": frames_CNHW.shape[2:],
+        "scaled": views.scaled,
+        "frames": views.frames,
+        "seconds": views.seconds,
+    }
+    return header, [views.clips_VCTSS, frames_CNHW]
 
 
 def check_container(path: Path, limits: Limits) -> None:
