@@ -176,7 +176,8 @@ def feature_map(run: Path) -> None:
 
 
 def service_page(run: Path, out: Path) -> None:
-    """The page with eight clips of the demo's classes, one after the other: on a screen, and on a phone in the dark."""
+    """The page with eight clips of the demo's classes, one after the other: on a screen, and with the attention overlay
+    on a phone in the dark."""
     from playwright.sync_api import expect, sync_playwright
 
     order = ("right", "growing", "up", "clockwise", "left", "shrinking", "down", "counter_clockwise")
@@ -197,7 +198,10 @@ def service_page(run: Path, out: Path) -> None:
                 page.set_input_files("#file", video)
                 expect(page.locator("#said")).to_contain_text("Timeline: ", timeout=120_000)
                 page.locator("#segments button").nth(3).press("Enter")
-                page.locator("#video").evaluate("(video) => { video.controls = false; scrollTo(0, 0); }")
+                if scheme == "dark":
+                    page.locator("#attention").click()
+                    expect(page.locator("#overlay")).to_be_visible(timeout=120_000)
+                page.locator(".screen video:visible").evaluate("(video) => { video.controls = false; scrollTo(0, 0); }")
                 page.wait_for_timeout(500)
                 shots.append(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
             browser.close()

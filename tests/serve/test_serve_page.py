@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 import torch
 
@@ -19,8 +20,11 @@ import videos
 from serving import running
 from timesformer.config import Preprocessing, Sampling, TimeSformerSettings
 from timesformer.data.motion import CLASSES, FPS, FRAMES, motion_clip
+from timesformer.explain.explainer import Explainer
+from timesformer.explain.save import draw_overlays
 from timesformer.inference.predictor import Predictor
 from timesformer.video.encode import write_video
+from timesformer.video.source import open_video
 from timesformer.weights.classifier import Classifier
 
 expect = pytest.importorskip("playwright.sync_api").expect
@@ -184,7 +188,30 @@ def test_the_class_of_the_moment_while_it_plays(opened: Any, video: Path) -> Non
     assert opened.locator("#video").evaluate("(video) => video.paused")
 
 
-def test_attention_takes_the_place_of_the_video_and_keeps_its_time(opened: Any, video: Path) -> None:
+def overlay_of(service: str, video: Path) -> tuple[bytes, tuple[float, ...]]:
+    """The frames alone under the map of the best class, and which seconds of the video they are of."""
+    sent = {"video": (video.name, video.read_bytes())}
+    answer = httpx.post(f"{service}v1/explain?plain=true", files=sent, timeout=240, trust_env=False).raise_for_status()
+    return answer.content, tuple(float(answer.headers[f"Overlay-{end}"]) for end in ("Start", "End"))
+
+
+def test_a_plain_overlay_is_the_frames_under_the_map(service: str, weights: Path, video: Path) -> None:
+    content, (start, end) = overlay_of(service, video)
+    classifier = timesformer.load_model(weights)
+    explained = Explainer(classifier, timesformer.load_engine(classifier, device="cpu", precision="fp32")).explain(
+        video
+    )
+    overlays_NHW3 = draw_overlays(explained, video, 360)[1]
+    with open_video(content) as opened:
+        shown_NHW3 = opened.read(range(opened.num_frames)).permute(1, 2, 3, 0).numpy()
+    assert shown_NHW3.shape == overlays_NHW3.shape
+    assert abs(shown_NHW3.astype(int) - overlays_NHW3).mean() < 4
+    assert start == pytest.approx(explained.seconds[0])
+    rate = (len(explained.frames) - 1) / (explained.seconds[-1] - explained.seconds[0])
+    assert end == pytest.approx(explained.seconds[-1] + 1 / rate)
+
+
+def test_attention_takes_the_place_of_the_video_and_keeps_its_time(opened: Any, video: Path, service: str) -> None:
     classify(opened, video)
     asked, toggle = requests_of(opened), opened.locator("#attention")
     opened.locator("#track").click(position={"x": opened.locator("#track").bounding_box()["width"] / 2, "y": 40})
@@ -192,12 +219,23 @@ def test_attention_takes_the_place_of_the_video_and_keeps_its_time(opened: Any, 
     expect(toggle).to_have_attribute("aria-pressed", "true")
     expect(opened.locator("#overlay")).to_be_visible()
     assert not opened.locator("#video").is_visible()
-    assert opened.locator("#overlay").evaluate("(video) => video.videoWidth") > 0
+    size = "(video) => [video.videoWidth, video.videoHeight]"
+    assert opened.locator("#overlay").evaluate(size) == opened.locator("#video").evaluate(size)
+    start, end = overlay_of(service, video)[1]
+    assert 1 < start < SECONDS / 2 < end < SECONDS - 1
+    assert opened.locator("#looked").inner_text() == f"The model saw 0:{start:04.1f} to 0:{end:04.1f}."
     assert f"label={bars_of(opened)[0][0]}" in asked[0]
-    before = float(opened.locator("#track").get_attribute("aria-valuenow"))
+    shown = float(opened.locator("#track").get_attribute("aria-valuenow"))
+    assert shown == pytest.approx(SECONDS / 2, abs=0.1)
+    assert seconds_of(opened, "#overlay") == pytest.approx(SECONDS / 2 - start, abs=0.1)
     toggle.click()
     expect(opened.locator("#video")).to_be_visible()
-    assert seconds_of(opened) == pytest.approx(before, abs=0.1)
+    assert seconds_of(opened) == pytest.approx(SECONDS / 2, abs=0.1)
+    opened.locator("#track").press("Home")
+    toggle.click()  # it has nothing of this moment
+    assert seconds_of(opened, "#overlay") == 0
+    toggle.click()
+    assert seconds_of(opened) == 0
     toggle.click()
     expect(toggle).to_have_attribute("aria-pressed", "true")
     assert len(asked) == 1  # it is there already

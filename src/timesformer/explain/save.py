@@ -90,10 +90,20 @@ def draw_overlays(
     return frames_NHW3, _overlays(explanation, frames_NHW3)
 
 
-def save_overlay(explanation: Explanation, frames_NHW3: Images, path: Path) -> None:
-    """Write overlay.mp4 alone, of the frames that were looked at, of any size."""
-    pictures = np.stack(list(animation(explanation, _overlays(explanation, frames_NHW3))))
+def save_overlay(explanation: Explanation, frames_NHW3: Images, path: Path, *, plain: bool = False) -> None:
+    """Write overlay.mp4 alone, of the frames that were looked at, of any size; `plain` without what is drawn around
+    them."""
+    overlays_NHW3 = _overlays(explanation, frames_NHW3)
+    pictures = overlays_NHW3 if plain else np.stack(list(animation(explanation, overlays_NHW3)))
     _write_mp4(path, explanation, pictures)
+
+
+def stretch_of(explanation: Explanation) -> tuple[float, float] | None:
+    """Start and end in the video, seconds, of what the animation shows; None where times are unknown."""
+    first = explanation.seconds[0]
+    if first is None:
+        return None
+    return first, first + len(explanation.frames) / frame_rate(explanation)
 
 
 def _overlays(explanation: Explanation, frames_NHW3: Images) -> Images:

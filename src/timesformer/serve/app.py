@@ -93,8 +93,11 @@ def _add_api(app: FastAPI, service: Service) -> None:
         method: Method = "rollout",
         label: Annotated[str | None, Query(description="The class; the best one if not given.")] = None,
         kind: Annotated[Literal["mp4"], Query(alias="format", description="Of the answer.")] = "mp4",
+        plain: Annotated[bool, Query(description="The frames alone, as large as they are in the video.")] = False,
     ) -> Response:
         """Where and when a model looked: the frames that it saw under a map, as a video.
+
+        The headers Overlay-Start and Overlay-End say which seconds of the video it shows.
 
         rollout follows attention back to the patches; relevance weighs it by what the class gains; occlusion hides
         parts one by one, which any model takes, slowly.
@@ -103,8 +106,13 @@ def _add_api(app: FastAPI, service: Service) -> None:
         settings = Explain(method=method)
         await to_thread.run_sync(service.check_explain, served, settings, label)
         async with upload_for(request, served, served.views) as upload:
-            overlay = await service.run(request, lambda job: service.explain(job, served, upload, settings, label))
-        return Response(overlay, media_type=f"video/{kind}")
+            overlay = await service.run(
+                request, lambda job: service.explain(job, served, upload, settings, label, plain=plain)
+            )
+        stretch = zip(("Overlay-Start", "Overlay-End"), overlay.stretch or (), strict=False)
+        return Response(
+            overlay.content, media_type=f"video/{kind}", headers={name: f"{value:.6f}" for name, value in stretch}
+        )
 
     @app.post("/v1/features", **schema.FEATURES)
     async def features(request: Request, model: Model = None) -> Response:

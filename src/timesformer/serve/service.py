@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import anyio
 import anyio.to_thread
@@ -17,7 +17,7 @@ from timesformer.errors import SettingError
 from timesformer.evaluation.scores import score_views
 from timesformer.explain.pictures import Images
 from timesformer.explain.placement import View, Views
-from timesformer.explain.save import save_overlay
+from timesformer.explain.save import save_overlay, stretch_of
 from timesformer.features.pooling import choose_pooling, pool_views
 from timesformer.inference.predictor import Answer
 from timesformer.inference.timeline import TimelineOptions, WindowRow, row_of, score_windows
@@ -33,6 +33,15 @@ from timesformer.video.seen import Seen
 from timesformer.video.windows import ROUNDING, Window
 
 T = TypeVar("T")
+
+
+class Overlay(NamedTuple):
+    """An MP4, and which seconds of the video it shows, where that is known."""
+
+    content: bytes
+    stretch: tuple[float, float] | None
+
+
 SCORING = 128  # threads, at most, that wait for engines
 
 
@@ -146,9 +155,11 @@ class Service:
             raise Problem("not_supported", reason) from None
 
     async def explain(
-        self, job: Job, model: ServedModel, upload: Upload, settings: Explain, label: str | None
-    ) -> bytes:
-        """overlay.mp4 of `timesformer explain`; frames whose short side is above 360 pixels are scaled before."""
+        self, job: Job, model: ServedModel, upload: Upload, settings: Explain, label: str | None, *, plain: bool
+    ) -> Overlay:
+        """overlay.mp4 of `timesformer explain`, `plain` without what is drawn around the frames.
+
+        Frames whose short side is above 360 pixels are scaled before."""
         one = model.explainer_for(job)
         task = Task("explanation", one.settings.clip_shape, one.preprocessing)
 
@@ -158,14 +169,14 @@ class Service:
             header |= {name: tuple(header[name]) for name in ("size", "scaled")}
             return Views(clips_VCTSS, **header), frames_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
 
-        def explain() -> bytes:
+        def explain() -> Overlay:
             try:
                 found = one.explain_views(views, upload.name, label, settings)
             except SettingError as error:  # nothing reaches what is asked
                 raise Problem("not_supported", str(error)) from None
             with job.stoppable(lambda: None):  # before what takes long
-                save_overlay(found, frames_NHW3, file)
-            return file.read_bytes()
+                save_overlay(found, frames_NHW3, file, plain=plain)
+            return Overlay(file.read_bytes(), stretch_of(found))
 
         with self.metrics.stage("decode"):
             views, frames_NHW3 = await anyio.to_thread.run_sync(decode, limiter=self.decoding)

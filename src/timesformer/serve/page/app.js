@@ -116,7 +116,7 @@ function showPredictions() {
   byId("explained").replaceChildren(...found.map(({ label }) => new Option(label)));
   byId("attention-controls").hidden = !found.length;
   byId("timeline").hidden = !entry.predictions;
-  byId("attention").setAttribute("aria-pressed", "false");
+  press(false);
 }
 
 async function predict(one) {
@@ -172,7 +172,7 @@ async function explain(one) {
   const label = byId("explained").value, method = byId("method").value, key = JSON.stringify([label, method]);
   if (!one.overlays.has(key)) {
     const answer = await explaining.run((how) =>
-      call("v1/explain", { query: { model: one.model, method, label }, file: one.file, blob: true, ...how }),
+      call("v1/explain", { query: { model: one.model, method, label, plain: true }, file: one.file, blob: true, ...how }),
     () => explain(one));
     if (!answer) return press(player.overlaid);
     one.overlays.set(key, { address: URL.createObjectURL(answer.content), ...stretchOf(answer) });
@@ -186,9 +186,16 @@ async function explain(one) {
 }
 
 /** What of the video the overlay shows; all of it where the service does not say. */
-const stretchOf = () => ({ start: 0, end: timeline.length });
+function stretchOf({ header }) {
+  const [start, end] = ["Overlay-Start", "Overlay-End"].map((name) => Number.parseFloat(header(name) ?? ""));
+  return end > start ? { start, end } : { start: 0, end: timeline.length };
+}
 
-const press = (on) => byId("attention").setAttribute("aria-pressed", String(on));
+function press(on) {
+  byId("attention").setAttribute("aria-pressed", String(on));
+  const { start, end } = player.stretch ?? {}, all = start < 0.05 && end > timeline.length - 0.05;
+  showNotice(byId("looked"), on && !all ? `The model saw ${clock(start)} to ${clock(end)}.` : "");
+}
 
 byId("attention").addEventListener("click", () => {
   if (!player.overlaid) return explain(entry);

@@ -88,6 +88,7 @@ export class Player {
   seek(seconds) {
     this.video.currentTime = seconds;
     if (this.overlaid) this.seekOverlay(seconds);
+    this.entered = this.overlay.currentTime;
     this.onTime(seconds);
   }
 
@@ -115,15 +116,17 @@ export class Player {
     this.stretch = { start, end };
     this.arrange(true);
     this.seekOverlay(seconds);
+    this.entered = this.overlay.currentTime;
     if (played) this.overlay.play().catch(() => {});
   }
 
   hideOverlay() {
     if (!this.overlaid) return;
-    const seconds = this.time, played = !this.overlay.paused;
+    const seconds = this.time, played = !this.overlay.paused, moved = Math.abs(this.overlay.currentTime - this.entered) > 0.01;
     this.overlay.pause();
     this.arrange(false);
-    this.video.currentTime = seconds;
+    if (moved) this.video.currentTime = seconds; // else it is where it was, though the overlay may not go that far
+    this.onTime(this.video.currentTime);
     if (played) this.video.play().catch(() => {});
   }
 }
