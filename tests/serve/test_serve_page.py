@@ -221,6 +221,7 @@ def test_attention_takes_the_place_of_the_video_and_keeps_its_time(opened: Any, 
     assert not opened.locator("#video").is_visible()
     size = "(video) => [video.videoWidth, video.videoHeight]"
     assert opened.locator("#overlay").evaluate(size) == opened.locator("#video").evaluate(size)
+    assert opened.locator("#overlay").bounding_box() == opened.locator(".screen:visible").bounding_box()  # all of it
     start, end = overlay_of(service, video)[1]
     assert 1 < start < SECONDS / 2 < end < SECONDS - 1
     assert opened.locator("#looked").inner_text() == f"The model saw 0:{start:04.1f} to 0:{end:04.1f}."

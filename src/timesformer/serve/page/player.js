@@ -14,7 +14,11 @@ export class Player {
       for (const event of ["timeupdate", "seeking", "seeked"]) screen.addEventListener(event, () => this.tell(screen));
       screen.addEventListener("play", () => this.follow());
     }
-    this.video.addEventListener("loadedmetadata", () => this.measure());
+    this.video.addEventListener("loadedmetadata", () => {
+      const { videoWidth, videoHeight } = this.video;
+      this.video.parentElement.style.aspectRatio = videoWidth ? Math.min(videoWidth / videoHeight, 16 / 9) : "";
+      this.measure();
+    });
     this.video.addEventListener("error", () => {
       if (!this.video.getAttribute("src")) return;
       this.playable = false;
