@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 import socket
 import threading
-import time
 from collections.abc import Iterator
-from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import Any
 
 import httpx
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from conftest import moving_bar
+from misbehaving import breaks_off, slow
 from serving import Running, running, save_small, until
 from timesformer.serve import schema
 from timesformer.serve.logs import LOGGER, JsonFormatter
 from timesformer.serve.pages import Page
 from timesformer.serve.uploads import PREFIX, Spool
-from timesformer.serve.worker import Limits, Task, decode_upload
 from timesformer.video.encode import write_video
 
 VIDEO = {"content-type": "video/mp4"}
@@ -148,16 +144,6 @@ def test_the_description_has_valid_examples(weights: dict[str, Path]) -> None:
     assert {"error", "detail"} in map(set, examples)
 
 
-def slow(theirs: Connection, path: Path, task: Task, limits: Limits) -> None:
-    """Decodes when it is told to: by a file whose path the upload has at its end."""
-    content = path.read_bytes()
-    allowed = Path(content.rpartition(b"|")[2].decode())
-    allowed.with_suffix(".begun").write_text(str(os.getpid()))
-    while not allowed.exists():
-        time.sleep(0.01)
-    decode_upload(theirs, path, task, limits)
-
-
 def test_a_full_queue_answers_429(weights: dict[str, Path], good: bytes, tmp_path: Path) -> None:
     """Of 5 clips: a video has 3, so there is no place for a second one."""
     allowed = tmp_path / "allowed"
@@ -202,29 +188,13 @@ def test_a_client_that_leaves_ends_its_work(weights: dict[str, Path], good: byte
 
 def test_an_error_in_a_timeline_is_its_last_line(weights: dict[str, Path], good: bytes) -> None:
     with running(weights, decode=breaks_off) as service:
+        service.service.find(None).batcher.engine.views = 1  # a window at a time
         answer = service.client.post("/v1/timeline", params={"window": 0.2}, content=good, headers=VIDEO)
         assert answer.status_code == 200
         *rows, last = map(json.loads, answer.text.splitlines())
         assert len(rows) == 2
         assert last == {"error": "decoder_crashed", "detail": "the decoder crashed: exit code 3"}
         assert not service.left
-
-
-class Breaks:
-    """A connection over which a process says so much, and ends."""
-
-    def __init__(self, theirs: Connection) -> None:
-        self.theirs, self.left = theirs, 5  # the stride, and two windows with their views
-
-    def send_bytes(self, content: Any) -> None:
-        if not self.left:
-            os._exit(3)
-        self.left -= 1
-        self.theirs.send_bytes(content)
-
-
-def breaks_off(theirs: Any, path: Path, task: Task, limits: Limits) -> None:
-    decode_upload(Breaks(theirs), path, task, limits)  # type: ignore[arg-type]
 
 
 def test_what_a_killed_service_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
