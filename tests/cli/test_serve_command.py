@@ -6,10 +6,11 @@ import json
 import signal
 import socket
 import sys
+from contextlib import closing
+from http.client import HTTPConnection
 from os import kill
 from pathlib import Path
 
-import httpx
 import pytest
 
 from commands import Command, assert_one_line
@@ -26,8 +27,8 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_sigterm_lets_requests_end(weights: Path, tmp_path: Path) -> None:
-    """A timeline that has begun goes on to its end, nobody new is let in, and the folder of uploads is gone."""
-    write_video(tmp_path / "video.mp4", moving_bar(1, 0, 200), 10)
+    """A request that has begun goes on to its end, nobody new is let in, and the folder of uploads is gone."""
+    write_video(tmp_path / "video.mp4", moving_bar(1, 0, 40), 10)
     content = (tmp_path / "video.mp4").read_bytes()
     spool = tmp_path / "spool"
     spool.mkdir()
@@ -36,25 +37,31 @@ def test_sigterm_lets_requests_end(weights: Path, tmp_path: Path) -> None:
         process = Started(*words, environment={"TMPDIR": spool})
         said = process.folder / "err"
         wait_until(lambda: said.exists() and "timesformer: small, other at" in said.read_text(), process)
-        url = f"http://127.0.0.1:{port}"
-        with httpx.Client(base_url=url, timeout=240, trust_env=False) as client:
-            names = [model["name"] for model in client.get("/v1/models").json()["models"]]
-            assert names == ["small", "other"]
-            path, headers = "/v1/timeline?window=0.4&stride=0.1", {"content-type": "video/mp4"}
-            with client.stream("POST", path, content=content, headers=headers) as answer:
-                lines = answer.iter_lines()
-                rows = [json.loads(next(lines))]
-                assert len(list(spool.glob("timesformer-serve-*/*"))) == 1
-                kill(process.pid, signal.SIGTERM)
-                rows += map(json.loads, lines)
-        assert rows.pop() == {"video": "upload", "done": True}
-        assert [row["start_s"] for row in rows] == pytest.approx([number / 10 for number in range(197)])
+        with closing(HTTPConnection("127.0.0.1", port, timeout=240)) as client:
+            client.request("GET", "/v1/models")
+            assert [model["name"] for model in json.load(client.getresponse())["models"]] == ["small", "other"]
+            client.putrequest("POST", "/v1/timeline?window=1&stride=0.5")
+            client.putheader("Content-Type", "video/mp4")
+            client.putheader("Content-Length", str(len(content)))
+            client.endheaders(content[:100])
+            wait_until(lambda: list(spool.glob("timesformer-serve-*/*")), process)
+            kill(process.pid, signal.SIGTERM)
+            wait_until(lambda: refuses(port), process)
+            client.send(content[100:])
+            *rows, last = map(json.loads, client.getresponse().read().splitlines())
+        assert last == {"video": "upload", "done": True}
+        assert [row["start_s"] for row in rows] == [number / 2 for number in range(7)]
         out, err = process.communicate()
     assert process.returncode == 0
     assert out == ""
     logged = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     assert [line["path"] for line in logged if line["event"] == "request"] == ["/v1/models", "/v1/timeline"]
     assert not list(spool.iterdir())
+
+
+def refuses(port: int) -> bool:
+    with socket.socket() as client:
+        return client.connect_ex(("127.0.0.1", port)) != 0
 
 
 def test_what_cannot_be_served_is_one_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import socket
@@ -184,6 +185,30 @@ def test_a_client_that_leaves_ends_its_work(weights: dict[str, Path], good: byte
         until(lambda: model.batcher.promised == 0)
         allowed.touch()
         assert service.client.post(f"/v1/{path}", content=content, headers=VIDEO).status_code == 200
+
+
+def test_too_many_bodies_and_a_full_disk(
+    weights: dict[str, Path], good: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with running(weights, max_uploads=1) as service:
+        host, port = service.address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port))) as client:
+            client.sendall(b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\n")
+            client.sendall(b"Content-Length: 9\r\n\r\nabc")
+            until(lambda: service.left)
+            busy = service.client.post("/v1/predict", content=good, headers=VIDEO)
+            assert (busy.status_code, busy.headers["retry-after"]) == (429, "1")
+        until(lambda: not service.left)  # it has left
+        assert service.client.post("/v1/predict", content=good, headers=VIDEO).status_code == 200
+        with monkeypatch.context() as full:
+            full.setattr("timesformer.serve.uploads._Writer._write", no_space)
+            answer = service.client.post("/v1/predict", content=good, headers=VIDEO)
+            assert (answer.status_code, answer.json()["error"]) == (503, "storage_full")
+        until(lambda: not service.left)
+
+
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, "No space left on device")
 
 
 def test_an_error_in_a_timeline_is_its_last_line(weights: dict[str, Path], good: bytes) -> None:
