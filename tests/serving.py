@@ -14,6 +14,7 @@ import torch
 import uvicorn
 
 import timesformer
+from started import FORKED, PRELOADED
 from timesformer.config import TimeSformerSettings
 from timesformer.serve.app import create_app
 from timesformer.serve.decoder import Decode, Decoder
@@ -72,6 +73,7 @@ def running(
     """The service of these weights. decode: what its processes do in place of decoding; settings: its own."""
     values = ServiceSettings(**settings)
     service = Service(load_small(weights, values.queue_clips), values, decode and with_decode(decode, values))
+    FORKED.set_forkserver_preload([*PRELOADED, "timesformer.serve.worker", "pytest"])
     with listen("127.0.0.1", 0) as listening:
         app = create_app(service, token=token, page=page)
         config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=10)

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
-import time
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 from select import select
 from typing import Any
@@ -17,8 +13,8 @@ from typing import Any
 import pytest
 
 from conftest import moving_bar
+from misbehaving import misbehave
 from serving import Running, running, save_small, until
-from timesformer.serve.worker import Limits, Task, confine, decode_upload
 from timesformer.video.encode import write_video
 from videos import write, write_image
 
@@ -161,38 +157,6 @@ def test_a_bomb_of_memory(weights: dict[str, Path], good: bytes) -> None:
         # A decoder without memory may say so, or that a frame cannot be decoded.
         assert refusal(service, bomb)[1] in ("too_much_memory", "unreadable_video")
         assert answered(service, good)
-
-
-def misbehave(theirs: Connection, path: Path, task: Task, limits: Limits) -> None:
-    """As a decoder would that a file has in its hands; the file says how."""
-    confine(limits)
-    how = path.read_bytes()
-    if how == b"crash":
-        os.kill(os.getpid(), signal.SIGSEGV)
-    elif how == b"hang":
-        time.sleep(600)
-    elif how == b"half":
-        theirs.send_bytes(b'{"shapes": [[1000]]}')
-        time.sleep(600)
-    elif how == b"burn":
-        while True:
-            pass
-    elif how == b"write":
-        path.write_bytes(b"x" * 100)
-    elif how == b"junk":
-        theirs.send_bytes(b"\x80\x04cos\nsystem\n")
-    elif how == b"shapes":
-        theirs.send_bytes(b'{"shapes": [[5, 5]], "seen": {}}')
-        theirs.send_bytes(b"abc")
-    elif how == b"twice":
-        for _ in range(2):
-            theirs.send_bytes(b'{"shapes": []}')
-        theirs.send_bytes(b'{"shapes": [], "end": true}')
-    elif how == b"eat":
-        held = bytearray(2**28)
-        theirs.send_bytes(held)
-    else:
-        decode_upload(theirs, path, task, limits)
 
 
 def test_decoders_that_crash_burn_and_lie(weights: dict[str, Path], good: bytes) -> None:

@@ -67,6 +67,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
         """The upload of a request that has its place in the queue."""
         said = notes(request.scope)
         said["model"] = model.name
+        model.batcher.check_room(clips)  # before its body comes, and again after
         async with service.receiver.receive(request) as upload:
             said["upload_bytes"] = upload.size
             service.metrics.upload_bytes.inc(upload.size)

@@ -72,16 +72,20 @@ class Batcher:
         """Whether the thread runs."""
         return self._thread.is_alive()
 
+    def check_room(self, clips: int) -> None:
+        """Raises Problem, with the seconds after which others will be done, where there is no place for so many clips.
+
+        A request that is larger than the queue has its place when nothing else waits.
+        """
+        if self.promised and self.promised + clips > self.limit:
+            seconds = min(max(math.ceil(self.promised * self._seconds_a_clip), 1), LONGEST)
+            raise Problem("busy", f"{self.promised} clips wait for this model; come again in {seconds} s", seconds)
+
     @contextmanager
     def promise(self, clips: int) -> Iterator[None]:
-        """A place for so many clips; one that is larger than the queue gets it when nothing else waits.
-
-        Raises Problem, with the seconds after which the others will be done, where there is none.
-        """
+        """A place for so many clips. Raises Problem as `check_room` does."""
         with self._changed:
-            if self.promised and self.promised + clips > self.limit:
-                seconds = min(max(math.ceil(self.promised * self._seconds_a_clip), 1), LONGEST)
-                raise Problem("busy", f"{self.promised} clips wait for this model; come again in {seconds} s", seconds)
+            self.check_room(clips)
             self.promised += clips
         try:
             yield

@@ -20,7 +20,7 @@ from timesformer.serve.metrics import Metrics
 from timesformer.serve.problems import Problem
 
 ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-NOTES = "timesformer.notes"  # in a scope: what the log says of a request
+NOTES, REQUEST_ID = "timesformer.notes", "timesformer.request_id"  # in a scope: what the log says of a request
 OPEN = ("/healthz", "/readyz", "/")  # without a token; and the page's files
 PAGE = "/page/"
 LINGER = 2.0  # seconds that the rest of a refused body is read and dropped, so that its client hears the answer
@@ -45,6 +45,7 @@ class Envelope:
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
         request_id = given if ID.fullmatch(given) else uuid.uuid4().hex
+        scope[REQUEST_ID] = request_id
         began, status, body = time.perf_counter(), 0, _Body(receive)
 
         async def reply(message: Message) -> None:

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from timesformer.files import as_json
 from timesformer.inference.timeline import TimelineOptions, WindowRow
-from timesformer.serve.envelope import notes
+from timesformer.serve.envelope import REQUEST_ID, notes
 from timesformer.serve.job import Gone, Job
 from timesformer.serve.logs import log
 from timesformer.serve.models import ServedModel
@@ -63,7 +63,7 @@ class TimelineResponse(Response):
         sending, items = anyio.create_memory_object_stream[WindowRow | Problem](AHEAD)
         early: Problem | None = None
         async with anyio.create_task_group() as group, items:
-            group.start_soon(self._compute, job, upload, sending)
+            group.start_soon(self._compute, job, upload, sending, scope[REQUEST_ID])
             rows = 0
             async for item in items:
                 if isinstance(item, Problem):
@@ -84,7 +84,9 @@ class TimelineResponse(Response):
         if early is not None:
             raise early
 
-    async def _compute(self, job: Job, upload: Upload, sending: MemoryObjectSendStream[WindowRow | Problem]) -> None:
+    async def _compute(
+        self, job: Job, upload: Upload, sending: MemoryObjectSendStream[WindowRow | Problem], request_id: str
+    ) -> None:
         async with sending:
             try:
                 await anyio.to_thread.run_sync(self._put_rows, job, upload, sending, limiter=self.service.streaming)
@@ -93,7 +95,7 @@ class TimelineResponse(Response):
             except Problem as problem:
                 await sending.send(problem)
             except Exception:
-                log("failed", logging.ERROR, exc_info=True, model=self.model.name)
+                log("failed", logging.ERROR, exc_info=True, request_id=request_id)
                 await sending.send(Problem("internal", "the service failed"))
 
     def _put_rows(self, job: Job, upload: Upload, sending: MemoryObjectSendStream[WindowRow | Problem]) -> None:

@@ -18,10 +18,11 @@ from typing import BinaryIO, NamedTuple
 
 import anyio
 import anyio.to_thread
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from timesformer.files import FULL
 from timesformer.serve.download import Address, download, read_address
+from timesformer.serve.job import Gone
 from timesformer.serve.multipart import FileField
 from timesformer.serve.problems import Problem
 from timesformer.serve.settings import MIB, ServiceSettings
@@ -171,6 +172,8 @@ class Receiver:
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
+            except ClientDisconnect:
+                raise Gone from None
             except TimeoutError:
                 raise Problem("upload_stalled", "the body does not come, or comes too slowly") from None
             yield chunk

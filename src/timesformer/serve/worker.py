@@ -9,10 +9,12 @@ Dimensions: V views, C 3 colours, T frames of a clip, S pixels.
 from __future__ import annotations
 
 import json
+import math
 import os
 import re
 import resource
 import sys
+import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -75,6 +77,7 @@ def decode_upload(theirs: Connection, path: Path, task: Task, limits: Limits) ->
     """Send what a task needs of a file, then {"end": true}; or {"problem": [code, detail]}."""
     follow_parent(os.getppid())
     torch.set_num_threads(1)
+    os.nice(10)  # it gives way to the engines, as the decoders of `predict` do
     confine(limits)
     try:
         for message in _decode(path, task, limits):
@@ -89,7 +92,8 @@ def decode_upload(theirs: Connection, path: Path, task: Task, limits: Limits) ->
 
 def confine(limits: Limits) -> None:
     """Keep this process from taking more than it may of processor time and memory, and from writing files."""
-    resource.setrlimit(resource.RLIMIT_CPU, (limits.cpu_seconds, limits.cpu_seconds + 1))
+    seconds = math.ceil(time.process_time()) + limits.cpu_seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))

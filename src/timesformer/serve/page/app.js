@@ -39,6 +39,7 @@ async function connect() {
   select.replaceChildren(...models.map(({ name }) => new Option(name)));
   select.value = first.name;
   byId("model-choice").hidden = models.length < 2;
+  byId("openapi").hidden = hasToken(); // which a link does not bring
   return describe();
 }
 
