@@ -6,7 +6,8 @@ import json
 import signal
 import socket
 import sys
-from contextlib import closing
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from os import kill
 from pathlib import Path
@@ -26,6 +27,16 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return save_small(tmp_path_factory.mktemp("weights") / "small")
 
 
+# The process that this one is forked from knows its folder for temporary files already.
+PROGRAM = """
+import tempfile
+from timesformer.cli.main import main
+if __name__ == "__main__":
+    tempfile.tempdir = None
+    main()
+"""
+
+
 def test_sigterm_lets_requests_end(weights: Path, tmp_path: Path) -> None:
     """A request that has begun goes on to its end, nobody new is let in, and the folder of uploads is gone."""
     write_video(tmp_path / "video.mp4", moving_bar(1, 0, 40), 10)
@@ -34,10 +45,11 @@ def test_sigterm_lets_requests_end(weights: Path, tmp_path: Path) -> None:
     spool.mkdir()
     with kept_port() as port:
         words = ("serve", weights, f"other={weights}", "--port", port, "--device", "cpu", "--threads", 1)
-        process = Started(*words, environment={"TMPDIR": spool})
+        (tmp_path / "program.py").write_text(PROGRAM)
+        process = Started(*words, program=tmp_path / "program.py", environment={"TMPDIR": spool})
         said = process.folder / "err"
         wait_until(lambda: said.exists() and "timesformer: small, other at" in said.read_text(), process)
-        with closing(HTTPConnection("127.0.0.1", port, timeout=240)) as client:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=240)) as client, killed(process):
             client.request("GET", "/v1/models")
             assert [model["name"] for model in json.load(client.getresponse())["models"]] == ["small", "other"]
             client.putrequest("POST", "/v1/timeline?window=1&stride=0.5")
@@ -57,6 +69,16 @@ def test_sigterm_lets_requests_end(weights: Path, tmp_path: Path) -> None:
     logged = [json.loads(line) for line in err.splitlines() if line.startswith("{")]
     assert [line["path"] for line in logged if line["event"] == "request"] == ["/v1/models", "/v1/timeline"]
     assert not list(spool.iterdir())
+
+
+@contextmanager
+def killed(process: Started) -> Iterator[None]:
+    """A process that does not outlive what goes wrong."""
+    try:
+        yield
+    except BaseException:
+        process.kill()
+        raise
 
 
 def refuses(port: int) -> bool:
