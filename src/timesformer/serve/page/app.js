@@ -70,7 +70,7 @@ function open(file, focus = true) {
   stopAll();
   const model = byId("model").value;
   history.add({ file, model, address: URL.createObjectURL(file), modelShown: models.length > 1, predictions: null,
-    rows: [], complete: false, window: "", overlays: new Map(), thumbnail: null });
+    waiting: true, rows: [], complete: false, window: "", overlays: new Map(), thumbnail: null });
   show(history.entries[0], focus);
   say(`Uploading ${file.name}`);
   predict(entry);
@@ -102,6 +102,7 @@ function show(chosen, focus = true) {
   showPredictions();
   history.show(entry);
   if (focus) byId("name").focus();
+  if (entry.waiting) return; // it begins
   if (!entry.predictions) predicting.offer("No prediction yet.", () => predict(entry));
   else if (!entry.complete) timing.offer("The timeline is not complete.", () => follow(entry));
 }

@@ -34,6 +34,7 @@ export class Player {
     this.hideOverlay();
     this.playable = true;
     this.arrange(false);
+    this.overlay.removeAttribute("src"); // one that is still loading is not shown any more
     this.measuring = false;
     this.video.src = address;
   }
