@@ -112,8 +112,9 @@ export class Timeline {
     this.showNow(one, seconds);
     if (number === this.current && this.marked === this.list.children[number]) return;
     this.marked?.firstChild.removeAttribute("aria-current");
-    byId("scores").querySelector(".now")?.classList.remove("now");
-    byId("scores").children[number]?.classList.add("now");
+    this.lit?.classList.remove("now");
+    this.lit = byId("scores").children[number];
+    this.lit?.classList.add("now");
     this.current = number;
     this.marked = this.list.children[number];
     this.marked?.firstChild.setAttribute("aria-current", "true");
