@@ -149,7 +149,7 @@ def png(side: int) -> bytes:
 
 def test_a_bomb_of_memory(weights: dict[str, Path], good: bytes) -> None:
     """A small file of large frames, which a limit of pixels lets pass."""
-    bomb = png(6000)
+    bomb = png(5000)
     assert len(bomb) < 2**20
     with running(weights, max_pixels=2**26) as service:
         assert answered(service, bomb)

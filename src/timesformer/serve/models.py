@@ -74,7 +74,7 @@ def name_weights(given: Sequence[str]) -> dict[str, str]:
     named: dict[str, str] = {}
     for text in given:
         name, equals, weights = text.partition("=")
-        if not equals or not NAME.fullmatch(name) or not weights:
+        if not equals or not NAME.fullmatch(name) or not weights or Path(text).exists():
             name, weights = _name_of(text), text
         if name in named:
             raise SettingError(f"{text}: a second model named {name}; give each a name of its own, NAME=WEIGHTS")

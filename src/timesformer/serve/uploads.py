@@ -13,6 +13,7 @@ import time
 import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -62,8 +63,8 @@ class Spool:
         try:
             yield path
         finally:
-            with suppress(OSError):
-                path.unlink()
+            with anyio.CancelScope(shield=True):  # of a large file it takes a while
+                await anyio.to_thread.run_sync(partial(path.unlink, missing_ok=True))
 
     def close(self) -> None:
         """Remove the folder."""
