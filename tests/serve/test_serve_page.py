@@ -350,6 +350,17 @@ def test_a_clip_of_the_camera_and_live(opened: Any) -> None:
     assert opened.locator("#entries li").count() == 1  # live clips are not kept
 
 
+def test_a_camera_that_is_not_allowed(opened: Any) -> None:
+    refused = "Promise.reject(new DOMException('', 'NotAllowedError'))"
+    opened.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = () => {refused}; }}")
+    opened.get_by_role("button", name="Use the camera").click()
+    expect(opened.locator("#camera-problem")).to_contain_text("The browser was not allowed to use the camera.")
+    assert not opened.locator("#camera-stage").is_visible()
+    opened.get_by_role("button", name="Close the camera").click()
+    assert not opened.locator("#camera").is_visible()
+    assert opened.locator("#source-title").inner_text() == "Drop a video"
+
+
 def test_history_shows_again_without_asking(opened: Any, video: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "short.mp4", motion_clip("down", 5), FPS)
     classify(opened, video)
@@ -400,6 +411,10 @@ def test_what_is_copied_runs(opened: Any, video: Path, tmp_path: Path) -> None:
     lines = [line.rpartition(" ") for line in said.splitlines()]
     assert [(label, f"{100 * float(score):.1f}%") for label, _, score in lines] == expected
     assert not (tmp_path / "hacked").exists()
+    opened.evaluate("() => { navigator.clipboard.writeText = () => Promise.reject(new Error('not over HTTP')); }")
+    opened.get_by_role("button", name="Copy as curl").click()
+    expect(opened.locator("#copied")).to_have_text("Selected: copy it.")
+    assert opened.evaluate("() => String(getSelection())").startswith("curl -F ")
 
 
 def with_token(route: Any) -> None:
