@@ -26,6 +26,7 @@ from timesformer.cli import (
     recipes,
     report,
     search,
+    study,
     test,
     timeline,
     train,
@@ -57,6 +58,7 @@ app.command("map")(features_map.map)
 app.command("calibrate")(calibrate.calibrate)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
+app.command("study")(study.study)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.command("cost")(cost.cost)
