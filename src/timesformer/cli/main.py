@@ -27,6 +27,7 @@ from timesformer.cli import (
     report,
     search,
     serve,
+    study,
     test,
     timeline,
     train,
@@ -59,6 +60,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)
+app.command("study")(study.study)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.command("cost")(cost.cost)

@@ -93,6 +93,18 @@ def student(degrees: int) -> float:
     return high
 
 
+def paired_p_value(differences: Sequence[float]) -> float:
+    """The two-sided p-value of Student's paired t-test: how probable a mean this far from zero is, were it zero.
+
+    differences: of two or more pairs, such as two cells of a study with the same seeds. 0 where all are equal and not
+    zero, 1 where all are zero. Raises ValueError for fewer than two.
+    """
+    mean, spread = statistics.fmean(differences), statistics.stdev(differences)
+    if not spread:
+        return 0.0 if mean else 1.0
+    return 1 - _within(abs(mean) * math.sqrt(len(differences)) / spread, len(differences) - 1)
+
+
 def _at_least_wilson(low: float, high: float, wilson: Interval) -> Interval:
     """Both intervals, between 0 and 1."""
     return Interval(max(0.0, min(low, wilson.low)), min(1.0, max(high, wilson.high)))

@@ -1,7 +1,8 @@
-"""A copy of weights, for what is initialised from them later."""
+"""A copy of weights, for what is initialised from them later; what tells them apart."""
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from pathlib import Path
 
@@ -42,3 +43,17 @@ def _files_of(source: Path) -> list[str]:
         if shards:
             return [*names, index_name(whole), *shards]
     return names
+
+
+def digest_weights(weights: str | Path) -> str:
+    """A hash of all files that WEIGHTS, as `--init` takes them, are read from.
+
+    Raises WeightsError as `find_weights`.
+    """
+    source = find_weights(weights, headless=True)
+    files = [source] if source.is_file() else [source / name for name in sorted(_files_of(source))]
+    digest = hashlib.sha256()
+    for file in files:
+        with file.open("rb") as stream:
+            digest.update(hashlib.file_digest(stream, "sha256").digest())
+    return digest.hexdigest()[:16]

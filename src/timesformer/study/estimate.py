@@ -1,0 +1,134 @@
+"""How long a study will take, and how much disk: from a step of each network and from reading a few videos."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from dataclasses import dataclass
+
+from timesformer.bench.timing import timed
+from timesformer.bench.train import Step, pick_precision
+from timesformer.config import Recipe
+from timesformer.data.dataset import TrainingClips
+from timesformer.data.loader import ShuffledEpochs
+from timesformer.data.manifest import Manifest
+from timesformer.device import cores, find_device, native_bf16
+from timesformer.settings import make
+from timesformer.study.plan import RUNS, StudyPlan, Task
+from timesformer.training.videos import choose_videos, read_training
+from timesformer.weights.initialise import initialise_classifier
+
+SLOW = 5.0  # seconds of a step after which it is not repeated
+READ = 4  # videos that are read
+STATES = 4  # copies of the weights in a checkpoint: weights, two of AdamW, averaged ones
+BESIDE = 500_000  # bytes of a run beside its weights: log, metrics, curves, scores
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Of one training of a plan. minutes: of training; disk: bytes that stay; checkpoint: bytes more while it runs.
+    known: whether it is done, and `minutes` are what it has taken."""
+
+    minutes: float
+    disk: int
+    checkpoint: int
+    known: bool
+
+
+def estimate(plan: StudyPlan) -> list[Estimate]:
+    """Of each training. Steps are timed one network after another, of random clips; what another seed has taken counts
+    where that is known. Tests and validation are not in it."""
+    kept: dict[tuple[str, str | None], tuple[float, int]] = {}
+    found = []
+    for tasks in plan.trainings:
+        task = tasks[0]
+        same = (task.config, task.init)
+        done = task.run.done
+        if done is not None:
+            minutes, parameters = float(done["minutes"]), int(done["parameters"])
+            kept[same] = minutes, parameters
+        elif same not in kept:
+            kept[same] = _known(plan, task) or _measure(plan, task)
+        minutes, parameters = kept[same]
+        found.append(Estimate(minutes, 4 * parameters + BESIDE, 4 * STATES * parameters, done is not None))
+    return found
+
+
+def _known(plan: StudyPlan, task: Task) -> tuple[float, int] | None:
+    """What another seed has taken."""
+    for other in plan.tasks:
+        if (other.config, other.init) == (task.config, task.init) and (done := other.run.done) is not None:
+            return float(done["minutes"]), int(done["parameters"])
+    return None
+
+
+def _measure(plan: StudyPlan, task: Task) -> tuple[float, int]:
+    recipe = task.run.recipe
+    training = choose_videos(recipe, *read_training(recipe, plan.data.folder)).training
+    seconds, parameters = epoch_seconds(recipe, training, task.init)
+    return recipe.training.epochs * seconds / 60, parameters
+
+
+def epoch_seconds(recipe: Recipe, training: Manifest, init: str | None) -> tuple[float, int]:
+    """Seconds that an epoch will take, and the number of parameters: steps of random clips, and reading a few videos
+    on all cores. A processor does one after the other, beside a GPU they go on together."""
+    settings = recipe.model
+    if init is not None:
+        made = initialise_classifier(settings, recipe.preprocessing, training.labels, init)
+        settings = made.classifier.model.settings
+    settings = make(type(settings), settings.model_dump() | {"num_classes": len(training.labels)}, "model")
+    device = find_device(recipe.training.device)
+    repeats = recipe.augmentation.repeats
+    sampler = ShuffledEpochs(len(training.videos), recipe.seed, recipe.training.batch_size // repeats)
+    half = recipe.training.precision != "32-true" and native_bf16(device)
+    step = Step(
+        settings,
+        sampler.videos * repeats,
+        pick_precision("bf16" if half else "fp32", device),
+        recipe.training.device,
+        checkpoint_activations=recipe.training.checkpoint_activations,
+    )
+    times = [timed(step, device)]
+    while len(times) < 4 and times[0] < SLOW:
+        times.append(timed(step, device))
+    seconds = statistics.median(times[1:] or times)
+    parameters = sum(parameter.numel() for group in step.optimizer.param_groups for parameter in group["params"])
+    clips = TrainingClips(training, settings.clip_shape, recipe.preprocessing, recipe.augmentation, recipe.seed)
+    rows = range(min(READ, len(clips)))
+    began = time.perf_counter()
+    for row in rows:
+        for number in range(repeats):
+            clips[0, row, number]
+    workers = max(1, min(cores(), recipe.data.workers or cores()))
+    reading = (time.perf_counter() - began) / len(rows) * sampler.videos / workers
+    whole = seconds + reading if device.type == "cpu" else max(seconds, reading)
+    return sampler.batches * whole, parameters
+
+
+def plan_lines(plan: StudyPlan, estimates: list[Estimate]) -> list[str]:
+    """A plan as lines of at most 80 columns."""
+    trainings = plan.trainings
+    tested = plan.data.tested
+    lines = [
+        f"study   {plan.study.name}: {plan.study.title}",
+        f"data    {plan.data.folder.resolve().name}, {len(plan.data.training.videos)} videos to train on, "
+        f"{len(tested.videos)} of {tested.split} to test",
+        f"out     {plan.out}",
+        f"runs    {plan.out.parent / RUNS}",
+        "",
+        f"{'no.':>4}  {'cell':40} {'seed':>5} {'tests':>6} {'minutes':>8} {'MB':>6}",
+    ]
+    for number, (tasks, found) in enumerate(zip(trainings, estimates, strict=True), 1):
+        names = tasks[0].cell.name + (f" and {len(tasks) - 1} more" if len(tasks) > 1 else "")
+        name = names if len(names) <= 40 else f"{names[:37]}..."
+        minutes = "done" if found.known else f"{found.minutes:.1f}"
+        lines.append(f"{number:4}  {name:40} {tasks[0].seed:5} {len(tasks):6} {minutes:>8} {found.disk / 1e6:6.1f}")
+    left = [found for found in estimates if not found.known]
+    disk = sum(found.disk for found in left) + max((found.checkpoint for found in left), default=0)
+    lines += [
+        "",
+        f"{len(trainings)} trainings, {len(trainings) - len(left)} done; about {sum(one.minutes for one in left):.0f} "
+        f"minutes and {disk / 1e6:.0f} MB to go",
+        "minutes are of training alone, from a timed step of each network here",
+    ]
+    return lines

@@ -1,0 +1,191 @@
+"""Run a study: what is missing of its trainings, in any number of processes, then its table, figure and page.
+
+OUT/study.json      what the folder is of
+OUT/results.csv     a row a run
+OUT/table.md        the cells beside the paper's own numbers
+OUT/figure.png      in the paper's form
+OUT/study.html      all of it on a page
+OUT/../runs/        the trainings, which studies share
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock
+
+from timesformer.bench.child import EndedError, run_apart
+from timesformer.errors import SettingError, TimesformerError, TrainingError, one_line
+from timesformer.files import as_json, replacing
+from timesformer.study.key import settings_that_count
+from timesformer.study.perform import perform
+from timesformer.study.plan import StudyPlan, Task
+from timesformer.study.results import Row, row_of, write_results
+from timesformer.study.summary import summarise
+from timesformer.study.table import TABLE, markdown, terminal_lines, write_table
+
+STUDY = "study.json"
+WAIT = 5.0  # seconds between looks at what another process works on
+Say = Callable[[str], object]
+
+
+def run_study(
+    plan: StudyPlan,
+    *,
+    cell: int | None = None,
+    threads: int | None = None,
+    say: Say = lambda line: None,
+    apart: bool = True,
+) -> list[Row]:
+    """Train and test what is missing, and write OUT. Returns the rows, of all seeds of all cells.
+
+    A training that fails is in the table with its reason, and is tried again the next time. Several processes may run
+    the same study, or studies with the same OUT/../runs: each takes trainings that no other one works on, and waits for
+    the others' at the end.
+
+    cell: the number of one training of the plan, from 1, which alone is done; nothing is written to OUT then. threads:
+    that compute. say: called with lines on how far it is. apart: each training in a process of its own.
+
+    Raises SettingError for a number that there is not, and for an OUT with results of another study, data, recipe or
+    weights; TrainingError where the training of `cell` fails.
+    """
+    trainings = plan.trainings
+    if cell is not None:
+        if not 1 <= cell <= len(trainings):
+            raise SettingError(f"cell {cell}: the study has trainings 1 to {len(trainings)}; --plan lists them")
+        tasks = trainings[cell - 1]
+        _attempt(plan, cell, threads, say, apart=apart)
+        if tasks[0].run.failure:
+            raise TrainingError(f"{_title(tasks)}: {tasks[0].run.failure}")
+        return [row_of(plan, task) for task in tasks]
+    claim_folder(plan)
+    left = list(range(1, len(trainings) + 1))
+    while left:
+        busy = []
+        for number in left:
+            if not _attempt(plan, number, threads, say, apart=apart):
+                busy.append(number)
+            _write_rows(plan)
+        if len(busy) == len(left):
+            time.sleep(WAIT)
+        elif busy:
+            say(f"waiting for {len(busy)} of {len(trainings)} trainings, which other processes work on")
+        left = busy
+    return write_study(plan, say)
+
+
+def check_folder(plan: StudyPlan) -> None:
+    """Raises SettingError where OUT has results of another study, data, recipe or weights, or something else."""
+    file, now = plan.out / STUDY, _identity(plan)
+    if not file.exists():
+        if plan.out.exists() and (not plan.out.is_dir() or any(not _is_ours(path) for path in plan.out.iterdir())):
+            raise SettingError(f"{plan.out}: is not empty; a study needs a folder of its own")
+        return
+    try:
+        before = dict(json.loads(file.read_text(encoding="utf-8")))
+    except (OSError, ValueError, TypeError) as error:
+        raise SettingError(f"{file}: damaged: {one_line(error)[:100]}") from None
+    if changed := [name for name in now if before.get(name) != now[name]]:
+        raise SettingError(
+            f"{plan.out}: holds results of study {before.get('study')} with another {', '.join(changed)}; name another "
+            "folder with --out"
+        )
+
+
+def claim_folder(plan: StudyPlan) -> None:
+    """Make OUT the study's. Raises SettingError as `check_folder`."""
+    check_folder(plan)
+    try:
+        plan.out.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise SettingError(f"{plan.out}: cannot create this folder: {error.strerror}") from None
+    with FileLock(plan.out / ".lock"), replacing(plan.out / STUDY) as temporary:
+        temporary.write_text(as_json(_identity(plan), indent=2) + "\n", encoding="utf-8")
+
+
+def write_study(plan: StudyPlan, say: Say) -> list[Row]:
+    """Write what the cache has of a study to OUT, and say its table."""
+    rows = _write_rows(plan)
+    summaries = summarise(plan, rows)
+    with FileLock(plan.out / ".lock"):
+        write_table(markdown(plan, summaries, shlex.join(["timesformer", *sys.argv[1:]])), plan.out)
+    for line in ["", *terminal_lines(plan, summaries), "", f"table   {plan.out / TABLE}"]:
+        say(line)
+    return rows
+
+
+def _write_rows(plan: StudyPlan) -> list[Row]:
+    """Write OUT/results.csv with what the cache has."""
+    rows = [row_of(plan, task) for task in plan.tasks]
+    with FileLock(plan.out / ".lock"):
+        write_results(rows, plan.out)
+    return rows
+
+
+def _is_ours(path: Path) -> bool:
+    return path.name.startswith(".")
+
+
+def _identity(plan: StudyPlan) -> dict[str, Any]:
+    """What the results of a folder are of. More seeds of the same are no other study."""
+    counted = settings_that_count(plan.recipe)
+    init = next((task.run.init for task in plan.tasks if task.run.init), None)
+    return {"study": plan.study.name, "recipe": counted, "data": plan.data.digest, "weights": init}
+
+
+def _title(tasks: list[Task]) -> str:
+    return f"{tasks[0].cell.name}, seed {tasks[0].seed}"
+
+
+def _attempt(plan: StudyPlan, number: int, threads: int | None, say: Say, *, apart: bool) -> bool:
+    """Do one training of a plan, unless it is done. Returns False where another process works on it."""
+    trainings = plan.trainings
+    tasks, where = trainings[number - 1], f"{number:{len(str(len(trainings)))}}/{len(trainings)}"
+    run, title = tasks[0].run, f"{where}  {_title(tasks)}"
+    protocols = [dict(task.cell.protocol) for task in tasks]
+    if run.is_done(list(protocols)):
+        say(f"{title}: {_score(plan, tasks)}, done before")
+        return True
+    if run.is_busy:
+        return False
+    say(f"{title}: {'testing' if run.done else 'training'}")
+    arguments: dict[str, Any] = {
+        "folder": str(run.folder),
+        "recipe": run.recipe.model_dump(mode="json"),
+        "data": str(plan.data.folder),
+        "digest": run.data,
+        "init": tasks[0].init,
+        "init_digest": run.init,
+        "extra": dict(run.extra),
+        "protocols": protocols,
+        "threads": threads,
+    }
+    try:
+        found = (
+            run_apart("timesformer.study.perform:perform", arguments | {"parent": os.getpid()})
+            if apart
+            else perform(**arguments)
+        )
+    except (EndedError, TimesformerError) as error:
+        status = f"{error.status}: " if isinstance(error, EndedError) and error.status != "failed" else ""
+        run.write_failure(one_line(f"{status}{error}"))
+        say(f"{title}: failed: {one_line(error)}")
+        return True
+    if found.get("busy"):
+        return False
+    say(f"{title}: {_score(plan, tasks)}")
+    return True
+
+
+def _score(plan: StudyPlan, tasks: list[Task]) -> str:
+    """The score of a training, or the first and last of several tests of it."""
+    rows = [row_of(plan, task) for task in tasks]
+    scores = " ".join(f"{row.test_score:.3f}" for row in rows if row.test_score is not None)
+    return f"{scores}, {rows[0].minutes:.1f} minutes"
