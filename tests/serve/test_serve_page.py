@@ -1,4 +1,4 @@
-"""The page of the service in a browser, with a service behind it."""
+"""What the page of the service shows, in a browser."""
 
 from __future__ import annotations
 
@@ -12,118 +12,55 @@ from typing import Any
 
 import httpx
 import pytest
-import torch
 
 import browser
 import timesformer
-import videos
-from serving import running
-from timesformer.config import Preprocessing, Sampling, TimeSformerSettings
-from timesformer.data.motion import CLASSES, FPS, FRAMES, motion_clip
+from service_page import (
+    SECONDS,
+    as_at_first,
+    bars_of,
+    classify,
+    expect,
+    expected_segments,
+    requests_of,
+    save_motion_weights,
+    seconds_of,
+    segments_of,
+    tab_of,
+    write_motions,
+)
+from timesformer.data.motion import FPS, motion_clip
 from timesformer.explain.explainer import Explainer
 from timesformer.explain.save import draw_overlays
-from timesformer.inference.predictor import Predictor
 from timesformer.video.encode import write_video
 from timesformer.video.source import open_video
-from timesformer.weights.classifier import Classifier
-
-expect = pytest.importorskip("playwright.sync_api").expect
-expect.set_options(timeout=120_000)
-
-SHOWN = ("right", "up", "growing")  # one after the other, in the video
-SECONDS = len(SHOWN) * FRAMES / FPS
-TOKEN = "a secret of the tests"
 
 
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny model, whose answers differ from moment to moment."""
-    torch.manual_seed(4)
-    shape = TimeSformerSettings(
-        width=16, depth=1, heads=2, num_frames=4, image_size=32, patch_size=8, num_classes=len(CLASSES)
-    )
-    model = timesformer.build_model(shape)
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.add_(torch.randn_like(parameter) * 0.3)
-    folder = tmp_path_factory.mktemp("weights") / "motion"
-    preprocessing = Preprocessing(short_side=32, sampling=Sampling(rate=2))
-    Classifier(model, preprocessing=preprocessing, labels=CLASSES).save_pretrained(folder)
-    return folder
+    return save_motion_weights(tmp_path_factory.mktemp("weights") / "motion")
 
 
 @pytest.fixture(scope="module")
 def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    clips = [motion_clip(label, number) for number, label in enumerate(SHOWN)]
-    file = tmp_path_factory.mktemp("videos") / "three motions.mp4"
-    write_video(file, torch.cat(clips, 1), FPS)
-    return file
+    return write_motions(tmp_path_factory.mktemp("videos") / "three motions.mp4")
 
 
 @pytest.fixture(scope="module")
-def service(weights: Path) -> Iterator[str]:
-    with running({"motion": weights, "again": weights}) as found:
-        yield f"{found.address}/"
-
-
-@pytest.fixture(scope="module")
-def tab(any_chromium: browser.Chromium, service: str) -> Any:
-    return any_chromium.open(service, permissions=("camera", "clipboard-read", "clipboard-write"))
+def tab_and_address(any_chromium: browser.Chromium, weights: Path) -> Iterator[tuple[Any, str]]:
+    with tab_of(any_chromium, weights) as found:
+        yield found
 
 
 @pytest.fixture
-def opened(tab: Any, any_chromium: browser.Chromium) -> Iterator[Any]:
-    """The page as it is at first. Nothing may go wrong in it, and nothing may be asked of anybody but the service."""
-    any_chromium.problems.clear()
-    tab.set_viewport_size({"width": 1280, "height": 900})
-    tab.evaluate("() => sessionStorage.clear()")
-    tab.reload()
-    expect(tab.locator("#facts")).to_contain_text("8 classes")
-    yield tab
-    tab.unroute_all()
-    assert any_chromium.problems == []
+def opened(tab_and_address: tuple[Any, str], any_chromium: browser.Chromium) -> Iterator[Any]:
+    with as_at_first(tab_and_address[0], any_chromium) as page:
+        yield page
 
 
-def classify(page: Any, video: Path | dict[str, Any]) -> None:
-    """Until its timeline is there."""
-    page.set_input_files("#file", video)
-    expect(page.locator("#said")).to_have_text(re.compile("Timeline: "))
-
-
-def requests_of(page: Any) -> list[str]:
-    """A list that grows with what the page asks of the API."""
-    asked: list[str] = []
-    page.on(
-        "request", lambda request: asked.append(request.url.partition("/v1/")[2]) if "/v1/" in request.url else None
-    )
-    return asked
-
-
-def seconds_of(page: Any, which: str = "#video") -> float:
-    return page.locator(which).evaluate("(video) => video.currentTime")
-
-
-def bars_of(page: Any) -> list[tuple[str, str]]:
-    items = page.locator("#bars li")
-    return [tuple(item.locator(part).inner_text() for part in (".label", ".score")) for item in items.all()]
-
-
-def segments_of(page: Any) -> list[tuple[str, str, str]]:
-    items = page.locator("#segments li")
-    return [tuple(item.locator(f".{part}").inner_text() for part in ("time", "label", "score")) for item in items.all()]
-
-
-def expected_segments(predictor: Predictor, video: Path) -> list[tuple[str, str, str]]:
-    """Each moment has the class of the window whose centre is nearest; a score is the mean of its windows."""
-    found: list[tuple[float, str, list[float]]] = []
-    before = None
-    for row in predictor.timeline(video):
-        centre = (row.start + row.end) / 2
-        if not found or found[-1][1] != row.label:
-            found.append((row.start if before is None else (before + centre) / 2, row.label, []))
-        found[-1][2].append(row.score)
-        before = centre
-    return [(f"0:{start:04.1f}", label, f"{100 * sum(all_) / len(all_):.1f}%") for start, label, all_ in found]
+@pytest.fixture
+def service(tab_and_address: tuple[Any, str]) -> str:
+    return tab_and_address[1]
 
 
 def test_a_video_is_classified_and_followed(opened: Any, weights: Path, video: Path) -> None:
@@ -245,88 +182,6 @@ def test_attention_takes_the_place_of_the_video_and_keeps_its_time(opened: Any, 
     expect(opened.locator("#said")).to_have_text(f"Attention for {bars_of(opened)[1][0]}, by occlusion")
 
 
-def test_a_broken_file_then_a_second_one(
-    opened: Any, video: Path, tmp_path: Path, any_chromium: browser.Chromium
-) -> None:
-    name = "<img src=x onerror=document.title='run'> .mp4"
-    opened.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": b"no video" * 1000})
-    problem = opened.locator("#prediction-task .problem")
-    expect(problem).to_be_visible()
-    assert "not a video" in problem.inner_text()
-    assert "/" not in problem.inner_text()
-    assert opened.locator("#name").inner_text() == name
-    assert opened.locator("#opened img, #history img").count() == 0
-    expect(opened.locator("#unplayable")).to_be_visible()
-    assert not opened.locator("#timeline").is_visible()
-    any_chromium.expect_problem("status of 4")
-    problem.get_by_role("button", name="Try again").click()
-    expect(opened.locator("#prediction-task .task")).not_to_be_visible()
-    expect(problem).to_be_visible()
-    any_chromium.expect_problem("status of 4")
-    opened.set_input_files("#file", {"name": "empty.mp4", "mimeType": "video/mp4", "buffer": b""})
-    assert opened.locator("#notice").inner_text() == "empty.mp4 is empty."
-    classify(opened, video)
-    assert not problem.is_visible()
-    assert not opened.locator("#notice").is_visible()
-    assert opened.locator("#entries .label").all_inner_texts()[1] == "no prediction"
-    assert opened.title() == "timesformer"
-
-
-def test_a_file_that_the_browser_cannot_play(opened: Any, tmp_path: Path) -> None:
-    videos.write(tmp_path / "old.avi", 50, "mpeg4")
-    classify(opened, tmp_path / "old.avi")
-    expect(opened.locator("#unplayable")).to_be_visible()
-    opened.locator("#track").press("End")
-    assert opened.locator("#track").get_attribute("aria-valuenow") == "2.00"
-    opened.locator("#attention").click()
-    expect(opened.locator("#overlay")).to_be_visible()  # which it can play
-    opened.locator("#attention").click()
-    expect(opened.locator("#unplayable")).to_be_visible()
-    assert not opened.locator("#video").is_visible()
-
-
-def test_cancel_while_a_video_is_sent(opened: Any, tmp_path: Path) -> None:
-    slow = opened.context.new_cdp_session(opened)
-    slow.send("Network.enable")
-    slow.send(
-        "Network.emulateNetworkConditions",
-        {"offline": False, "latency": 0, "downloadThroughput": -1, "uploadThroughput": 200_000},
-    )
-    ended: list[str] = []
-    opened.on("requestfailed", lambda request: ended.append(request.failure) if "/v1/" in request.url else None)
-    (tmp_path / "large.mp4").write_bytes(bytes(8_000_000))
-    opened.set_input_files("#file", tmp_path / "large.mp4")
-    busy = opened.locator("#prediction-task .task")
-    expect(busy.locator("p")).to_have_text(re.compile(r"Uploading, .* of 8\.0 MB"))
-    assert 0 < busy.locator("progress").evaluate("(bar) => bar.value") < 1
-    busy.get_by_role("button", name="Cancel").press("Enter")
-    slow.detach()
-    expect(opened.locator("#prediction-task .problem")).to_contain_text("Cancelled.")
-    assert ended == ["net::ERR_ABORTED"]
-    assert opened.get_by_role("button", name="Start again: prediction").evaluate(
-        "(one) => one === document.activeElement"
-    )
-
-
-def test_cancel_while_it_computes_and_start_again(opened: Any, video: Path) -> None:
-    waiting: list[Any] = []
-    opened.route("**/v1/predict*", lambda route: waiting.append(route))
-    opened.set_input_files("#file", video)
-    opened.locator("#prediction-task").get_by_role("button", name="Cancel").click()
-    again = opened.get_by_role("button", name="Start again: prediction")
-    expect(again).to_be_visible()
-    assert bars_of(opened) == []
-    opened.unroute("**/v1/predict*")
-    opened.route("**/v1/timeline*", lambda route: waiting.append(route))
-    again.click()
-    expect(opened.locator("#bars li")).to_have_count(5)
-    opened.locator("#timeline-task").get_by_role("button", name="Cancel").click()
-    opened.unroute("**/v1/timeline*")
-    opened.get_by_role("button", name="Start again: timeline").click()
-    expect(opened.locator("#said")).to_have_text(re.compile("Timeline: "))
-    assert len(waiting) == 2
-
-
 def test_a_clip_of_the_camera_and_live(opened: Any) -> None:
     opened.get_by_role("button", name="Use the camera").click()
     expect(opened.locator("#camera-stage")).to_be_visible()
@@ -348,17 +203,6 @@ def test_a_clip_of_the_camera_and_live(opened: Any) -> None:
     assert not opened.locator("#camera").is_visible()
     assert opened.locator("#preview").evaluate("(video) => video.srcObject") is None
     assert opened.locator("#entries li").count() == 1  # live clips are not kept
-
-
-def test_a_camera_that_is_not_allowed(opened: Any) -> None:
-    refused = "Promise.reject(new DOMException('', 'NotAllowedError'))"
-    opened.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = () => {refused}; }}")
-    opened.get_by_role("button", name="Use the camera").click()
-    expect(opened.locator("#camera-problem")).to_contain_text("The browser was not allowed to use the camera.")
-    assert not opened.locator("#camera-stage").is_visible()
-    opened.get_by_role("button", name="Close the camera").click()
-    assert not opened.locator("#camera").is_visible()
-    assert opened.locator("#source-title").inner_text() == "Drop a video"
 
 
 def test_history_shows_again_without_asking(opened: Any, video: Path, tmp_path: Path) -> None:
@@ -415,91 +259,6 @@ def test_what_is_copied_runs(opened: Any, video: Path, tmp_path: Path) -> None:
     opened.get_by_role("button", name="Copy as curl").click()
     expect(opened.locator("#copied")).to_have_text("Selected: copy it.")
     assert opened.evaluate("() => String(getSelection())").startswith("curl -F ")
-
-
-def with_token(route: Any) -> None:
-    if route.request.headers.get("authorization") == f"Bearer {TOKEN}":
-        route.continue_()
-    else:
-        route.fulfill(status=401, json={"error": "unauthorized", "detail": "a token is needed"})
-
-
-def test_a_token_is_asked_for_and_stays_in_the_tab(opened: Any, video: Path, any_chromium: browser.Chromium) -> None:
-    page = opened
-    page.route("**/v1/**", with_token)
-    page.reload()
-    dialog, field = page.get_by_role("dialog"), page.get_by_label("Token", exact=True)
-    expect(dialog).to_be_visible()
-    assert field.evaluate("(field) => field === document.activeElement")
-    field.fill("wrong")
-    field.press("Enter")
-    expect(dialog).to_contain_text("does not accept this token")
-    assert browser.faults(page) == []
-    field.fill(TOKEN)
-    field.press("Enter")
-    expect(page.locator("#facts")).to_contain_text("8 classes")
-    classify(page, video)
-    page.get_by_role("button", name="Copy as curl").click()
-    expect(page.locator("#snippet")).to_contain_text('"Authorization: Bearer $TIMESFORMER_TOKEN"')
-    assert TOKEN not in page.content()
-    assert page.evaluate("() => [localStorage.length, document.cookie]") == [0, ""]
-    page.reload()  # the tab has it still
-    expect(page.locator("#facts")).to_contain_text("8 classes")
-    for _ in range(2):
-        any_chromium.expect_problem("status of 401")
-
-
-def test_a_busy_service_is_asked_again(opened: Any, video: Path, any_chromium: browser.Chromium) -> None:
-    tried: list[str] = []
-
-    def busy_once(route: Any) -> None:
-        tried.append(route.request.url)
-        if len(tried) > 1:
-            route.continue_()
-        else:
-            route.fulfill(
-                status=429, headers={"Retry-After": "1"}, json={"error": "busy", "detail": "the queue is full"}
-            )
-
-    opened.route("**/v1/predict*", busy_once)
-    opened.set_input_files("#file", video)
-    expect(opened.locator("#prediction-task .task p")).to_have_text("The service is busy; again in 1 s")
-    expect(opened.locator("#bars li")).to_have_count(5)
-    assert len(tried) == 2
-    any_chromium.expect_problem("status of 429")
-
-
-def test_a_timeline_that_breaks_off_says_so_and_keeps_its_rows(opened: Any, video: Path) -> None:
-    row = {"video": "a", "start_s": 0.0, "end_s": 2.0, "padded": False, "last": False, "label": "up", "score": 0.75}
-    lines = [row, {"error": "decoder_crashed", "detail": "the decoder ended"}]
-    body = "".join(json.dumps(line) + "\n" for line in lines)
-    opened.route("**/v1/timeline*", lambda route: route.fulfill(body=body, content_type="application/x-ndjson"))
-    opened.set_input_files("#file", video)
-    problem = opened.locator("#timeline-task .problem")
-    expect(problem).to_contain_text("The timeline ends here. The decoder ended.")
-    assert segments_of(opened) == [("0:00.0", "up", "75.0%")]
-    opened.unroute("**/v1/timeline*")
-    opened.locator("#window").fill("1.5")
-    asked = requests_of(opened)
-    opened.locator("#window").press("Enter")
-    expect(opened.locator("#said")).to_have_text(re.compile("Timeline: "))
-    assert "window=1.5" in asked[0]
-    assert not problem.is_visible()
-
-
-def test_a_service_that_is_gone(opened: Any, video: Path, any_chromium: browser.Chromium) -> None:
-    opened.route("**/v1/**", lambda route: route.abort("connectionrefused"))
-    opened.set_input_files("#file", video)
-    expect(opened.locator("#prediction-task .problem")).to_contain_text(
-        re.compile("cannot be reached|could not be sent")
-    )
-    opened.reload()
-    expect(opened.locator("#connection .problem")).to_contain_text("The service cannot be reached.")
-    opened.unroute("**/v1/**")
-    opened.get_by_role("button", name="Try again: models").click()
-    expect(opened.locator("#facts")).to_contain_text("8 classes")
-    for _ in range(2):
-        any_chromium.expect_problem("ERR_CONNECTION_REFUSED")
 
 
 DROP = """(names) => {
