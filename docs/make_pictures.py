@@ -3,11 +3,14 @@
 python docs/make_pictures.py [RUN]     all of them, after `make demo`
 python docs/make_pictures.py schemes   what a patch sees in each scheme
 python docs/make_pictures.py map [RUN]  the map of the demo's test clips, in Chromium
+python docs/make_pictures.py serve [RUN [FOLDER]]  the page of the service, in Chromium
 """
 
 from __future__ import annotations
 
+import io
 import shutil
+import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -19,6 +22,7 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import torch
 from matplotlib.patches import Patch, Polygon
+from PIL import Image
 
 import timesformer
 from timesformer.config import SCHEMES
@@ -171,10 +175,69 @@ def feature_map(run: Path) -> None:
         browser.close()
 
 
+def service_page(run: Path, out: Path, folder: Path | None) -> None:
+    """The page with eight clips of the demo's classes, one after the other: on a screen, and with the attention overlay
+    on a phone in the dark. Both light and dark go to `folder`."""
+    from playwright.sync_api import sync_playwright
+
+    order = ("right", "growing", "up", "clockwise", "left", "shrinking", "down", "counter_clockwise")
+    command = [sys.executable, "-m", "timesformer", "serve", f"motion={run}", "--port", "0"]
+    service = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    assert service.stderr is not None
+    with tempfile.TemporaryDirectory() as temporary, sync_playwright() as playwright:
+        try:
+            address = next(line for line in service.stderr if line.startswith("timesformer: ")).split()[-1]
+            video = Path(temporary) / "eight motions.mp4"
+            clips = [motion_clip(label, SEED + number, 240, 280) for number, label in enumerate(order)]
+            write_video(video, torch.cat(clips, 1), FPS)
+            browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+            shots = {
+                (width, scheme): page_shot(browser, address, video, width, scheme)
+                for width in (1280, 390)
+                for scheme in ("light", "dark")
+            }
+            browser.close()
+        finally:
+            service.terminate()
+            service.wait()
+    for (width, scheme), shot in shots.items():
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+            shot.save(folder / f"page_{width}_{scheme}.png")
+    screen, phone, gap = shots[1280, "light"], shots[390, "dark"], 24
+    picture = Image.new("RGB", (screen.width + gap + phone.width, screen.height), "white")
+    picture.paste(screen, (0, 0))
+    picture.paste(phone, (screen.width + gap, 0))
+    picture.save(out, quality=70, method=6)
+
+
+def page_shot(browser: Any, address: str, video: Path, width: int, scheme: str) -> Image.Image:
+    """The page of the service, in the dark with the overlay."""
+    from playwright.sync_api import expect
+
+    page = browser.new_page(viewport={"width": width, "height": 985}, color_scheme=scheme)
+    page.goto(address)
+    page.set_input_files("#file", video)
+    expect(page.locator("#said")).to_contain_text("Timeline: ", timeout=120_000)
+    page.locator("#segments button").nth(3).press("Enter")
+    if scheme == "dark":
+        page.locator("#attention").click()
+        expect(page.locator("#overlay")).to_be_visible(timeout=120_000)
+    page.locator(".screen video:visible").evaluate("(video) => { video.controls = false; scrollTo(0, 0); }")
+    page.wait_for_timeout(500)
+    return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+
+
 if __name__ == "__main__":
     asked = sys.argv[1] if len(sys.argv) > 1 else "runs/demo/run"
     if asked == "map":
         feature_map(Path(sys.argv[2] if len(sys.argv) > 2 else "runs/demo/run"))
+        sys.exit()
+    if asked == "serve":
+        given = [Path(word) for word in sys.argv[2:]]
+        service_page(
+            given[0] if given else Path("runs/demo/run"), IMAGES / "serve.webp", given[1] if given[1:] else None
+        )
         sys.exit()
     schemes(IMAGES / "schemes.png")
     if asked != "schemes":

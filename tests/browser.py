@@ -1,4 +1,4 @@
-"""Pages in a real browser: Debian's Chromium, driven by Playwright, without a network."""
+"""Pages in a real browser: Debian's Chromium, driven by Playwright, with no network but the service of a page."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 CHROMIUM = ("chromium", "chromium-browser", "google-chrome")
 INSIDE = ("file:", "data:", "blob:", "about:")
+FAKE_CAMERA = ("--use-fake-device-for-media-stream", "--use-fake-ui-for-media-stream")
 
 
 @contextmanager
@@ -24,7 +25,9 @@ def chromium() -> Iterator[Chromium]:
     if program is None:
         pytest.skip("pages are tested in Chromium: apt-get install --no-install-recommends chromium")
     with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=program, args=["--no-sandbox"], timeout=300_000)
+        browser = playwright.chromium.launch(
+            executable_path=program, args=["--no-sandbox", *FAKE_CAMERA], timeout=300_000
+        )
         try:
             yield Chromium(browser)
         finally:
@@ -41,20 +44,37 @@ class Chromium:
         self._browser, self._contexts = browser, []
         self.problems: list[str] = []
 
-    def open(self, file: Path, width: int = 1280, height: int = 900, scheme: Literal["light", "dark"] = "light"):
-        """Playwright's page of a file, in a window of so many pixels."""
+    def open(
+        self,
+        place: Path | str,
+        width: int = 1280,
+        height: int = 900,
+        scheme: Literal["light", "dark"] = "light",
+        permissions: tuple[str, ...] = (),
+    ):
+        """Playwright's page of a file, or of a service at http://HOST:PORT/, in a window of so many pixels."""
+        inside = (*INSIDE, place) if isinstance(place, str) else INSIDE
         context = self._browser.new_context(
-            viewport={"width": width, "height": height}, color_scheme=scheme, reduced_motion="reduce"
+            viewport={"width": width, "height": height},
+            color_scheme=scheme,
+            reduced_motion="reduce",
+            permissions=permissions,
         )
         self._contexts.append(context)
         context.set_default_timeout(120_000)
         page = context.new_page()
         page.on("console", lambda line: self._note("console", line.text) if line.type == "error" else None)
         page.on("pageerror", lambda error: self._note("script", str(error)))
-        page.on("request", lambda request: self._note_request(request.url))
-        page.route(lambda url: not url.startswith(INSIDE), lambda route: route.abort())
-        page.goto(file.resolve().as_uri())
+        page.on("request", lambda request: self._note_request(request.url, inside))
+        page.route(lambda url: not url.startswith(inside), lambda route: route.abort())
+        page.goto(place if isinstance(place, str) else place.resolve().as_uri())
         return page
+
+    def expect_problem(self, text: str) -> None:
+        """One problem that a test has caused, which is then none any more."""
+        found = [problem for problem in self.problems if text in problem]
+        assert found, self.problems
+        self.problems.remove(found[0])
 
     def close_pages(self) -> None:
         for context in self._contexts:
@@ -65,8 +85,8 @@ class Chromium:
     def _note(self, what: str, text: str) -> None:
         self.problems.append(f"{what}: {text}")
 
-    def _note_request(self, url: str) -> None:
-        if not url.startswith(INSIDE):
+    def _note_request(self, url: str, inside: tuple[str, ...]) -> None:
+        if not url.startswith(inside):
             self._note("request", url)
 
 

@@ -23,7 +23,8 @@ from timesformer.cli import stop
 from timesformer.cli.main import main
 
 FORKED = multiprocessing.get_context("forkserver")
-FORKED.set_forkserver_preload(["timesformer.folds.run", "timesformer.cli.main"])
+PRELOADED = ["timesformer.folds.run", "timesformer.cli.main"]
+FORKED.set_forkserver_preload(PRELOADED)
 
 
 class Started:

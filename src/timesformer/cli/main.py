@@ -26,6 +26,7 @@ from timesformer.cli import (
     recipes,
     report,
     search,
+    serve,
     study,
     test,
     timeline,
@@ -58,6 +59,7 @@ app.command("map")(features_map.map)
 app.command("calibrate")(calibrate.calibrate)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
+app.command("serve")(serve.serve)
 app.command("study")(study.study)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)

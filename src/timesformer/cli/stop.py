@@ -38,6 +38,22 @@ def stoppable() -> Iterator[None]:
         theirs.close()
 
 
+@contextmanager
+def draining() -> Iterator[None]:
+    """For what handles both signals itself, and takes as long as it needs to end: it has no time of grace, and ends as
+    it should."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    watched = signal.set_wakeup_fd(-1)
+    try:
+        yield
+    except KeyboardInterrupt:
+        return
+    finally:
+        signal.set_wakeup_fd(watched)
+
+
 def say_stopped(stop: BaseException) -> None:
     """Say it, and in the same line what the KeyboardInterrupt that it comes from has noted, such as what is kept."""
     cause: BaseException | None = stop

@@ -6,6 +6,7 @@ rows and columns of cells, N different frames of the video, H and W its pixels.
 
 from __future__ import annotations
 
+import copy
 import difflib
 from collections.abc import Callable
 from pathlib import Path
@@ -102,6 +103,12 @@ class Explainer:
         self._classifier = classifier
         self._recorded: RecordedModel | None = None
 
+    def with_engine(self, engine: Engine) -> Explainer:
+        """The same, with scores of another engine of the same classifier; they take turns, not at a time."""
+        other = copy.copy(self)
+        other.engine = engine
+        return other
+
     def check(self, settings: Explain, label: str | None = None) -> None:
         """Raises SettingError for a class that the classifier does not have, and for a method that its architecture
         does not allow."""
@@ -142,6 +149,24 @@ class Explainer:
         self.check(settings, label)
         with open_video(video, fps) as opened:
             views = place_views(opened, self.settings.clip_shape, self.preprocessing, start, end)
+        found = self.explain_views(
+            views, source_name(video), label, settings, with_faithfulness=with_faithfulness, on_run=on_run
+        )
+        return found._replace(start=start, end=end)
+
+    def explain_views(
+        self,
+        views: Views,
+        video: Path | str,
+        label: str | None,
+        settings: Explain,
+        *,
+        with_faithfulness: bool = False,
+        on_run: OnRun = lambda done, total: None,
+    ) -> Explanation:
+        """`explain` of a video, called `video`, whose views have been read: see `place_views`. The map is as large as
+        they say that the video is. Raises SettingError as `explain` does."""
+        self.check(settings, label)
         scores_K = score_views(self.engine, views.clips_VCTSS)
         best = int(scores_K.argmax())
         number = best if label is None else self._number(label)
@@ -164,9 +189,9 @@ class Explainer:
         if with_faithfulness:
             faith = faithfulness(self.engine, views.clips_VCTSS, cells_VURQ, number, progress)
         return Explanation(
-            source_name(video),
-            start,
-            end,
+            video,
+            None,
+            None,
             self.labels[number],
             float(scores_K[number]),
             self.labels[best],

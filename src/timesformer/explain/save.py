@@ -53,9 +53,9 @@ def save_explanation(explanation: Explanation, video: Source, out: Path, *, fps:
     paths = {name: out / name for name in FILES}
     frames_NHW3, overlays_NHW3 = draw_overlays(explanation, video, SHORT_SIDE, fps=fps)
 
-    pictures, rate = np.stack(list(animation(explanation, overlays_NHW3))), frame_rate(explanation)
-    write_video(paths["overlay.mp4"], torch.from_numpy(pictures).permute(3, 0, 1, 2), rate)
-    _write_gif(paths["overlay.gif"], pictures, rate)
+    pictures = np.stack(list(animation(explanation, overlays_NHW3)))
+    _write_mp4(paths["overlay.mp4"], explanation, pictures)
+    _write_gif(paths["overlay.gif"], pictures, frame_rate(explanation))
     for name, figure in (
         ("frames.png", contact_sheet(explanation, frames_NHW3, overlays_NHW3)),
         ("weights.png", weight_plot(explanation)),
@@ -87,10 +87,35 @@ def draw_overlays(
         # Scaled where they are large; the map is scaled with them.
         clip_CNHW = opened.read(explanation.frames, short_side if min(height, width) > short_side else None)
     frames_NHW3 = clip_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
+    return frames_NHW3, _overlays(explanation, frames_NHW3)
+
+
+def save_overlay(explanation: Explanation, frames_NHW3: Images, path: Path, *, plain: bool = False) -> None:
+    """Write overlay.mp4 alone, of the frames that were looked at, of any size; `plain` without what is drawn around
+    them."""
+    overlays_NHW3 = _overlays(explanation, frames_NHW3)
+    pictures = overlays_NHW3 if plain else np.stack(list(animation(explanation, overlays_NHW3)))
+    _write_mp4(path, explanation, pictures)
+
+
+def stretch_of(explanation: Explanation) -> tuple[float, float] | None:
+    """Start and end in the video, seconds, of what the animation shows; None where times are unknown."""
+    first = explanation.seconds[0]
+    if first is None:
+        return None
+    return first, first + len(explanation.frames) / frame_rate(explanation)
+
+
+def _overlays(explanation: Explanation, frames_NHW3: Images) -> Images:
+    """The frames under the map, which is scaled to them."""
     size = frames_NHW3.shape[1:3]
     heat_NHW = scale_of(explanation).heat(_scaled(explanation.map_NHW, size))
     covered_HW = _scaled(explanation.covered_HW[None].float(), size)[0] > 0.5
-    return frames_NHW3, blend(frames_NHW3, heat_NHW, covered_HW)
+    return blend(frames_NHW3, heat_NHW, covered_HW)
+
+
+def _write_mp4(path: Path, explanation: Explanation, pictures: Images) -> None:
+    write_video(path, torch.from_numpy(pictures).permute(3, 0, 1, 2), frame_rate(explanation))
 
 
 def frame_rate(explanation: Explanation) -> float:

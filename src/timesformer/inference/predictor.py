@@ -153,7 +153,7 @@ class Predictor:
         weights do not say how long a window is.
         """
         check_top(top)
-        return self._best(self.scores(video, fps=fps, start=start, end=end, whole=whole), top)
+        return self.best(self.scores(video, fps=fps, start=start, end=end, whole=whole), top)
 
     def predict_all(
         self,
@@ -242,9 +242,10 @@ class Predictor:
             if batch.problems:
                 yield Answer(name, [], batch.problems[0])
             else:
-                yield Answer(name, self._best(scores_BK[0], top), seen=batch.seen[0])
+                yield Answer(name, self.best(scores_BK[0], top), seen=batch.seen[0])
 
-    def _best(self, scores_K: Tensor, top: int) -> list[Prediction]:
+    def best(self, scores_K: Tensor, top: int) -> list[Prediction]:
+        """The `top` best classes by scores (K,), best first; UNKNOWN where none has the threshold."""
         values, numbers = scores_K.topk(min(top, len(self.labels)))
         best = [
             Prediction(self.labels[number], value)

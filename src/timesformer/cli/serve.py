@@ -1,0 +1,118 @@
+"""`timesformer serve`: an HTTP service, with a page."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from timesformer.cli.options import Device, Engine, Threads
+from timesformer.cli.stop import draining
+from timesformer.threads import use_threads
+
+TOKEN = "TIMESFORMER_TOKEN"  # environment variable
+
+
+def serve(
+    weights: Annotated[
+        list[str],
+        typer.Argument(
+            help="Models: weights, folders of runs, exported files, hub ids; the first is the default.",
+            metavar="[NAME=]WEIGHTS...",
+        ),
+    ],
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0 for all.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="0 takes one that is free.")] = 8080,
+    token_file: Annotated[
+        Path | None,
+        typer.Option(help=f"File with the token that the API asks for; or the variable {TOKEN}.", metavar="FILE"),
+    ] = None,
+    allow_urls: Annotated[
+        str | None, typer.Option(help="Hosts that videos may be downloaded from.", metavar="HOST,...")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Uploads decoded at a time; one a core if not given.")
+    ] = None,
+    queue_clips: Annotated[int, typer.Option(min=1, help="Clips that may wait for a model; more are refused.")] = 256,
+    max_mb: Annotated[float, typer.Option(help="MiB of an upload.")] = 512,
+    max_seconds: Annotated[float, typer.Option(help="Seconds of a video.")] = 600,
+    max_frames: Annotated[int, typer.Option(help="Frames of a video.")] = 36_000,
+    max_pixels: Annotated[int, typer.Option(help="Pixels of a frame.")] = 4096 * 2304,
+    decode_seconds: Annotated[float, typer.Option(help="Seconds that decoding may take.")] = 60,
+    decode_mb: Annotated[int, typer.Option(help="MiB of memory that decoding may take.")] = 2048,
+    drain_seconds: Annotated[float, typer.Option(help="Seconds that requests have to end at SIGTERM.")] = 30,
+    device: Device = "auto",
+    engine: Engine = "auto",
+    precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
+    threads: Threads = None,
+) -> None:
+    """Answer over HTTP what models see in videos; http://HOST:PORT/ is a page for people.
+
+    docs/serve.md has the API. Logs are lines of JSON on standard error. SIGTERM and Ctrl-C let requests end first.
+    """
+    from timesformer.device import cores
+    from timesformer.errors import SettingError
+    from timesformer.settings import make
+
+    if sys.platform == "win32":
+        raise SettingError("serve needs Linux or macOS: uploads are decoded in processes with limits of the system")
+    use_threads(threads)
+    token = _token(token_file)
+    try:
+        from timesformer.serve.app import create_app
+        from timesformer.serve.logs import use_json_logs
+        from timesformer.serve.models import load_models, name_weights
+        from timesformer.serve.server import address_of, listen
+        from timesformer.serve.server import serve as answer
+        from timesformer.serve.service import Service
+        from timesformer.serve.settings import ServiceSettings
+    except ModuleNotFoundError as error:
+        raise SettingError(f"serve needs {error.name}: pip install 'timesformer[serve]'") from None
+    settings = make(
+        ServiceSettings,
+        {
+            "workers": workers or cores(),
+            "queue_clips": queue_clips,
+            "max_mb": max_mb,
+            "max_seconds": max_seconds,
+            "max_frames": max_frames,
+            "max_pixels": max_pixels,
+            "decode_seconds": decode_seconds,
+            "decode_mb": decode_mb,
+            "drain_seconds": drain_seconds,
+            "allow_urls": tuple(filter(None, (allow_urls or "").split(","))),
+        },
+        "serve",
+    )
+    named = name_weights(weights)
+    with listen(host, port) as listening:
+        models = load_models(
+            named,
+            device=device,
+            engine=engine,  # type: ignore[arg-type]
+            precision=precision,  # type: ignore[arg-type]
+            queue_clips=settings.queue_clips,
+        )
+        service = Service(models, settings)
+        service.decoder.warm_up()
+        use_json_logs()
+        for name, model in models.items():
+            print(f"{name}: {model.predictor.engine}", file=sys.stderr)
+        print(f"timesformer: {', '.join(models)} at {address_of(listening)}", file=sys.stderr, flush=True)
+        with draining():
+            answer(create_app(service, token=token), listening, settings.drain_seconds)
+
+
+def _token(file: Path | None) -> str | None:
+    from timesformer.errors import SettingError
+
+    token = os.environ.get(TOKEN) if file is None else file.read_text("utf-8")
+    if token is None:
+        return None
+    token = token.strip()
+    if not token or not token.isascii() or not token.isprintable() or " " in token:
+        raise SettingError(f"{file or TOKEN}: expected a token of printable ASCII without spaces")
+    return token

@@ -1,0 +1,41 @@
+"""Logs as lines of JSON on standard error, one an event."""
+
+from __future__ import annotations
+
+import json
+import logging
+from datetime import UTC, datetime
+from typing import Any
+
+LOGGER = logging.getLogger("timesformer.serve")
+EXTRA = "fields"  # of a record: what its line has beside time, level and event
+
+
+class JsonFormatter(logging.Formatter):
+    """A record as one line of JSON: time (UTC), level, event, its fields, and the traceback of an error."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, Any] = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "event": record.getMessage(),
+            **getattr(record, EXTRA, {}),
+        }
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+def use_json_logs() -> None:
+    """Send what the service and the server below it say to standard error."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter())
+    for name, level in (("timesformer.serve", logging.INFO), ("uvicorn", logging.WARNING)):
+        logger = logging.getLogger(name)
+        logger.handlers, logger.propagate = [handler], False
+        logger.setLevel(level)
+
+
+def log(event: str, level: int = logging.INFO, *, exc_info: bool = False, **fields: Any) -> None:
+    """A line of the log."""
+    LOGGER.log(level, event, extra={EXTRA: fields}, exc_info=exc_info)

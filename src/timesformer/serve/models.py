@@ -1,0 +1,112 @@
+"""The models of a service, by name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from timesformer.engine.engine import EngineName, Precision, make_engine
+from timesformer.engine.fingerprint import fingerprint_of
+from timesformer.errors import SettingError
+from timesformer.evaluation.protocol import as_classifiers
+from timesformer.explain.explainer import Explainer
+from timesformer.inference.predictor import Predictor
+from timesformer.serve.batching import Batcher, SharedEngine
+from timesformer.serve.job import Job
+from timesformer.serve.problems import Problem
+
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+GENERIC = ("model", "checkpoint")  # names of folders that say nothing: the one above has the name
+
+
+@dataclass(frozen=True)
+class ServedModel:
+    """Weights that are ready. explainer: None for an ensemble, which cannot be explained as one."""
+
+    name: str
+    predictor: Predictor
+    explainer: Explainer | None
+    batcher: Batcher
+
+    def predictor_for(self, job: Job) -> Predictor:
+        """The predictor, whose engine is shared with other jobs and stops with this one."""
+        one = self.predictor
+        return Predictor(SharedEngine(self.batcher, job), one.settings, one.preprocessing, one.labels, one.fingerprint)
+
+    def explainer_for(self, job: Job) -> Explainer:
+        """The explainer, likewise. Raises Problem for an ensemble."""
+        if self.explainer is None:
+            raise Problem("not_supported", "an ensemble cannot be explained; its members can, one by one")
+        return self.explainer.with_engine(SharedEngine(self.batcher, job))
+
+    @property
+    def views(self) -> int:
+        """Clips that a video has at least; as many as it is long with sampling `cover`."""
+        preprocessing = self.predictor.preprocessing
+        return preprocessing.test_clips * preprocessing.test_crops
+
+    def as_dict(self) -> dict[str, Any]:
+        """What clients are told of it."""
+        predictor = self.predictor
+        settings, engine = predictor.settings, predictor.engine
+        scheme = getattr(settings, "scheme", None)
+        return {
+            "name": self.name,
+            "architecture": settings.architecture,
+            "scheme": scheme if scheme is None or isinstance(scheme, str) else ",".join(scheme),
+            "classes": len(predictor.labels),
+            "labels": list(predictor.labels),
+            "frames": settings.clip_shape.frames,
+            "side": settings.clip_shape.side,
+            "engine": engine.engine,
+            "precision": engine.precision,
+        }
+
+
+def name_weights(given: Sequence[str]) -> dict[str, str]:
+    """Weights by name: NAME=WEIGHTS as it says, others by the name of their folder or file.
+
+    Raises SettingError for none, and for two of one name.
+    """
+    named: dict[str, str] = {}
+    for text in given:
+        name, equals, weights = text.partition("=")
+        if not equals or not NAME.fullmatch(name) or not weights or Path(text).exists():
+            name, weights = _name_of(text), text
+        if name in named:
+            raise SettingError(f"{text}: a second model named {name}; give each a name of its own, NAME=WEIGHTS")
+        named[name] = weights
+    if not named:
+        raise SettingError("weights: none; expected at least one WEIGHTS or NAME=WEIGHTS")
+    return named
+
+
+def _name_of(weights: str) -> str:
+    path = Path(weights)
+    absolute = path.resolve() if path.exists() else path
+    if absolute.name in GENERIC and absolute.parent.name:
+        return absolute.parent.name
+    return absolute.stem if absolute.is_file() else absolute.name or weights
+
+
+def load_models(
+    named: dict[str, str],
+    *,
+    device: str = "auto",
+    engine: EngineName = "auto",
+    precision: Precision = "auto",
+    queue_clips: int = 256,
+) -> dict[str, ServedModel]:
+    """Each as `timesformer.load` gives it, with its errors; the first one is the default."""
+    models = {}
+    for name, weights in named.items():
+        members = as_classifiers(weights)
+        made = make_engine(members, engine, precision, device, None, forget=True)
+        one = members[0]
+        predictor = Predictor(made, one.settings, one.preprocessing, one.labels, fingerprint_of(members))
+        explainer = Explainer(one, made) if len(members) == 1 else None
+        models[name] = ServedModel(name, predictor, explainer, Batcher(made, queue_clips))
+    return models

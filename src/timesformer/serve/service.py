@@ -1,0 +1,220 @@
+"""What the service does with an upload: decoded in a process, computed by an engine that requests share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Mapping
+from contextlib import closing
+from pathlib import Path
+from typing import Any, NamedTuple, TypeVar
+
+import anyio
+import anyio.to_thread
+from starlette.requests import Request
+from torch import Tensor
+
+from timesformer.config.explain import Explain
+from timesformer.errors import SettingError
+from timesformer.evaluation.scores import score_views
+from timesformer.explain.pictures import Images
+from timesformer.explain.placement import View, Views
+from timesformer.explain.save import save_overlay, stretch_of
+from timesformer.features.pooling import choose_pooling, pool_views
+from timesformer.inference.predictor import Answer
+from timesformer.inference.timeline import TimelineOptions, WindowRow, row_of, score_windows
+from timesformer.serve.decoder import Decoder
+from timesformer.serve.job import Gone, Job
+from timesformer.serve.metrics import Metrics
+from timesformer.serve.models import ServedModel
+from timesformer.serve.problems import Problem
+from timesformer.serve.settings import MIB, ServiceSettings
+from timesformer.serve.uploads import Receiver, Spool, Upload
+from timesformer.serve.worker import Limits, Message, Task
+from timesformer.video.seen import Seen
+from timesformer.video.windows import ROUNDING, Window
+
+T = TypeVar("T")
+
+
+class Overlay(NamedTuple):
+    """An MP4, and which seconds of the video it shows, where that is known."""
+
+    content: bytes
+    stretch: tuple[float, float] | None
+
+
+SCORING = 128  # threads, at most, that wait for engines
+
+
+class Service:
+    """Models, the processes that decode for them, and a folder for uploads. Close it at the end.
+
+    decoder: in place of the one that the settings describe.
+    """
+
+    def __init__(
+        self, models: Mapping[str, ServedModel], settings: ServiceSettings, decoder: Decoder | None = None
+    ) -> None:
+        self.models, self.settings, self.metrics = models, settings, Metrics()
+        limits = Limits(
+            settings.max_seconds,
+            settings.max_frames,
+            settings.max_pixels,
+            settings.decode_cpu_seconds,
+            settings.decode_mb * MIB,
+        )
+        self.decoder = Decoder(limits, settings.decode_seconds) if decoder is None else decoder
+        self.spool = Spool()
+        self.receiver = Receiver(self.spool, settings)
+        self.metrics.follow(models)
+        # A timeline decodes while it computes; those that only decode do not wait for it.
+        self.decoding, self.streaming = (anyio.CapacityLimiter(settings.workers) for _ in range(2))
+        self.explaining = anyio.CapacityLimiter(1)  # matplotlib's settings are of the whole process
+        self.scoring = anyio.CapacityLimiter(SCORING)
+
+    @property
+    def ready(self) -> bool:
+        """Whether all models can be asked."""
+        return all(model.batcher.alive for model in self.models.values())
+
+    def close(self) -> None:
+        """End the engines' threads, and remove what is left of uploads."""
+        for model in self.models.values():
+            model.batcher.close()
+        self.spool.close()
+
+    def find(self, name: str | None) -> ServedModel:
+        """A model by name, the first one without; raises Problem where there is none."""
+        if name is None:
+            return next(iter(self.models.values()))
+        if name not in self.models:
+            raise Problem("unknown_model", f"no model of that name; there are {', '.join(self.models)}")
+        return self.models[name]
+
+    async def run(self, request: Request, work: Callable[[Job], Any]) -> Any:
+        """The result of an async `work(job)`; the job is stopped when the client leaves. Raises Gone then."""
+        job, outcome = Job(), dict[str, Any]()
+
+        async def watch() -> None:
+            try:
+                while (await request.receive())["type"] != "http.disconnect":
+                    pass
+            finally:
+                job.stop()
+            group.cancel_scope.cancel()
+
+        async with anyio.create_task_group() as group:
+            group.start_soon(watch)
+            try:
+                outcome["result"] = await work(job)
+            except Exception as error:
+                outcome["error"] = error
+            group.cancel_scope.cancel()
+        if "error" in outcome:
+            raise outcome["error"]
+        if "result" not in outcome:
+            raise Gone
+        return outcome["result"]
+
+    async def predict(self, job: Job, model: ServedModel, upload: Upload, top: int) -> dict[str, Any]:
+        """The row of `timesformer predict`."""
+        views_VCTSS, seen = await self._views(job, model, upload)
+        predictor = model.predictor_for(job)
+
+        def score() -> dict[str, Any]:
+            best = predictor.best(score_views(predictor.engine, views_VCTSS), top)
+            return Answer(upload.name, best, seen=seen).as_dict()
+
+        with self.metrics.stage("score"):
+            return await anyio.to_thread.run_sync(score, limiter=self.scoring)
+
+    async def features(self, job: Job, model: ServedModel, upload: Upload) -> dict[str, Any]:
+        """The vector of `timesformer features`, of its default layer and pooling."""
+        one = model.predictor_for(job)
+        pooling = choose_pooling(one.settings, one.preprocessing)
+        views_VCTSS, _ = await self._views(job, model, upload)
+
+        def pool() -> dict[str, Any]:
+            try:
+                vector_D = pool_views(one.engine, one.settings, one.preprocessing, pooling, views_VCTSS)
+            except SettingError as error:  # an ensemble has none
+                raise Problem("not_supported", "this model has no features") from error
+            return {"video": upload.name, "features": vector_D.flatten().tolist()}
+
+        with self.metrics.stage("score"):
+            return await anyio.to_thread.run_sync(pool, limiter=self.scoring)
+
+    def check_explain(self, model: ServedModel, settings: Explain, label: str | None) -> None:
+        """Raises Problem for what cannot be explained of a model."""
+        explainer = model.explainer_for(Job())
+        if label is not None and label not in explainer.labels:
+            raise Problem("bad_parameter", f"label: not one of the {len(explainer.labels)} classes of {model.name}")
+        try:
+            explainer.check(settings)
+        except SettingError:
+            reason = f"method {settings.method}: this model has no attention that can be recorded; method=occlusion"
+            raise Problem("not_supported", reason) from None
+
+    async def explain(
+        self, job: Job, model: ServedModel, upload: Upload, settings: Explain, label: str | None, *, plain: bool
+    ) -> Overlay:
+        """overlay.mp4 of `timesformer explain`, `plain` without what is drawn around the frames.
+
+        Frames whose short side is above 360 pixels are scaled before."""
+        one = model.explainer_for(job)
+        task = Task("explanation", one.settings.clip_shape, one.preprocessing)
+
+        def decode() -> tuple[Views, Images]:
+            header, (clips_VCTSS, frames_CNHW) = self._only(job, upload.path, task, 2)
+            header["places"] = [View(**place) for place in header["places"]]
+            header |= {name: tuple(header[name]) for name in ("size", "scaled")}
+            return Views(clips_VCTSS, **header), frames_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
+
+        def explain() -> Overlay:
+            try:
+                found = one.explain_views(views, upload.name, label, settings)
+            except SettingError as error:  # nothing reaches what is asked
+                raise Problem("not_supported", str(error)) from None
+            with job.stoppable(lambda: None):  # before what takes long
+                save_overlay(found, frames_NHW3, file, plain=plain)
+            return Overlay(file.read_bytes(), stretch_of(found))
+
+        with self.metrics.stage("decode"):
+            views, frames_NHW3 = await anyio.to_thread.run_sync(decode, limiter=self.decoding)
+        async with self.spool.file() as file:
+            with self.metrics.stage("score"):
+                return await anyio.to_thread.run_sync(explain, limiter=self.explaining)
+
+    async def _views(self, job: Job, model: ServedModel, upload: Upload) -> tuple[Tensor, Seen]:
+        one = model.predictor
+        task = Task("views", one.settings.clip_shape, one.preprocessing)
+
+        def decode() -> tuple[Tensor, Seen]:
+            header, arrays = self._only(job, upload.path, task)
+            return arrays[0], Seen(**header["seen"])
+
+        with self.metrics.stage("decode"):
+            return await anyio.to_thread.run_sync(decode, limiter=self.decoding)
+
+    def _only(self, job: Job, path: Path, task: Task, arrays: int = 1) -> Message:
+        """The one message of a task, with so many arrays."""
+        with closing(self.decoder.read(job, path, task)) as messages:
+            found = list(messages)
+        if len(found) != 1 or len(found[0][1]) != arrays:
+            raise Problem("decoder_crashed", "the decoder said something else than it should")
+        return found[0]
+
+    def timeline_rows(
+        self, job: Job, model: ServedModel, upload: Upload, options: TimelineOptions
+    ) -> Generator[WindowRow, None, None]:
+        """The rows of `timesformer timeline`, each as soon as it is known. For a thread."""
+        one = model.predictor_for(job)
+        engine, shape = one.engine, one.settings.clip_shape
+        task = Task("windows", shape, one.preprocessing, options.window, options.stride)
+        with closing(self.decoder.read(job, upload.path, task)) as messages:
+            stride = float(next(messages)[0]["stride"])
+            windows = ((Window(**header["window"]), arrays[0]) for header, arrays in messages)
+            scored = score_windows(
+                engine, windows, lambda window: int((window.start or 0.0) / stride + ROUNDING) // engine.views
+            )
+            for window, scores_K in scored:
+                yield row_of(upload.name, window, scores_K, one.labels)

@@ -1,0 +1,216 @@
+"""Bodies of requests become files in a folder of the service's own, chunk by chunk, within limits.
+
+The names that clients give are said again in answers and used for nothing else.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import tempfile
+import time
+import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+import anyio
+import anyio.to_thread
+from starlette.requests import ClientDisconnect, Request
+
+from timesformer.files import FULL
+from timesformer.serve.download import Address, download, read_address
+from timesformer.serve.job import Gone
+from timesformer.serve.multipart import FileField
+from timesformer.serve.problems import Problem
+from timesformer.serve.settings import MIB, ServiceSettings
+
+PREFIX = "timesformer-serve-"
+WRITTEN = MIB  # bytes that are gathered before a thread writes them
+NAMELESS = "upload"
+
+
+class Upload(NamedTuple):
+    """A body as a file. name: what its client calls it. size: bytes. seconds: that it took to come."""
+
+    path: Path
+    name: str
+    size: int
+    seconds: float
+
+
+class Spool:
+    """A folder for uploads; what services that were killed have left is removed.
+
+    Whether a folder's service still runs is told by a lock on it, which the system takes back whatever ends a process.
+    """
+
+    def __init__(self) -> None:
+        _remove_left(Path(tempfile.gettempdir()))
+        self._lock: int | None = None
+        while self._lock is None:  # another service that starts may take a new folder for one that was left
+            self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
+            with suppress(FileNotFoundError):
+                self._lock = _locked(self.folder)
+
+    @asynccontextmanager
+    async def file(self) -> AsyncIterator[Path]:
+        """A path for a file, which is removed at the end."""
+        path = self.folder / uuid.uuid4().hex
+        try:
+            yield path
+        finally:
+            with anyio.CancelScope(shield=True):  # of a large file it takes a while
+                await anyio.to_thread.run_sync(partial(path.unlink, missing_ok=True))
+
+    def close(self) -> None:
+        """Remove the folder."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+
+def _remove_left(parent: Path) -> None:
+    for folder in parent.glob(PREFIX + "*"):
+        with suppress(OSError):
+            if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            lock = _locked(folder)
+            if lock is not None:
+                shutil.rmtree(folder, ignore_errors=True)
+                os.close(lock)
+
+
+def _locked(folder: Path) -> int | None:
+    """A descriptor that holds the lock of a folder; None where another process does."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    return descriptor
+
+
+class Receiver:
+    """Receives bodies, so many at a time."""
+
+    def __init__(self, spool: Spool, settings: ServiceSettings) -> None:
+        self.spool, self.settings = spool, settings
+        self.receiving = 0
+
+    @asynccontextmanager
+    async def receive(self, request: Request) -> AsyncIterator[Upload]:
+        """The file of a request, until the block ends. Raises Problem for a body that is none, or beyond a limit."""
+        async with self.spool.file() as path:
+            if self.receiving >= self.settings.max_uploads:
+                raise Problem("busy", f"{self.receiving} uploads are being received; come again in 1 s", 1)
+            self.receiving += 1
+            try:
+                upload = await self._received(request, path)
+            finally:
+                self.receiving -= 1
+            yield upload
+
+    async def _received(self, request: Request, path: Path) -> Upload:
+        limit = int(self.settings.max_mb * MIB)
+        declared = request.headers.get("content-length", "")
+        if declared.isdecimal() and int(declared) > limit:
+            raise _too_large(self.settings)
+        began = time.monotonic()
+        kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+        try:
+            with path.open("xb") as file:
+                writer = _Writer(file, limit, self.settings)
+                if kind == "multipart/form-data":
+                    field = FileField(request.headers["content-type"])
+                    async for chunk in self._chunks(request):
+                        await writer.write(field.feed(chunk))
+                    field.end()
+                    name = field.filename or NAMELESS
+                elif kind.startswith("video/") or kind == "application/octet-stream":
+                    async for chunk in self._chunks(request):
+                        await writer.write(chunk)
+                    name = NAMELESS
+                elif kind == "application/json":
+                    address = await self._address(request)
+                    chunks = download(address, self.settings.idle_seconds)
+                    try:
+                        while chunk := await anyio.to_thread.run_sync(next, chunks, b""):
+                            await writer.write(chunk)
+                            if time.monotonic() - began > self.settings.upload_seconds:
+                                raise Problem("download_failed", "the download took too long")
+                    finally:
+                        chunks.close()
+                    name = address.url
+                else:
+                    raise Problem(
+                        "unsupported_body",
+                        f"content type {kind or '(none)'}; expected multipart/form-data with a field video, video/*, "
+                        "application/octet-stream, or JSON with a url",
+                    )
+                await writer.flush()
+        except OSError as error:
+            if error.errno in FULL:
+                raise Problem("storage_full", "no room for this upload; come again later", 60) from None
+            raise
+        if not writer.size:
+            raise Problem("bad_request", "the video is empty")
+        return Upload(path, name, writer.size, time.monotonic() - began)
+
+    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises Problem where it takes too long."""
+        stream = request.stream()
+        deadline = anyio.current_time() + self.settings.upload_seconds
+        while True:
+            wait = min(self.settings.idle_seconds, deadline - anyio.current_time())
+            try:
+                with anyio.fail_after(max(wait, 0)):
+                    chunk = await anext(stream)
+            except StopAsyncIteration:
+                return
+            except ClientDisconnect:
+                raise Gone from None
+            except TimeoutError:
+                raise Problem("upload_stalled", "the body does not come, or comes too slowly") from None
+            yield chunk
+
+    async def _address(self, request: Request) -> Address:
+        body = bytearray()
+        async for chunk in self._chunks(request):
+            body += chunk
+            if len(body) > MIB:
+                raise Problem("too_large", "the JSON is larger than 1 MiB")
+        return read_address(bytes(body), self.settings.allow_urls)
+
+
+class _Writer:
+    """Writes chunks to a file, in threads, no more than the limit."""
+
+    def __init__(self, file: BinaryIO, limit: int, settings: ServiceSettings) -> None:
+        self.file, self.limit, self.settings, self.size = file, limit, settings, 0
+        self._held = bytearray()
+
+    async def write(self, chunk: bytes) -> None:
+        self.size += len(chunk)
+        if self.size > self.limit:
+            raise _too_large(self.settings)
+        self._held += chunk
+        if len(self._held) >= WRITTEN:
+            await self.flush()
+
+    async def flush(self) -> None:
+        held, self._held = self._held, bytearray()
+        await anyio.to_thread.run_sync(self._write, held)
+
+    def _write(self, held: bytearray) -> None:
+        self.file.write(held)
+        self.file.flush()
+
+
+def _too_large(settings: ServiceSettings) -> Problem:
+    return Problem("too_large", f"the body is larger than {settings.max_mb:g} MiB")

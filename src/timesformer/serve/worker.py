@@ -1,0 +1,195 @@
+"""What a process does with one upload: it looks at it within limits, decodes what a model needs, sends it, and ends.
+
+An upload is hostile until it has been decoded. So nothing that comes from here is unpickled: messages are JSON, each
+followed by its arrays as they lie in memory.
+
+Dimensions: V views, C 3 colours, T frames of a clip, S pixels.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import av
+import torch
+from torch import Tensor
+
+from timesformer.config import ClipShape, Preprocessing
+from timesformer.data.decoding import follow_parent
+from timesformer.device import is_out_of_memory
+from timesformer.errors import SettingError, VideoError
+from timesformer.explain.placement import place_views
+from timesformer.serve.problems import Problem
+from timesformer.video.part import length_of
+from timesformer.video.seen import seen_of
+from timesformer.video.source import open_video
+from timesformer.video.video import Video
+from timesformer.video.views import read_views, window_views
+from timesformer.video.windows import timeline_grid
+
+# Containers of one file each. Playlists and lists of files, which FFmpeg knows too, would open others on this machine.
+FORMATS = (
+    "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,obu,ivf,m4v,mxf,nut,rm,dv,"
+    "yuv4mpegpipe,mjpeg,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe"
+)
+OPEN_FILES = 64
+SHORT_SIDE = 360  # pixels of a frame that an explanation is drawn on, at most
+DRAWN_PIXELS = 2**26  # of all frames together: the service has a few numbers for each
+
+
+class Limits(NamedTuple):
+    """seconds, frames and pixels of a video; processor time in seconds and memory in bytes of its process."""
+
+    seconds: float
+    frames: int
+    pixels: int
+    cpu_seconds: int
+    memory: int
+
+
+class Task(NamedTuple):
+    """What is decoded: the views of a test, the windows of a timeline, or what an explanation needs.
+
+    window, stride: seconds, as `window_views` has them.
+    """
+
+    what: Literal["views", "windows", "explanation"]
+    shape: ClipShape
+    preprocessing: Preprocessing
+    window: float | None = None
+    stride: float | None = None
+
+
+Message = tuple[dict[str, Any], list[Tensor]]
+
+
+def decode_upload(theirs: Connection, path: Path, task: Task, limits: Limits) -> None:
+    """Send what a task needs of a file, then {"end": true}; or {"problem": [code, detail]}."""
+    follow_parent(os.getppid())
+    torch.set_num_threads(1)
+    os.nice(10)  # it gives way to the engines, as the decoders of `predict` do
+    confine(limits)
+    try:
+        for message in _decode(path, task, limits):
+            send(theirs, *message)
+        send(theirs, {"end": True}, [])
+    except BrokenPipeError:
+        return  # nobody waits for it any more
+    except Exception as error:
+        problem = _problem(error, limits)
+        send(theirs, {"problem": [problem.code, problem.detail]}, [])
+
+
+def confine(limits: Limits) -> None:
+    """Keep this process from taking more than it may of processor time and memory, and from writing files."""
+    seconds = math.ceil(time.process_time()) + limits.cpu_seconds
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+    memory = _data_bytes() + limits.memory
+    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+
+
+def send(theirs: Connection, header: dict[str, Any], arrays: list[Tensor]) -> None:
+    """A message: its header, with the shapes of its arrays (uint8), then these."""
+    theirs.send_bytes(json.dumps({**header, "shapes": [list(array.shape) for array in arrays]}).encode())
+    for array in arrays:
+        theirs.send_bytes(array.contiguous().numpy().data.cast("B"))
+
+
+def _data_bytes() -> int:
+    """What this process has of the memory that RLIMIT_DATA limits."""
+    if sys.platform != "linux":
+        return 0
+    found = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
+    return int(found[1]) * 1024 if found else 0
+
+
+def _decode(path: Path, task: Task, limits: Limits) -> Iterator[Message]:
+    check_container(path, limits)
+    with open_video(path) as video:
+        check_video(video, limits)
+        shape, preprocessing = task.shape, task.preprocessing
+        if task.what == "views":
+            seen = seen_of(video, shape, preprocessing)
+            yield {"seen": seen._asdict()}, [read_views(video, shape, preprocessing)]
+        elif task.what == "explanation":
+            yield _views_and_frames(video, shape, preprocessing)
+        else:
+            length = length_of(video)
+            _, stride = timeline_grid(task.window, task.stride, shape, preprocessing, video.fps)
+            if length / stride > limits.frames:
+                raise Problem("too_many_windows", f"{length / stride:.0f} windows; expected at most {limits.frames}")
+            yield {"stride": stride}, []
+            for window, views_VCTSS in window_views(
+                video, shape, preprocessing, window=task.window, stride=task.stride
+            ):
+                yield {"window": window._asdict()}, [views_VCTSS]
+
+
+def _views_and_frames(video: Video, shape: ClipShape, preprocessing: Preprocessing) -> Message:
+    """The views with where they lie in the video as it is drawn, and the frames to draw on (3, N, H, W)."""
+    views = place_views(video, shape, preprocessing)
+    frames_CNHW = video.read(views.frames, SHORT_SIDE if min(views.size) > SHORT_SIDE else None)
+    pixels = frames_CNHW[0].numel()
+    if pixels > DRAWN_PIXELS:
+        raise Problem("too_many_pixels", f"an overlay of {pixels} pixels; expected at most {DRAWN_PIXELS}")
+    header = {
+        "places": [view._asdict() for view in views.places],
+        "size": frames_CNHW.shape[2:],
+        "scaled": views.scaled,
+        "frames": views.frames,
+        "seconds": views.seconds,
+    }
+    return header, [views.clips_VCTSS, frames_CNHW]
+
+
+def check_container(path: Path, limits: Limits) -> None:
+    """Raises Problem for what is no video of a kind that is one file, and for frames that are too large."""
+    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
+    try:
+        with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
+            sizes = [(stream.codec_context.width, stream.codec_context.height) for stream in container.streams.video]
+    except (av.FFmpegError, ValueError) as error:
+        if is_out_of_memory(error):
+            raise
+        raise Problem("not_a_video", "the file is not a video of a kind that this service reads") from None
+    if not sizes:
+        raise Problem("not_a_video", "the file has no video in it")
+    for width, height in sizes:
+        if width * height > limits.pixels:
+            raise Problem(
+                "too_many_pixels", f"frames of {width} x {height} pixels; expected at most {limits.pixels} pixels"
+            )
+
+
+def check_video(video: Video, limits: Limits) -> None:
+    """Raises Problem for a video that is too long."""
+    if video.num_frames > limits.frames:
+        raise Problem("too_many_frames", f"{video.num_frames} frames; expected at most {limits.frames}")
+    seconds = video.seconds(video.num_frames)
+    if seconds is not None and seconds > limits.seconds:
+        raise Problem("too_long", f"{seconds:.1f} seconds; expected at most {limits.seconds:g}")
+
+
+def _problem(error: Exception, limits: Limits) -> Problem:
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, VideoError):
+        return Problem("unreadable_video", error.reason)
+    if isinstance(error, SettingError):
+        return Problem("unreadable_video", str(error))
+    if is_out_of_memory(error):
+        return Problem("too_much_memory", f"decoding took more than {limits.memory / 2**20:.0f} MiB of memory")
+    return Problem("unreadable_video", f"decoding failed: {type(error).__name__}")

@@ -1,0 +1,153 @@
+"""Clips of several clients in one batch; who waits, who is sent away, and who has left."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import torch
+from torch import Tensor
+
+import timesformer
+from serving import save_small, until
+from timesformer.engine.engine import Engine
+from timesformer.serve.batching import Batcher, SharedEngine
+from timesformer.serve.job import Gone, Job
+from timesformer.serve.problems import Problem
+
+
+class Held(Engine):
+    """An engine that takes 4 clips at a time, says how many it got, and waits to be told to go on."""
+
+    def __init__(self, engine: Engine) -> None:
+        vars(self).update(vars(engine))
+        self.views = 4
+        self.batches: list[int] = []
+        self.features_of: list[int] = []
+        self.go = threading.Semaphore(0)
+
+    def __call__(self, clips_BCTHW: Tensor) -> Tensor:
+        self.batches.append(len(clips_BCTHW))
+        self.go.acquire()
+        return super().__call__(clips_BCTHW)
+
+    def features(self, clips_BCTHW: Tensor, layer: int = -1, tokens: bool = False) -> Tensor:
+        self.features_of.append(len(clips_BCTHW))
+        return super().features(clips_BCTHW, layer, tokens)
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Engine:
+    weights = save_small(tmp_path_factory.mktemp("weights") / "small")
+    return timesformer.load_engine(weights, device="cpu", precision="fp32")
+
+
+@pytest.fixture
+def held(engine: Engine) -> Held:
+    return Held(engine)
+
+
+@pytest.fixture
+def batcher(held: Held) -> Iterator[Batcher]:
+    made = Batcher(held, 10)
+    yield made
+    held.go.release(1000)
+    made.close()
+    assert not made.alive
+
+
+def clips(count: int) -> Tensor:
+    return torch.randint(256, (count, 3, 4, 16, 16), dtype=torch.uint8)
+
+
+def test_batches_count_clips_not_requests(engine: Engine, held: Held, batcher: Batcher) -> None:
+    """Five requests of 3, 1, 6, 2 and 1 clips are batches of 3, 4, 4 and 2, and each gets its own rows."""
+    requests = [clips(count) for count in (3, 1, 6, 2, 1)]
+    with ThreadPoolExecutor(5) as threads:
+        answers = [threads.submit(SharedEngine(batcher, Job()), requests[0])]
+        until(lambda: held.batches == [3])  # the others come while it computes
+        for number, request in enumerate(requests[1:], 1):
+            answers.append(threads.submit(SharedEngine(batcher, Job()), request))
+            until(lambda waiting=number: len(batcher._calls) == waiting)
+        held.go.release(1000)
+        for request, answer in zip(requests, answers, strict=True):
+            torch.testing.assert_close(answer.result(), engine(request), atol=1e-5, rtol=1e-5)
+    assert held.batches == [3, 4, 4, 2]
+
+
+def test_features_are_of_one_request_alone(engine: Engine, held: Held, batcher: Batcher) -> None:
+    requests = [clips(1), clips(2), clips(2)]
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(SharedEngine(batcher, Job()), requests[0])
+        until(lambda: held.batches == [1])
+        answers = []
+        for number, request in enumerate(requests[1:], 1):
+            answers.append(threads.submit(SharedEngine(batcher, Job()).features, request))
+            until(lambda waiting=number: len(batcher._calls) == waiting)
+        held.go.release(1000)
+        assert first.result().shape == (1, 3)
+        for request, answer in zip(requests[1:], answers, strict=True):
+            assert torch.equal(answer.result(), engine.features(request))
+    assert held.features_of == [2, 2]
+
+
+def test_a_full_queue_says_when_to_come_again(batcher: Batcher) -> None:
+    with batcher.promise(6), batcher.promise(4):
+        with pytest.raises(Problem, match="busy: 10 clips wait") as full, batcher.promise(1):
+            pass
+        assert (full.value.status, full.value.retry_after) == (429, 1)
+    with batcher.promise(1000):  # nothing waits
+        pass
+    assert batcher.promised == 0
+
+
+def test_whoever_leaves_is_not_computed(held: Held, batcher: Batcher) -> None:
+    job = Job()
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(SharedEngine(batcher, Job()), clips(1))
+        until(lambda: held.batches == [1])
+        left = threads.submit(SharedEngine(batcher, job), clips(6))
+        until(lambda: len(batcher._calls) == 1)
+        last = threads.submit(SharedEngine(batcher, Job()), clips(2))
+        until(lambda: len(batcher._calls) == 2)
+        job.stop()
+        with pytest.raises(Gone):
+            left.result()
+        held.go.release(1000)
+        assert (len(first.result()), len(last.result())) == (1, 2)
+    assert held.batches == [1, 2]
+    with pytest.raises(Gone):
+        SharedEngine(batcher, job)(clips(1))
+
+
+def test_an_error_of_the_engine_is_of_its_batch_alone(
+    held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    held.go.release(1000)
+    with monkeypatch.context() as broken:
+        broken.setattr(held, "_run", None)
+        with pytest.raises(TypeError):
+            SharedEngine(batcher, Job())(clips(2))
+    assert SharedEngine(batcher, Job())(clips(2)).shape == (2, 3)
+
+
+def test_a_service_that_ends_sends_all_away(engine: Engine) -> None:
+    held = Held(engine)
+    batcher = Batcher(held, 10)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(SharedEngine(batcher, Job()), clips(1))
+        until(lambda: held.batches == [1])
+        second = threads.submit(SharedEngine(batcher, Job()), clips(1))
+        until(lambda: len(batcher._calls) == 1)
+        closing = threading.Thread(target=batcher.close)
+        closing.start()
+        until(lambda: batcher._closed)
+        held.go.release(1)
+        closing.join()
+        assert first.result().shape == (1, 3)
+        with pytest.raises(Gone):
+            second.result()
+    with pytest.raises(Gone):
+        SharedEngine(batcher, Job())(clips(1))
