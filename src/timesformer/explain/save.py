@@ -88,9 +88,10 @@ def draw_overlays(
         clip_CNHW = opened.read(explanation.frames, short_side if min(height, width) > short_side else None)
     frames_NHW3 = clip_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
     size = frames_NHW3.shape[1:3]
-    heat_NHW = scale_of(explanation).heat(_scaled(explanation.map_NHW, size))
+    scale = scale_of(explanation)
+    heat_NHW = scale.heat(_scaled(explanation.map_NHW, size))
     covered_HW = _scaled(explanation.covered_HW[None].float(), size)[0] > 0.5
-    return frames_NHW3, blend(frames_NHW3, heat_NHW, covered_HW)
+    return frames_NHW3, blend(frames_NHW3, heat_NHW, covered_HW, signed=scale.signed)
 
 
 def frame_rate(explanation: Explanation) -> float:
