@@ -1,14 +1,14 @@
 """Write networks of all schemes in ONNX and OpenVINO, in every precision, and print how the files compare with float32.
 
-    python benchmarks/export_agreement.py DATA [SCHEME...]
+    python benchmarks/export_agreement.py DATA [--schemes ...] [--precisions ...] [--clips N]
 
 DATA: class folders of videos. The networks are those of recipe finetune-small, trained for STEPS steps on one view of
-CLIPS videos; files are held against the float32 model on these clips, by the code of `timesformer export --check`.
+N videos; files are held against the float32 model on these clips, by the code of `timesformer export --check`.
 """
 
 from __future__ import annotations
 
-import sys
+import argparse
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -23,6 +23,7 @@ from timesformer.data.folders import find_videos
 from timesformer.engine.agreement import reference_logits
 from timesformer.engine.build import portable_network
 from timesformer.engine.file import FileRun, open_file
+from timesformer.errors import EngineError
 from timesformer.evaluation.calibration import CALIBRATION_VIDEOS
 from timesformer.export.check import FILE_LIMITS, check_scores
 from timesformer.export.formats import PRECISIONS, left_open, program_of, write_file, written_files
@@ -35,19 +36,24 @@ from timesformer.weights.classifier import Classifier
 from timesformer.weights.exports import SUFFIXES
 
 CPU = torch.device("cpu")
-STEPS, BATCH, CLIPS, RATE = 150, 16, 200, 1e-3
+STEPS, BATCH, RATE = 150, 16, 1e-3
 
 
 def main() -> None:
-    data, schemes = Path(sys.argv[1]), sys.argv[2:] or list(SCHEMES)
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0] if __doc__ else None)
+    parser.add_argument("data", type=Path)
+    parser.add_argument("--schemes", nargs="+", choices=SCHEMES, default=list(SCHEMES))
+    parser.add_argument("--precisions", nargs="+", choices=FILE_LIMITS, default=list(FILE_LIMITS))
+    parser.add_argument("--clips", type=int, default=200)
+    asked = parser.parse_args()
     torch.manual_seed(0)
-    found = find_videos(data)
-    videos = [found[number * len(found) // CLIPS] for number in range(CLIPS)]
+    found = find_videos(asked.data)
+    videos = [found[number * len(found) // asked.clips] for number in range(asked.clips)]
     names = sorted({video.parent.name for video in videos})
     labels = torch.tensor([names.index(video.parent.name) for video in videos])
     clips: torch.Tensor | None = None
     classifiers: dict[str, Classifier] = {}
-    for scheme in schemes:
+    for scheme in asked.schemes:
         changes = (f"model.scheme={scheme}", f"model.class_token_in_time={str('time' in SCHEMES[scheme]).lower()}")
         recipe: Any = load_recipe("finetune-small", changes)
         settings = recipe.model.model_copy(update={"num_classes": len(names)})
@@ -58,7 +64,7 @@ def main() -> None:
         print(f"{scheme}: {len(clips)} clips, {right:.0%} of them right after {STEPS} steps", flush=True)
     assert clips is not None
     with tempfile.TemporaryDirectory() as folder, torch.no_grad():
-        for precision in FILE_LIMITS:
+        for precision in asked.precisions:
             for scheme, classifier in classifiers.items():
                 classifier.model.eval()
                 for line in check(classifier, clips, precision, Path(folder)):
@@ -79,7 +85,11 @@ def check(classifier: Classifier, clips: torch.Tensor, precision: str, folder: P
         file = folder / f"{precision}{SUFFIXES[form]}"
         says = as_json(describe_file(classifier, form, precision, opened, some, some))
         write_file(program, form, precision, says, file)
-        run = FileRun(open_file(file), CPU)
+        try:
+            run = FileRun(open_file(file), CPU)
+        except EngineError as error:
+            yield f"{form} {precision}: {error}"
+            continue
         found = check_scores([clips], run.scores, lambda batch: expected, FILE_LIMITS[precision])
         size = sum(part.stat().st_size for part in written_files(file, form))
         yield f"{form} {precision}, {size / 1e6:.2f} MB: {found.problem or found}"

@@ -178,7 +178,8 @@ def clips_as(predictor: Predictor, method: str, window: float, fps: float) -> Pr
     rate = window * fps / predictor.settings.clip_shape.frames
     sampling = Sampling(method=method, rate=rate)
     preprocessing = predictor.preprocessing.model_copy(update={"sampling": sampling, "test_clips": 1})
-    return Predictor(predictor.engine, predictor.settings, preprocessing, predictor.labels, predictor.fingerprint)
+    fingerprints = predictor.fingerprint, predictor.feature_fingerprint
+    return Predictor(predictor.engine, predictor.settings, preprocessing, predictor.labels, *fingerprints)
 
 
 def top1(predictor: Predictor, truth: list[TrueSegment], background: Sequence[str]) -> float:

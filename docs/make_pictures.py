@@ -2,6 +2,7 @@
 
 python docs/make_pictures.py [RUN]     all of them, after `make demo`
 python docs/make_pictures.py schemes   what a patch sees in each scheme
+python docs/make_pictures.py report RUN.html  two parts of a report, in light and in dark
 python docs/make_pictures.py map [RUN]  the map of the demo's test clips, in Chromium
 python docs/make_pictures.py serve [RUN [FOLDER]]  the page of the service, in Chromium
 """
@@ -228,6 +229,28 @@ def page_shot(browser: Any, address: str, video: Path, width: int, scheme: str) 
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 
+def report(page_file: Path, out: Path) -> None:
+    """The head of a report in light, and its classes and failures in dark, side by side."""
+    from PIL import Image
+    from playwright.sync_api import sync_playwright
+
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=shutil.which("chromium"), args=["--no-sandbox"])
+        joined = Image.new("RGB", (1600, 985))
+        for number, (scheme, part) in enumerate((("light", None), ("dark", "#classes"))):
+            page = browser.new_page(
+                viewport={"width": 1056, "height": 1300}, color_scheme=scheme, reduced_motion="reduce"
+            )
+            page.goto(page_file.resolve().as_uri())
+            if part is not None:
+                page.locator(part).evaluate("section => section.scrollIntoView({behavior: 'instant'})")
+            page.screenshot(path=Path(folder) / "part.png")
+            with Image.open(Path(folder) / "part.png") as picture:
+                joined.paste(picture.resize((800, 985), Image.Resampling.LANCZOS), (800 * number, 0))
+        browser.close()
+    joined.save(out, quality=80)
+
+
 if __name__ == "__main__":
     asked = sys.argv[1] if len(sys.argv) > 1 else "runs/demo/run"
     if asked == "map":
@@ -238,6 +261,9 @@ if __name__ == "__main__":
         service_page(
             given[0] if given else Path("runs/demo/run"), IMAGES / "serve.webp", given[1] if given[1:] else None
         )
+        sys.exit()
+    if asked == "report":
+        report(Path(sys.argv[2]), IMAGES / "report.webp")
         sys.exit()
     schemes(IMAGES / "schemes.png")
     if asked != "schemes":

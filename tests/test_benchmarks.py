@@ -16,6 +16,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from timesformer.config.model import SIZES, Dimensions
 from timesformer.data.manifest import read_manifest
 from timesformer.evaluation.truth import read_truth
 
@@ -24,8 +25,9 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 
 @pytest.fixture
 def gpu(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """benchmarks/gpu.py, with small clips and one engine."""
+    """benchmarks/gpu.py, with small clips, two blocks and one engine."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
+    monkeypatch.setitem(SIZES, "tiny", Dimensions(192, 2, 3))
     module = importlib.import_module("gpu")
     monkeypatch.setattr(module, "MODELS", {"base": module.Shape(2, 32, 3, 2)})
     monkeypatch.setattr(module, "ENGINES", [("eager", "fp32")])

@@ -24,6 +24,11 @@ class Settings(BaseModel):
         """The class that plain values are settings of: this one, where no value of theirs names another."""
         return cls
 
+    @classmethod
+    def owners(cls, key: str) -> str | None:
+        """Which others have a setting that this class lacks, in words; None where there are none."""
+        return None
+
     @field_validator("*", mode="before")
     @classmethod
     def _refuse_booleans(cls, value: Any, info: ValidationInfo) -> Any:
@@ -95,6 +100,8 @@ def refuse(key: str, cls: type[Settings], values: Any = None) -> str:
     names = setting_names(cls)
     if groups and owner is not None and key in names:
         return f"{key!r} is a setting of another {groups[-1]}; this one has {', '.join(owner.model_fields)}"
+    if others := cls.owners(key):
+        return f"{key!r} is a setting of {others}; this one has {', '.join(cls.model_fields)}"
     listed = [name if group_of(cls, name) is None else f"{name}.*" for name in cls.model_fields]
     close = [name for name in names if name.split(".")[-1] == last]
     close = close or difflib.get_close_matches(key, names, n=3, cutoff=0.5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -149,11 +150,49 @@ def test_bad_weights(command: Command, bars: Path, tmp_path: Path) -> None:
     assert_one_line(command("predict", tmp_path / "empty", bars), "empty: holds no weights")
 
 
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("cost", "--nope"), "No such option: --nope"),
+        (("nope",), "No such command 'nope'"),
+        (("predict",), "Missing argument 'WEIGHTS'"),
+        (("data", "split"), "Missing argument 'DATA'"),
+        (("timeline", "w", "v", "--start", "x"), "'x'; expected seconds, or hh:mm:ss[.fff]"),
+        (("cost", "--frames", "x"), "Invalid value for '--frames': "),
+    ],
+)
+def test_words_that_no_command_takes(command: Command, words: tuple[str, ...], says: str) -> None:
+    assert_one_line(command(*words), says, "-h` says what it takes")
+
+
+def test_no_words_at_all_are_answered_with_the_help(command: Command) -> None:
+    for words in ((), ("data",), ("bench",)):
+        result = command(*words)
+        assert "Usage: timesformer" in result.out + result.err
+        assert "timesformer:" not in result.err
+
+
+def test_cost_of_small_networks_and_of_settings_of_others(command: Command) -> None:
+    """A network whose G multiply-accumulates would be 0.0; options that the architecture does not have."""
+    words = ("cost", "--size", "tiny", "--image-size", 16, "--frames", 1, "--scheme", "space_only")
+    said = re.search(r"([0-9.]+) M multiply", command(*words).out)
+    assert said is not None
+    assert float(said[1]) == pytest.approx(json.loads(command(*words, "--json").out)["macs"] / 1e6, rel=0.005)
+    for option, value, has in (
+        ("--scheme", "axial", "timesformer"),
+        ("--size", "tiny", "timesformer and frame_vit"),
+        ("--patch-size", 8, "timesformer and frame_vit"),
+    ):
+        refused = command("cost", "--architecture", "i3d", option, value)
+        name = option[2:].replace("-", "_")
+        assert_one_line(refused, f"'{name}' is a setting of architecture {has}; this one has architecture, num_frames")
+        assert "did you mean" not in refused.err
+
+
 @pytest.mark.parametrize("option", ["--frames", "--image-size", "--classes"])
 def test_cost_refuses_nothing_at_all(command: Command, option: str) -> None:
     result = command("cost", option, 0)
-    assert result.code == 2
-    assert f"Invalid value for '{option}': " in result.err
+    assert_one_line(result, f"Invalid value for '{option}': ")
     assert "1" in result.err.split(option)[1]  # the smallest that is allowed
 
 

@@ -29,6 +29,7 @@ def test_after_two_dashes_they_are_videos(folder: Path, run: Path, command: Comm
 def test_without_them_the_error_says_so(folder: Path, command: Command) -> None:
     result = command("predict", "weights", NAME)
     assert result.code == 2
+    assert result.err.splitlines()[0] == "timesformer: No such option: -3; `timesformer predict -h` says what it takes"
     assert result.err.endswith(
         "\ntimesformer: -3B3x.mp4: taken for an option; write -- before names that begin with -, or ./-3B3x.mp4\n"
     )

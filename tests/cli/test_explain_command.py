@@ -14,6 +14,7 @@ import timesformer
 from commands import Command, assert_one_line
 from conftest import moving_bar
 from timesformer.explain.explainer import load_explainer
+from timesformer.explain.faithfulness import Faithfulness
 from timesformer.explain.save import FILES
 from timesformer.video.encode import write_video
 from timesformer.video.source import open_video
@@ -32,10 +33,14 @@ def test_all_files_are_there_and_say_the_same(command: Command, run: Path, video
     assert sorted(path.name for path in out.iterdir()) == sorted(FILES)
     assert "0.mp4: right" in done.out
     assert all(name in done.out for name in ("deletion", "insertion", "centre", "random", *FILES))
+    assert "seen: 4 of 10 frames, " in done.out
+    assert "; scores by eager in " in done.out
     assert max(map(len, done.out.replace(str(out), "").replace(str(video), "").splitlines())) <= 80
     described, arrays = json.loads((out / "explanation.json").read_text()), np.load(out / "map.npz")
     assert described["class"] == "right"
     assert described["method"] == "relevance"
+    assert described["engine"] == "eager"
+    assert described["seen"] == {"seconds": 1.0, "frames": 10, "seen_seconds": 0.8, "seen_frames": 4}
     assert described["frames"] == arrays["frames"].tolist()
     with open_video(video) as opened:
         shown = opened.read([0]).shape[2:]
@@ -52,6 +57,17 @@ def test_all_files_are_there_and_say_the_same(command: Command, run: Path, video
         with av.open(str(out / name)) as container:
             assert sum(1 for _ in container.decode(video=0)) == len(described["frames"])
     assert all((out / name).read_bytes().startswith(b"\x89PNG") for name in ("frames.png", "weights.png"))
+
+
+def test_a_map_no_better_than_chance_is_said_to_be(
+    command: Command, run: Path, video: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    warning = "warning: no measure finds this map better than orders at random"
+    for number, (gain, warned) in enumerate(((-0.1, True), (0.1, False))):
+        monkeypatch.setattr(Faithfulness, "gain", lambda self, name, order="map", gain=gain: (gain, (gain, gain)))
+        done = command("explain", run, video, "--out", tmp_path / str(number))
+        assert done.code == 0, done.err
+        assert (warning in done.out.splitlines()) == warned
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ import pytest
 from commands import Command, assert_one_line
 from conftest import SMALL
 from timesformer.demo import run_demo
+from timesformer.report.names import data_mark
 
 DEMO = [setting for setting in SMALL if not setting.startswith(("model.image", "augmentation", "training.batch"))]
 
@@ -33,6 +34,7 @@ def test_train_and_test_print_the_path_of_their_report(
     top1 = next(line for line in tested.out.splitlines() if line.startswith("top-1")).split()[1]
     text = made.read_text("utf-8")
     assert f"<strong>{float(top1):.3f}</strong>" in text
+    assert f'<meta name="timesformer-data" content="{data_mark(bars)}">' in text[:2000]  # keeps other data's page away
     assert f"timesformer test {run} --data {bars} --report --workers 0" in text
     assert "All settings" in text  # of the run that the weights are of
 

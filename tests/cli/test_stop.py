@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import runpy
 import signal
 import socket
 import sys
@@ -18,6 +19,7 @@ from timesformer.cli import stop
 
 pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="processes are found in /proc")
 LOCKED_UP = Path(__file__).parents[2] / "benchmarks" / "locked_up.py"
+processes_of = runpy.run_path(str(LOCKED_UP.with_name("stop.py")))["members"]  # of a group, those that have not ended
 
 
 def assert_ends(process: Started, number: int, *, group: bool = False) -> str:
@@ -26,23 +28,10 @@ def assert_ends(process: Started, number: int, *, group: bool = False) -> str:
     errors = process.communicate()[1]
     assert process.returncode == 130, errors
     until = time.monotonic() + 60  # the system ends them with their parent
-    while time.monotonic() < until and left(process.pid):
+    while time.monotonic() < until and processes_of(process.pid):
         time.sleep(0.02)
-    assert not left(process.pid)
+    assert not processes_of(process.pid)
     return errors
-
-
-def left(group: int) -> list[str]:
-    """The processes of a group; those that have ended, and that nobody asked how, do not count."""
-    found = []
-    for stat in Path("/proc").glob("[0-9]*/stat"):
-        try:
-            fields = stat.read_text().rpartition(")")[2].split()
-        except OSError:
-            continue
-        if int(fields[2]) == group and fields[0] != "Z":
-            found.append(stat.parent.name)
-    return found
 
 
 @pytest.mark.parametrize(
@@ -79,7 +68,7 @@ def test_a_decoder_that_hangs_keeps_no_command(
     assert not (tmp_path / "run").exists()
 
 
-def ignores_ctrl_c(pid: str) -> bool:
+def ignores_ctrl_c(pid: int) -> bool:
     """As a process that decodes does when it is ready to."""
     status = Path(f"/proc/{pid}/status").read_text()
     ignored = next(line.split()[1] for line in status.splitlines() if line.startswith("SigIgn:"))
@@ -92,16 +81,16 @@ def test_a_check_ends_processes_that_are_stopped(bars: Path, tmp_path: Path) -> 
     for number in range(1000):
         os.link(bars / "train" / "left" / "0.mp4", tmp_path / "train" / "left" / f"{number}.mp4")
     process = Started("data", "check", tmp_path, "--jobs", "2", session=True)
-    stopped: set[str] = set()
+    stopped: set[int] = set()
     until = time.monotonic() + 240
     try:
         while len(stopped) < 2:
             assert time.monotonic() < until
             time.sleep(0.02)
-            for pid in set(left(process.pid)) - stopped:
+            for pid in set(processes_of(process.pid)) - stopped:
                 with suppress(OSError):  # it has ended meanwhile
                     if "spawn_main" in Path(f"/proc/{pid}/cmdline").read_text() and ignores_ctrl_c(pid):
-                        os.kill(int(pid), signal.SIGSTOP)
+                        os.kill(pid, signal.SIGSTOP)
                         stopped.add(pid)
     except BaseException:
         os.killpg(process.pid, signal.SIGKILL)

@@ -123,7 +123,7 @@ def test_a_class_called_by_a_number_is_that_class(tmp_path: Path) -> None:
 
 def test_folders_that_count_from_one_are_no_places_among_the_classes(tmp_path: Path) -> None:
     touch(tmp_path, "test/1/a.mp4", "test/2/b.mp4")
-    with pytest.raises(DataError, match="class 1, 2 is unknown; the classes are jump, run, swim"):
+    with pytest.raises(DataError, match="classes 1, 2 are unknown; the classes are jump, run, swim"):
         read_manifest(tmp_path, "test").with_labels(("jump", "run", "swim"))
 
 
@@ -137,7 +137,9 @@ def test_long_lists_of_classes_are_cut_short(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("path,label\n" + "".join(f"{name}.mp4,{name}\n" for name in "abcdefg"))
     with pytest.raises(DataError) as raised:
         read_manifest(tmp_path, "test").with_labels(("a", "z"))
-    assert str(raised.value) == f"{tmp_path}/test.csv: class b, c, d, e, f and 1 more is unknown; the classes are a, z"
+    assert (
+        str(raised.value) == f"{tmp_path}/test.csv: classes b, c, d, e, f and 1 more are unknown; the classes are a, z"
+    )
 
 
 def test_a_note_beside_class_folders_is_no_list(tmp_path: Path) -> None:

@@ -54,7 +54,8 @@ def test_all_of_it_is_in_files(analysis: Analysis, tmp_path: Path) -> None:
     for name in ("confusion.png", "calibration.png"):
         with Image.open(folder / name) as picture:
             assert min(picture.size) > 300
-    assert len(list(folder.iterdir())) == 9
+    assert rows(folder / "suspects.csv")[0] == ["path", "label", "predicted", "score", "of_label"]
+    assert len(list(folder.iterdir())) == 10
     assert [path.name for path in tmp_path.iterdir()] == ["details"]
 
 

@@ -172,6 +172,23 @@ def test_colours_say_how_much() -> None:
     assert 31 <= dark.min() <= dark.max() <= 32  # 90 * 0.35
 
 
+def test_colours_of_occlusion_have_both_signs() -> None:
+    """Nothing is drawn where nothing changes; what lowers the score is red, what raises it blue, by the same scale."""
+    found = load_explainer(corner(), "cpu").explain(lit(), method="occlusion")
+    map_NHW = torch.zeros_like(found.map_NHW)
+    map_NHW[0, 0, 0], map_NHW[0, 0, 1], map_NHW[0, 0, 2] = 0.5, -1.0, 1.0
+    found = found._replace(map_NHW=map_NHW)
+    scale = scale_of(found)
+    assert (scale.low, scale.high) == (-1.0, 1.0)
+    frames = torch.full((*map_NHW.shape, 3), 90, dtype=torch.uint8).numpy()
+    overlay = blend(frames, scale.heat(map_NHW), torch.ones_like(found.covered_HW), signed=scale.signed).astype(int)
+    assert (overlay[0, 1:] == 90).all()
+    half, raises, lowers = overlay[0, 0, :3]
+    assert lowers[0] > lowers[2] + 50
+    assert raises[2] > raises[0] + 50
+    assert half[0] > half[2]
+
+
 def test_weights_are_labelled_as_they_are() -> None:
     """Ticks of 2.5% are not written 2%, 5%, 8%."""
     figure = weight_plot(load_explainer(classifier(num_frames=8), "cpu").explain(motion_clip("left", 5), fps=FPS))

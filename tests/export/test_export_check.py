@@ -12,7 +12,8 @@ from torch import Tensor
 import timesformer
 from classifiers import classifier
 from timesformer.config import TimeSformerSettings
-from timesformer.errors import SettingError
+from timesformer.engine import graphs
+from timesformer.errors import EngineError, SettingError
 from timesformer.export.check import FILE_LIMITS, VIDEOS, check_scores, of_few, other_shapes, some_of
 from timesformer.export.formats import left_open
 from timesformer.export.manifest import describe_file
@@ -40,6 +41,22 @@ def test_fp32_needs_every_score_and_every_class() -> None:
     assert flipped.problem == (
         "scores within 2e-05 of the float32 model's on 1 clips, same best class in 0.0% of 1 clips; "
         "at least 100% is needed"
+    )
+
+
+def test_what_openvino_cannot_compile_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As 2026.4 says it of axial networks in int8."""
+
+    class Core:
+        def compile_model(self, *given: object) -> None:
+            raise RuntimeError("Exception from core.cpp:117:\nException from plugin.cpp:54:\n[MatMul] END:\nnode\n\n")
+
+    monkeypatch.setattr(graphs, "openvino_core", Core)
+    with pytest.raises(EngineError) as raised:
+        graphs.openvino_function(None, bf16=False)
+    assert str(raised.value) == (
+        "OpenVINO cannot compile this network in this precision: [MatMul] END: node; ONNX has fp32, fp16 and int8, "
+        "OpenVINO fp32, bf16 and fp16"
     )
 
 

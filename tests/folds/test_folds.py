@@ -7,6 +7,7 @@ import io
 import json
 import shutil
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,12 @@ from conftest import moving_bar, small_recipe
 from probes import probe_recipe
 from stops import stop_at
 from timesformer.config import Recipe
+from timesformer.data.dataset import TestingViews
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import DataError, SettingError
+from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.interval import mean_interval
-from timesformer.evaluation.score_files import write_scores
+from timesformer.evaluation.score_files import read_scores, write_scores
 from timesformer.folds.parts import FoldsResult, read_parts
 from timesformer.folds.run import fit_folds, resume_folds
 from timesformer.folds.table import results_table
@@ -326,12 +329,28 @@ def test_the_list_of_quarantine_of_the_recipe_holds_for_what_tests_seeds(people:
 
 
 def test_a_probe_in_folds(people: Path, run: Path, tmp_path: Path) -> None:
-    """Each chooses its head in three groups of its own."""
+    """Each chooses its head in three groups of its own. A video's features for training are computed once for all: each
+    is read once more to be tested, and the results are those of folds that compute their own."""
     header, *rows = (people / "train.csv").read_text().splitlines()
     paths = [f"{people}/{row.rpartition(',')[0]},p{number % 2 + 2 * (number // 4)}" for number, row in enumerate(rows)]
     (tmp_path / "train.csv").write_text("\n".join([header, *paths]) + "\n")
-    done = fit_folds(probe_recipe(), tmp_path, tmp_path / "run", folds="groups", group="person", init=run)
+    read: list[str] = []
+    views = TestingViews.__getitem__
+
+    def counting(self: TestingViews, row: int) -> object:
+        read.append(self.manifest.videos[row].path.name)
+        return views(self, row)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TestingViews, "__getitem__", counting)
+        done = fit_folds(probe_recipe(), tmp_path, tmp_path / "run", folds="groups", group="person", init=run)
     assert len(done.parts) == 4
+    assert set(Counter(read).values()) == {2}
+    assert not (tmp_path / "run" / "features").exists()
+    fold = tmp_path / "run" / "folds" / "fold1"
+    alone = fit(probe_recipe(), fold, tmp_path / "alone", init=run)
+    tested = evaluate(alone.model, fold / "held_out", device="cpu", workers=0)
+    torch.testing.assert_close(tested.scores_BK, read_scores(tmp_path / "run" / "fold1" / "scores.parquet").scores_BK)
     assert timesformer.load(tmp_path / "run", "cpu").labels == ("left", "right")
     assert not (tmp_path / "run" / "fold1" / "features").exists()
 

@@ -15,6 +15,7 @@ import timesformer
 from classifiers import classifier
 from timesformer.errors import DataError, SettingError
 from timesformer.evaluation.evaluate import Progress
+from timesformer.evaluation.temperature import with_temperature
 from timesformer.features.table import read_feature_table
 from timesformer.inference.feature_job import FeatureJob
 from timesformer.inference.feature_query import query_features
@@ -59,7 +60,7 @@ def test_a_row_a_video(predictor: Predictor, videos: list[str], tmp_path: Path) 
     names = [name for name in videos if "empty" not in name]
     assert found.column("id") == found.column("video") == names
     assert found.problems == 1
-    assert found.origin.model == predictor.fingerprint
+    assert found.origin.model == predictor.feature_fingerprint
     for name, vector, row in zip(names, found.vectors_ND, found.rows.to_pylist(), strict=True):
         views = read_views(name, predictor.settings.clip_shape, predictor.preprocessing)
         torch.testing.assert_close(vector, predictor.engine.features(views).mean(0))
@@ -218,6 +219,13 @@ def test_values_that_float16_cannot_hold(bars: Path, tmp_path: Path) -> None:
 def test_a_query_of_other_weights(predictor: Predictor, videos: list[str], tmp_path: Path) -> None:
     list(FeatureJob(videos, tmp_path / "f.parquet").run(predictor, workers=0))
     found = read_feature_table(tmp_path / "f.parquet")
+    calibrated = with_temperature(
+        classifier(image_size=16, patch_size=8), 2.5, "for a test"
+    )  # its last layer alone differs
+    torch.testing.assert_close(
+        query_features(timesformer.load(calibrated, "cpu", precision="fp32"), found, videos[0]),
+        query_features(predictor, found, videos[0]),
+    )
     other = timesformer.load(classifier(2, image_size=16, patch_size=8), "cpu", precision="fp32")
-    with pytest.raises(SettingError, match=f"has features of the model {predictor.fingerprint}; the weights are"):
+    with pytest.raises(SettingError, match=f"features of the model {predictor.feature_fingerprint}; the weights are"):
         query_features(other, found, videos[0])

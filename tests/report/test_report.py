@@ -24,7 +24,7 @@ from timesformer.evaluation.metrics import measure_multilabel
 from timesformer.evaluation.record import Stopwatch, record_test
 from timesformer.evaluation.score_files import Scores, read_scores, write_scores
 from timesformer.folds.run import fit_folds
-from timesformer.report.names import default_page, page_of_test
+from timesformer.report.names import data_mark, default_page, page_of_test
 from timesformer.report.report import report
 from timesformer.report.run import describe_run
 from timesformer.report.subject import read_subject
@@ -212,13 +212,17 @@ def test_scores_of_weights_that_have_changed(tested: Path, run: Path, bars: Path
     assert note.startswith("The weights that were tested cannot be read, so there are no maps")
 
 
-def test_videos_that_are_gone_have_no_picture(tested: Path, bars: Path, tmp_path: Path) -> None:
+def test_videos_that_are_gone_have_no_picture(
+    tested: Path, bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     scores = read_scores(tested)
     result, record = scores.as_result(), scores.record
     moved = tuple(tmp_path / path.name for path in result.paths)
+    monkeypatch.setattr("timesformer.report.videos.SUSPECTS", 1)
     write_scores(replace(result, paths=moved), tmp_path / "moved.parquet", record=record)
     text = report([tmp_path / "moved.parquet"], tmp_path / "page.html").read_text("utf-8")
     assert "8 of 8 videos are no longer where they were; they have no picture." in text
+    assert "The 1 clearest; 1 more is in suspects.csv of <code>timesformer test WEIGHTS --data DATA --details" in text
     assert "<video" not in text
 
 
@@ -355,6 +359,11 @@ def test_pages_of_tests_have_names_of_their_own(run: Path, tmp_path: Path) -> No
     assert page_of_test(run, data, "val") == run / "test-my-clips-val.html"
     assert page_of_test(run, tmp_path / "b", "test") == run / "test-b-test.html"
     assert page_of_test(run / "model", data, "val") == run / "test-my-clips-val.html"
+    page, other = tmp_path / "run" / "test-my-clips-val.html", tmp_path / "other" / "my clips"
+    shutil.copytree(run, page.parent)
+    page.write_text(f'<meta name="timesformer-data" content="{data_mark(data)}">')
+    assert page_of_test(page.parent, data, "val") == page
+    assert page_of_test(page.parent, other, "val") == page.with_name(f"test-my-clips-val-{data_mark(other)}.html")
     assert page_of_test(run, data, "val", Path("out/s.csv")) == Path("out/s.html")
     weights = tmp_path / "model"
     shutil.copytree(run / "model", weights)

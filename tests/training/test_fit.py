@@ -122,6 +122,7 @@ def test_ctrl_c_keeps_the_last_whole_epoch(bars: Path, tmp_path: Path, monkeypat
         fit(small_recipe(), bars, tmp_path / "run")
     last = tmp_path / "run" / "checkpoints" / "last.ckpt"
     assert last.exists()
+    assert (tmp_path / "run" / "curves.png").exists()  # which a stop draws, the epochs having been short
     said = (tmp_path / "run" / "log.txt").read_text()
     command = f"timesformer train --resume {tmp_path / 'run'}"
     assert said.endswith(f"  stopped; the last good checkpoint is {last}; continue with `{command}`\n")

@@ -46,8 +46,8 @@ def tags(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_from_a_list_to_a_prediction(tags: Path, tmp_path: Path) -> None:
     recipe = small_recipe(
-        "training.epochs=60",
-        "optimizer.learning_rate=0.003",
+        "training.epochs=30",
+        "optimizer.learning_rate=0.006",
         "augmentation.short_side=[16,16]",
         "training.label_smoothing=0",
         "training.validate_every=10",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from pathlib import Path
 from typing import Any
 
@@ -140,6 +141,33 @@ def test_published_names_say_how_videos_are_seen(tmp_path: Path, caplog: pytest.
             preprocessing = Preprocessing(sampling=Sampling(rate=expected[2], fps=30), test_clips=10, test_crops=3)
             assert found.preprocessing == preprocessing
     assert caplog.text == ""
+
+
+@pytest.mark.parametrize(
+    ("architecture", "cfg", "says"),
+    [
+        ("i3d", "{TRANS_FUNC: basic_transform}", "RESNET.TRANS_FUNC basic_transform; expected bottleneck_transform"),
+        (
+            "x3d_m",
+            "{TRANS_FUNC: bottleneck_transform}",
+            "RESNET.TRANS_FUNC bottleneck_transform; expected x3d_transform",
+        ),
+        ("slowfast", "{STRIDE_1X1: true}", "RESNET.STRIDE_1X1 True; expected False"),
+        (
+            "slowfast",
+            "{SPATIAL_DILATIONS: [[1, 1], [1, 1], [1, 1], [2, 2]]}",
+            "RESNET.SPATIAL_DILATIONS [[1, 1], [1, 1], [1, 1], [2, 2]]; expected 1 in all stages",
+        ),
+    ],
+)
+def test_cfg_of_blocks_that_compute_something_else(tmp_path: Path, architecture: str, cfg: str, says: str) -> None:
+    """They have the tensors of ours, so that nothing else tells them apart."""
+    data = "DATA: {NUM_FRAMES: 8, SAMPLING_RATE: 4, TEST_CROP_SIZE: 64}\n"
+    with pytest.raises(WeightsError, match=f"^{re.escape(f'{tmp_path}/net.pyth: its cfg has {says}')}$"):
+        read(tmp_path, architecture, cfg=f"{data}RESNET: {cfg}")
+    transform = "x3d_transform" if architecture == "x3d_m" else "bottleneck_transform"
+    usual = f"RESNET: {{TRANS_FUNC: {transform}, STRIDE_1X1: false, SPATIAL_DILATIONS: [[1], [1], [1], [1]]}}"
+    assert read(tmp_path, architecture, cfg=f"{data}SLOWFAST: {{ALPHA: 4}}\n{usual}").settings.num_frames == 8
 
 
 def test_cfg_says_how_videos_are_seen(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -41,4 +41,6 @@ def cost(
     if as_json:
         print(json.dumps(counted._asdict()))
     else:
-        print(f"{counted.parameters / 1e6:.2f} M parameters, {counted.macs / 1e9:.1f} G multiply-accumulates a view")
+        macs = f"{counted.macs / 1e9:.1f} G" if counted.macs >= 1e9 else f"{counted.macs / 1e6:.3g} M"
+        parameters = f"{counted.parameters / 1e6:.2f} M" if counted.parameters >= 1e5 else f"{counted.parameters:,}"
+        print(f"{parameters} parameters, {macs} multiply-accumulates a view")

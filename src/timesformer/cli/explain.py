@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from timesformer.cli.lines import say
 from timesformer.cli.options import Device, End, Labels, Start, Threads, Weights
 from timesformer.threads import use_threads
 
@@ -94,6 +95,8 @@ def _print(console: Console, found: Explanation, files: list[Path]) -> None:
 
     other = "" if found.label == found.predicted else f" (predicted: {found.predicted})"
     lines = [f"{found.video}: {found.label} {found.score:.3f}{other}, {describe(found)}"]
+    seen = found.views.seen
+    lines.append(f"seen: {seen}{' (little)' if seen.little else ''}; scores by {found.engine} in {found.precision}")
     weights = found.frame_weights
     strongest = max(range(len(weights)), key=weights.__getitem__)
     even = 1 / len(weights)
@@ -110,7 +113,9 @@ def _print(console: Console, found: Explanation, files: list[Path]) -> None:
                 f"   {verdict}: {gain:+.3f} ({low:+.3f} to {high:+.3f})"
             )
         lines.append("deletion: lower areas are better; insertion: higher ones")
+        if not any(found.faithfulness.gain(name)[1][0] > 0 for name in ("deletion", "insertion")):
+            lines.append("warning: no measure finds this map better than orders at random")
     lines.append("")
     lines += [str(file) for file in files]
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        say(line, console=console)

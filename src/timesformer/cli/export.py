@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from timesformer.cli.lines import say
 from timesformer.cli.options import Labels, Threads, Weights
 from timesformer.threads import use_threads
 
@@ -37,8 +37,8 @@ def export(
     axes = () if dynamic is None else tuple(axis.strip() for axis in dynamic.split(","))
     written = export_model(weights, out, form, precision=precision, check=check, dynamic=axes, labels=labels)
     for problem in written.skipped:
-        print(f"skipped: {problem}", file=sys.stderr)
-    print(f"{written.file}: {form}, {precision}, {written.bytes / 1e6:.1f} MB; manifest in {written.manifest}")
-    print(f"checked: {written.checked}")
+        say(f"skipped: {problem}", err=True)
+    say(f"{written.file}: {form}, {precision}, {written.bytes / 1e6:.1f} MB; manifest in {written.manifest}")
+    say(f"checked: {written.checked}")
     if written.other_shapes is not None:
-        print(f"other shapes: {written.other_shapes}")
+        say(f"other shapes: {written.other_shapes}")

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from timesformer.cli.lines import say
 from timesformer.cli.options import Device, Engine, Labels, Precision, Threads, Weights, Workers
 from timesformer.cli.progress import video_progress
 from timesformer.threads import use_threads
@@ -70,14 +70,14 @@ def features(
             pass
     counts, now = job.counts, job.counts.videos - job.earlier
     if job.complete and not now:
-        print(f"{out}: is complete, with all {counts.rows} rows", file=sys.stderr)
+        say(f"{out}: is complete, with all {counts.rows} rows", err=True)
     else:
         rate = now / max(time.perf_counter() - began, 1e-9)
         some = f" ({now} now)" if job.earlier else ""
-        print(
+        say(
             f"done: {counts.videos} videos{some}, {counts.rows} rows, {counts.unreadable} unreadable, {rate:.2f} "
             f"videos/s; rows in {out}",
-            file=sys.stderr,
+            err=True,
         )
     if counts.unreadable:
         raise DataError(f"{counts.unreadable} of {counts.videos} videos cannot be read")
@@ -100,5 +100,5 @@ def _find(videos: list[str], split: str | None) -> ListedVideos:
     passed: Counter[str] = Counter()
     sources = find_sources(videos, passed)
     if passed:
-        print(f"passed over: {describe_passed(passed)}", file=sys.stderr)
+        say(f"passed over: {describe_passed(passed)}", err=True)
     return list_videos(sources)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from timesformer.cli.lines import say
 from timesformer.cli.progress import EVERY
 from timesformer.cli.window_lines import clock
 from timesformer.errors import SettingError
@@ -67,7 +67,7 @@ def follow(job: LiveJob, predictor: Predictor, printed: Printed, *, quiet: bool)
         printed.end()
     finally:
         if job.report is not None:
-            print(f"live: {job.report}", file=sys.stderr)
+            say(f"live: {job.report}", err=True)
     if job.problem is not None:
         raise job.problem
 

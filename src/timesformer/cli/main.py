@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import takewhile
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from timesformer import __version__
 from timesformer.cli import (
@@ -38,8 +41,42 @@ from timesformer.cli.streams import prepare_streams
 from timesformer.errors import TimesformerError, one_line
 from timesformer.files import FULL
 
+# click's own UsageError, or that of the click which typer brings
+UNPARSED: tuple[Any, ...] = typer.BadParameter.__bases__
+
+
+class UsageError(TimesformerError):
+    """Words of a command line that no command takes."""
+
+
+class OneLine(TyperGroup):
+    """All commands. What typer says in a box of what it cannot parse, they say in one line, as every other error."""
+
+    def make_context(self, *words: Any, **options: Any) -> Any:
+        with _one_line():
+            return super().make_context(*words, **options)
+
+    def invoke(self, ctx: Any) -> Any:
+        with _one_line():
+            return super().invoke(ctx)
+
+
+@contextmanager
+def _one_line() -> Iterator[None]:
+    try:
+        yield
+    except UNPARSED as error:
+        if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+            raise
+        context: Any = getattr(error, "ctx", None)
+        helped = f"; `{context.command_path} -h` says what it takes" if context else ""
+        message: str = error.format_message()
+        raise UsageError(f"{message.rstrip('.')}{helped}") from None
+
+
 app = typer.Typer(
     name="timesformer",
+    cls=OneLine,
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -88,9 +125,11 @@ def main() -> None:
     prepare_streams()
     try:
         with stoppable():
-            app()
+            app(prog_name="timesformer")
     except TimesformerError as error:
         _complain(one_line(error))
+        if isinstance(error, UsageError):
+            _explain_dashes()
         sys.exit(2)
     except OSError as error:
         if error.strerror is None or (error.filename is None and error.errno not in FULL):
@@ -99,8 +138,6 @@ def main() -> None:
         sys.exit(2)
     except (KeyboardInterrupt, SystemExit) as stop:
         if isinstance(stop, SystemExit) and stop.code != STOPPED:  # typer makes a 130 of Ctrl-C
-            if stop.code == 2:
-                _explain_dashes()
             raise
         say_stopped(stop)
         sys.exit(STOPPED)

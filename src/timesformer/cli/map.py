@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from timesformer.cli.lines import say
 from timesformer.cli.options import Threads
 from timesformer.cli.search import Table
 from timesformer.threads import use_threads
@@ -69,4 +70,4 @@ def _print(console: Console, found: Projection, written: WrittenMap, data: Path 
         lines.append(f"note: {unread} (the first: {first}){hint}")
     lines.append(str(written.file))
     for line in lines:
-        console.print(line, markup=False, soft_wrap=True)
+        say(line, console=console)

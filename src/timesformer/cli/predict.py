@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from timesformer.cli.answers import Array, JsonLines, Nothing, Printed, Table, Tabs
+from timesformer.cli.lines import say
 from timesformer.cli.options import Device, End, Engine, Labels, Precision, Start, Threads, Weights, Workers
 from timesformer.cli.progress import video_progress
 from timesformer.threads import use_threads
@@ -98,7 +98,7 @@ def predict(
             printed.add(answer.as_dict())
         printed.end()
     if job.complete:
-        print(f"{file}: is complete, with the rows of all {job.tally.videos} videos", file=sys.stderr)
+        say(f"{file}: is complete, with the rows of all {job.tally.videos} videos", err=True)
     else:
         _summarise(job.tally, job.earlier, time.perf_counter() - began, file)
     if job.tally.unreadable:
@@ -121,23 +121,23 @@ def _find(videos: list[str], listed: str | None) -> tuple[list[Source], list[str
     passed: Counter[str] = Counter()
     sources = find_sources(videos, passed)
     if passed:
-        print(f"passed over: {describe_passed(passed)}", file=sys.stderr)
+        say(f"passed over: {describe_passed(passed)}", err=True)
     return sources, None
 
 
 def _summarise(tally: Tally, earlier: int, seconds: float, file: Path | None) -> None:
     """What became of the videos, on standard error; nothing of a single one that was seen well."""
     if tally.little:
-        print(
+        say(
             f"note: little was seen of {tally.little} of {tally.videos} videos, such as {tally.example}; "
             "--whole has all of them seen, and timesformer timeline says when",
-            file=sys.stderr,
+            err=True,
         )
     if tally.videos != 1 or file:
         rate = (tally.videos - earlier) / max(seconds, 1e-9)
         rows = f"; rows in {file}" if file else ""
         now = f" ({tally.videos - earlier} now)" if earlier else ""
-        print(
+        say(
             f"done: {tally.videos} videos{now}, {tally.unreadable} unreadable, {rate:.2f} videos/s{rows}",
-            file=sys.stderr,
+            err=True,
         )

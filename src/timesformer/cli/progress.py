@@ -7,6 +7,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from timesformer.cli.lines import say
+
 if TYPE_CHECKING:
     from timesformer.evaluation.evaluate import Progress
     from timesformer.inference.timeline_job import TimelineProgress
@@ -42,11 +44,11 @@ def video_progress(bar: bool = True) -> Iterator[Callable[[Progress], None]]:
     def show(progress: Progress) -> None:
         nonlocal first, began, said
         if first is None:
-            errors.print(str(progress.engine), markup=False, soft_wrap=True)
+            say(progress.engine, console=errors)
             first, began = progress.done, time.perf_counter()
             said = began
             if first:
-                errors.print(f"resumed: {first} of {progress.total} videos are done", soft_wrap=True)
+                say(f"resumed: {first} of {progress.total} videos are done", console=errors)
             shown.reset(task, total=progress.total, completed=first, rate="")
             shown.start()
             return
@@ -57,7 +59,7 @@ def video_progress(bar: bool = True) -> Iterator[Callable[[Progress], None]]:
             said = now
             errors.print(f"progress: {progress.done} of {progress.total} videos, {rate}", soft_wrap=True)
         for problem in progress.problems:
-            errors.print(f"skipped: {problem}", markup=False, soft_wrap=True)
+            say(f"skipped: {problem}", console=errors)
 
     try:
         yield show
@@ -102,7 +104,7 @@ def timeline_progress(bar: bool = True) -> Iterator[Callable[[TimelineProgress],
             said = now
             errors.print(f"progress: {video}, {place.replace('x', ' times real time')}", markup=False, soft_wrap=True)
         if progress.problem is not None:
-            errors.print(f"skipped: {progress.problem}", markup=False, soft_wrap=True)
+            say(f"skipped: {progress.problem}", console=errors)
 
     try:
         yield show

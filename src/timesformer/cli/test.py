@@ -92,7 +92,7 @@ def test(
     from timesformer.evaluation.score_files import Scores, check_score_file, write_scores
     from timesformer.evaluation.table import analysis_table
     from timesformer.files import as_json as to_json
-    from timesformer.report.names import page_of_test
+    from timesformer.report.names import data_mark, page_of_test
 
     use_threads(threads)
     numbers = _numbers(top_k)
@@ -160,7 +160,7 @@ def test(
 
         name = f"{Path(weights).resolve().name}, {split}" if out is None else out.name
         scores = Scores.of(result, groups, record)
-        return write_report([subject_of_scores(scores, name, analysis)], path)
+        return write_report([subject_of_scores(scores, name, analysis)], path, data_mark(data) if out is None else "")
 
     page = write_at_end(write)
     if page is not None:  # standard output has one JSON object and nothing else

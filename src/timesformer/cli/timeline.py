@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from timesformer.cli.answers import JsonLines, Nothing, Printed
+from timesformer.cli.lines import say
 from timesformer.cli.live import Fps, Live, PixelFormat, Size, capture_of, follow, is_live
 from timesformer.cli.options import Device, End, Engine, Labels, Precision, Start, Threads, Weights
 from timesformer.cli.progress import timeline_progress
@@ -138,7 +138,7 @@ def timeline(
     console = Console(highlight=False)
     printed: Printed = WindowLines(predictor.labels, len(sources)) if console.is_terminal else WindowTabs()
     printed = Nothing() if file else JsonLines() if out else printed
-    print(predictor.engine, file=sys.stderr)
+    say(predictor.engine, err=True)
     if isinstance(job, LiveJob):
         follow(job, predictor, printed, quiet=file is not None)
         return
@@ -150,14 +150,14 @@ def timeline(
         printed.end()
     counts, seconds = job.counts, time.perf_counter() - began
     if job.complete and job.earlier == counts.windows and not job.seconds:
-        print(f"{file}: is complete, with the rows of all {counts.videos} videos", file=sys.stderr)
+        say(f"{file}: is complete, with the rows of all {counts.videos} videos", err=True)
     else:
         now = f" ({counts.windows - job.earlier} now)" if job.earlier else ""
         rows = f"; {'segments' if job.makes_segments else 'rows'} in {file}" if file else ""
-        print(
+        say(
             f"done: {counts.videos} videos, {counts.unreadable} unreadable, {counts.windows} windows{now}, "
             f"{job.seconds:.1f} s of video at {job.seconds / max(seconds, 1e-9):.1f} times real time{rows}",
-            file=sys.stderr,
+            err=True,
         )
     if job.truth is not None and job.metrics is not None:
         print(to_json(job.metrics.as_dict()) if as_json else printable(job.metrics, job.truth))

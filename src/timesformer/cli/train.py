@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from timesformer.cli.lines import say
 from timesformer.cli.options import Report, Threads
 from timesformer.errors import SettingError
 from timesformer.threads import use_threads
@@ -128,8 +129,8 @@ def train(
     if not result.first_process:
         return
     if result.skipped:
-        print(f"{len(result.skipped)} videos could not be read and were skipped")
-    print(f"{result.model}: {result.summary()}")
+        say(f"{len(result.skipped)} videos could not be read and were skipped")
+    say(f"{result.model}: {result.summary()}")
     _report(result.model.parent, wanted=report)
 
 
@@ -160,4 +161,4 @@ def _number_of(folds: str | None) -> Folds | None:
 def _say(result: FoldsResult) -> None:
     from timesformer.folds.table import summarise
 
-    print(f"{result.model}: an ensemble of {len(result.parts)} classifiers; {summarise(result)}")
+    say(f"{result.model}: an ensemble of {len(result.parts)} classifiers; {summarise(result)}")

@@ -7,7 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from timesformer.config.model import ARCHITECTURES, SIZES, Dimensions, ModelSettings, PositionResize, Size
+from timesformer.config.model import ARCHITECTURES, ModelSettings, PositionResize, ViTSettings
 
 Depths = tuple[int, int, int, int]
 X3D_WIDTHS, X3D_DEPTHS = (12, 12, 24, 48, 96), (1, 2, 5, 3)  # of the stem and the four stages, before expansion
@@ -147,15 +147,10 @@ class X3DMediumSettings(X3DSettings):
     image_size: int = Field(256, gt=0, description="side of the square frames, pixels")
 
 
-class FrameViTSettings(ModelSettings):
+class FrameViTSettings(ViTSettings):
     """A ViT on every frame, whose class tokens' mean the head sees: no attention and no position in time."""
 
     architecture: Literal["frame_vit"] = Field("frame_vit", description="which of the architectures this is")
-    size: Size = Field("base", description="width, depth and heads by name: ViT-Ti, S, B or L")
-    width: int | None = Field(None, gt=0, description="channels of a token; null takes the size's")
-    depth: int | None = Field(None, gt=0, description="number of blocks; null takes the size's")
-    heads: int | None = Field(None, gt=0, description="attention heads; null takes the size's")
-    mlp_ratio: float = Field(4.0, gt=0, description="hidden channels of the MLP as a multiple of the width")
     patch_size: int = Field(16, gt=0, description="side of a patch, pixels; divides image_size")
     position_resize: PositionResize = Field(
         "bicubic", description="how the position table is resized for frames of another size"
@@ -166,12 +161,6 @@ class FrameViTSettings(ModelSettings):
     initialisation: Literal["released", "scratch"] = Field(
         "released", description="new weights, as TimeSformer's: for an image model to replace, or scratch"
     )
-
-    @property
-    def dimensions(self) -> Dimensions:
-        """Width, depth and heads after the overrides of the named size."""
-        named = SIZES[self.size]
-        return Dimensions(self.width or named.width, self.depth or named.depth, self.heads or named.heads)
 
     @property
     def clip_unit(self) -> int:

@@ -69,6 +69,12 @@ class ModelSettings(Settings):
             raise SettingError(f"architecture is {name!r}, should be {' or '.join(ARCHITECTURES)}")
         return ARCHITECTURES[name]
 
+    @classmethod
+    def owners(cls, key: str) -> str | None:
+        """The architectures that have a setting which this one lacks."""
+        found = [name for name, other in ARCHITECTURES.items() if key in other.model_fields]
+        return f"architecture {' and '.join(found)}" if found else None
+
     @property
     def clip_shape(self) -> ClipShape:
         """The clips that the model is made for."""
@@ -97,15 +103,26 @@ class ModelSettings(Settings):
         return self.describe()
 
 
-class TimeSformerSettings(ModelSettings):
-    """TimeSformer (Bertasius, Wang, Torresani, ICML 2021). Position tables are made for its frames and image size."""
+class ViTSettings(ModelSettings):
+    """What networks made of a ViT's blocks have in common."""
 
-    architecture: Literal["timesformer"] = Field("timesformer", description="which of the architectures this is")
     size: Size = Field("base", description="width, depth and heads by name: ViT-Ti, S, B or L")
     width: int | None = Field(None, gt=0, description="channels of a token; null takes the size's")
     depth: int | None = Field(None, gt=0, description="number of blocks; null takes the size's")
     heads: int | None = Field(None, gt=0, description="attention heads; null takes the size's")
     mlp_ratio: float = Field(4.0, gt=0, description="hidden channels of the MLP as a multiple of the width")
+
+    @property
+    def dimensions(self) -> Dimensions:
+        """Width, depth and heads after the overrides of the named size."""
+        named = SIZES[self.size]
+        return Dimensions(self.width or named.width, self.depth or named.depth, self.heads or named.heads)
+
+
+class TimeSformerSettings(ViTSettings):
+    """TimeSformer (Bertasius, Wang, Torresani, ICML 2021). Position tables are made for its frames and image size."""
+
+    architecture: Literal["timesformer"] = Field("timesformer", description="which of the architectures this is")
     scheme: str | tuple[str, ...] = Field(
         "divided_space_time",
         description="space-time attention scheme by name (paper, section 3), or a list of attention steps",
@@ -143,12 +160,6 @@ class TimeSformerSettings(ModelSettings):
         description="new weights: as the released code's; scratch, such that a small model learns motion sooner; or "
         "motion, which is scratch, and with an image model (--init) a time table at the scale of its tokens, not zero",
     )
-
-    @property
-    def dimensions(self) -> Dimensions:
-        """Width, depth and heads after the overrides of the named size."""
-        named = SIZES[self.size]
-        return Dimensions(self.width or named.width, self.depth or named.depth, self.heads or named.heads)
 
     @property
     def clip_unit(self) -> int:

@@ -59,7 +59,8 @@ class Manifest:
         numbers |= {name: numbers[composed(name)] for name in used if name not in numbers and composed(name) in numbers}
         unknown = [name for name in used if name not in numbers]
         if unknown:
-            raise DataError(f"{self.source}: class {some(unknown)} is unknown; the classes are {some(labels)}")
+            what = f"class {unknown[0]} is" if len(unknown) == 1 else f"classes {some(unknown)} are"
+            raise DataError(f"{self.source}: {what} unknown; the classes are {some(labels)}")
         videos = tuple(
             replace(video, labels=tuple(sorted(numbers[self.labels[label]] for label in video.labels)))
             for video in self.videos
@@ -133,8 +134,9 @@ class Manifest:
         """The rows of the list. `what`: what needs it to have the column, for messages."""
         rows = labelled_rows(self.source) if self.source.is_file() else None
         if rows is None:
+            has = "no header with path,label" if self.source.is_file() else "class folders, which have no columns"
             raise DataError(
-                f"{self.source}: has no column {column}; {what} CSV lists with the header path,label,{column}"
+                f"{self.source}: has no column {column}: {has}; {what} CSV lists with the header path,label,{column}"
             )
         return rows
 

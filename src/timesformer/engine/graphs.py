@@ -140,16 +140,23 @@ def openvino_model(program: ExportedProgram) -> Any:
 
 
 def openvino_function(model: Any, *, bf16: bool) -> Function:
-    """The function of a model of OpenVINO, with products in float32 or bfloat16, on as many threads as torch has."""
-    compiled = openvino_core().compile_model(
-        model,
-        "CPU",
-        {
-            "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
-            "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-            "PERFORMANCE_HINT": "LATENCY",
-        },
-    )
+    """The function of a model of OpenVINO, with products in float32 or bfloat16, on as many threads as torch has.
+
+    Raises EngineError for a model that OpenVINO cannot compile, as 2026.4 cannot the eight-bit products of some.
+    """
+    hints = {
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
+        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    try:
+        compiled = openvino_core().compile_model(model, "CPU", hints)
+    except RuntimeError as error:
+        lines = [line for line in str(error).splitlines() if line and not line.startswith("Exception from")]
+        raise EngineError(
+            f"OpenVINO cannot compile this network in this precision: {' '.join(lines)[:160]}; ONNX has fp32, fp16 and "
+            "int8, OpenVINO fp32, bf16 and fp16"
+        ) from None
     outputs = range(len(compiled.outputs))
 
     def run(clips: Tensor) -> list[Tensor]:

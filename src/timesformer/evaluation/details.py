@@ -13,6 +13,7 @@ from typing import Any
 from timesformer.errors import SettingError
 from timesformer.evaluation.analysis import Analysis
 from timesformer.evaluation.figures import draw_confusion, draw_reliability
+from timesformer.evaluation.suspects import Suspect, suspects
 from timesformer.files import as_json, flush, open_text, writing
 
 
@@ -40,6 +41,7 @@ def write_details(analysis: Analysis, folder: str | Path) -> Path:
     confusions.csv     the pairs of classes, the most confused first
     calibration.csv    of each bin of scores the mean score and the fraction that is right; calibration.png
     mistakes.csv       the videos that are classified wrongly, the most confident first
+    suspects.csv       the videos whose label may be wrong, the clearest first
     by.csv             the videos by the values of a column
 
     Of data with several classes a video: summary.json, classes.csv and by.csv. Raises SettingError as `check_details`.
@@ -76,6 +78,7 @@ def _write(analysis: Analysis, folder: Path) -> None:
     _write_rows(folder / "confusions.csv", ["label", "predicted", "videos"], analysis.confusions)
     _write_rows(folder / "calibration.csv", ["low", "high", "videos", "score", "right"], analysis.bins)
     _write_rows(folder / "mistakes.csv", ["path", "label", "predicted", "score"], analysis.mistakes)
+    _write_rows(folder / "suspects.csv", Suspect._fields, suspects(analysis.result))
     draw_confusion(confusion_KK, labels, folder / "confusion.png")
     draw_reliability(analysis.bins, analysis.metrics["calibration_error"], folder / "calibration.png")
 

@@ -151,7 +151,7 @@ def mean_scores(logits_VK: Tensor, counts_B: Tensor, *, multilabel: bool = False
     scores_VK = to_scores(logits_VK, multilabel=multilabel)
     if not len(counts_B):
         return scores_VK
-    return torch.stack([part.mean(0) for part in scores_VK.split(counts_B.tolist())])
+    return torch.segment_reduce(scores_VK, "mean", lengths=counts_B)
 
 
 def to_scores(logits_VK: Tensor, *, multilabel: bool) -> Tensor:

@@ -47,7 +47,8 @@ class Explanation(NamedTuple):
     covered_HW: which pixels the model gets to see. frames: their numbers. seconds: when each appears, None where
         unknown.
     cells_VURQ: the same before it was placed in the video, of each view.
-    views: what the model saw. faithfulness: None where it was not asked for.
+    views: what the model saw. faithfulness: None where it was not asked for. engine, precision: of the scores; rollout
+        and relevance follow attention in float32.
     """
 
     video: Path | str
@@ -64,6 +65,8 @@ class Explanation(NamedTuple):
     cells_VURQ: Tensor
     views: Views
     faithfulness: Faithfulness | None
+    engine: str
+    precision: str
 
     @property
     def frame_weights(self) -> list[float]:
@@ -81,6 +84,9 @@ class Explanation(NamedTuple):
             "score": self.score,
             "predicted": self.predicted,
             **self.settings.model_dump(),
+            "engine": self.engine,
+            "precision": self.precision,
+            "seen": self.views.seen.as_dict(),
             "frames": self.frames,
             "seconds": self.seconds,
             "frame_weights": self.frame_weights,
@@ -203,6 +209,8 @@ class Explainer:
             cells_VURQ,
             views,
             faith,
+            self.engine.engine,
+            self.engine.precision,
         )
 
     def _number(self, label: str) -> int:

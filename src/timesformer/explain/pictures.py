@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from timesformer.explain.explainer import Explanation
-from timesformer.explain.heat import COLOURS, Scale, scale_of
+from timesformer.explain.heat import COLOURS, SIGNED, Scale, scale_of
 
 Images = NDArray[np.uint8]  # (N, H, W, 3)
 
@@ -157,7 +157,8 @@ def _weights(plot: Any, explanation: Explanation) -> Sequence[Any]:
 
 def _colour_bar(figure: Figure, scale: Scale, box: tuple[float, float, float, float]) -> None:
     axes = figure.add_axes(box)
-    bar = figure.colorbar(ScalarMappable(Normalize(scale.low, scale.high), COLOURS), cax=axes)
+    colours = SIGNED if scale.signed else COLOURS
+    bar = figure.colorbar(ScalarMappable(Normalize(scale.low, scale.high), colours), cax=axes)
     bar.set_label(scale.label, fontsize=8)
     bar.ax.tick_params(labelsize=8, length=2)
     bar.outline.set_visible(False)

@@ -20,6 +20,7 @@ from timesformer.errors import SettingError
 from timesformer.video.convert import scaled_size
 from timesformer.video.part import Part, part_of
 from timesformer.video.sampling import testing_clips
+from timesformer.video.seen import Seen, seen_of
 from timesformer.video.video import Video
 from timesformer.video.views import crop_corners, read_views
 
@@ -39,6 +40,7 @@ class Views(NamedTuple):
 
     clips_VCTSS: uint8 RGB. size, scaled: height and width of the video as it is shown, upright, and as it was cropped.
     frames: the numbers of all frames that are looked at, in order; seconds: when each appears, None where unknown.
+    seen: how much of the video, or of its part, that is.
     """
 
     clips_VCTSS: Tensor
@@ -47,6 +49,7 @@ class Views(NamedTuple):
     scaled: tuple[int, int]
     frames: list[int]
     seconds: list[float | None]
+    seen: Seen
 
     @property
     def side(self) -> int:
@@ -72,7 +75,9 @@ def place_views(
     corners = crop_corners(*scaled, shape.side, preprocessing.test_crops)
     places = [View(numbers, top, left) for numbers in clips for top, left in corners]
     frames = sorted({number for numbers in clips for number in numbers})
-    return Views(views_VCTSS, places, (height, width), scaled, frames, [video.seconds(number) for number in frames])
+    seconds = [video.seconds(number) for number in frames]
+    seen = seen_of(part, shape, preprocessing)
+    return Views(views_VCTSS, places, (height, width), scaled, frames, seconds, seen)
 
 
 def video_map(views: Views, cells_VURQ: Tensor) -> tuple[Tensor, Tensor]:

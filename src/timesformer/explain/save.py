@@ -109,9 +109,10 @@ def stretch_of(explanation: Explanation) -> tuple[float, float] | None:
 def _overlays(explanation: Explanation, frames_NHW3: Images) -> Images:
     """The frames under the map, which is scaled to them."""
     size = frames_NHW3.shape[1:3]
-    heat_NHW = scale_of(explanation).heat(_scaled(explanation.map_NHW, size))
+    scale = scale_of(explanation)
+    heat_NHW = scale.heat(_scaled(explanation.map_NHW, size))
     covered_HW = _scaled(explanation.covered_HW[None].float(), size)[0] > 0.5
-    return blend(frames_NHW3, heat_NHW, covered_HW)
+    return blend(frames_NHW3, heat_NHW, covered_HW, signed=scale.signed)
 
 
 def _write_mp4(path: Path, explanation: Explanation, pictures: Images) -> None:

@@ -19,7 +19,7 @@ from safetensors import safe_open
 
 from timesformer.data.dataset import TestingViews
 from timesformer.data.manifest import Manifest
-from timesformer.data.quarantine import inside
+from timesformer.data.quarantine import absolute, inside
 from timesformer.errors import VideoError
 from timesformer.features.extract import Features
 from timesformer.files import replacing
@@ -57,6 +57,27 @@ def read_features(file: Path, folder: Path) -> Features:
     tensors = read_safetensors(file)
     skipped = tuple(VideoError(folder / path, reason) for path, reason in read_notes(file)["skipped"])
     return Features(tensors["features"], tensors["labels"], tensors["videos"], tensors.get("tokens"), skipped)
+
+
+def select_features(file: Path, whole: Manifest, part: Manifest) -> Features:
+    """The features of the videos of `part`, from a file with those of `whole`, which has all of them."""
+    row_of = {absolute(video.path): row for row, video in enumerate(whole.videos)}
+    kept, label_of = read_features(file, whole.folder), {label: number for number, label in enumerate(part.labels)}
+    clips: dict[int, list[int]] = {}
+    for clip, row in enumerate(kept.videos_N.tolist()):
+        clips.setdefault(row, []).append(clip)
+    rows = [row_of[absolute(video.path)] for video in part.videos]
+    chosen = torch.tensor([clip for row in rows for clip in clips.get(row, [])], dtype=torch.long)
+    videos = torch.tensor([number for number, row in enumerate(rows) for _ in clips.get(row, [])], dtype=torch.long)
+    found = kept.clips(chosen)
+    labels = torch.tensor([label_of[whole.labels[label]] for label in found.labels_N.tolist()], dtype=torch.long)
+    path_of = {absolute(video.path): video.path for video in part.videos}
+    skipped = tuple(
+        VideoError(path_of[path], problem.reason)
+        for problem in found.skipped
+        if (path := absolute(Path(problem.path))) in path_of
+    )
+    return Features(found.features, labels, videos, found.tokens, skipped)
 
 
 def read_notes(file: Path) -> dict[str, Any]:

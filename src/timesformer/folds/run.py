@@ -5,6 +5,7 @@ RUN/folds/fold1/       train.csv of a fold, and held_out/test.csv, which no fold
 RUN/fold1/, seed0/, seed0/fold1/, ...    each part: a run, with scores.parquet, the scores of its test videos
 RUN/model/             the ensemble of all classifiers
 RUN/initial/           with `init`: a copy of those weights
+RUN/features/          of a probe that has not ended: the features of all videos, computed once for all parts
 RUN/recipe.yaml, sessions.yaml, log.txt  as those of any run
 """
 
@@ -30,10 +31,10 @@ from timesformer.folds.divide import Division, Part, divide
 from timesformer.folds.parts import FoldsResult, PartResult, read_parts, write_parts
 from timesformer.folds.table import results_table
 from timesformer.training.bar import counted, make_bar
-from timesformer.training.fit import fit, holds_work, make_folder, read_recipe, remove_new, resume
+from timesformer.training.fit import fit_part, holds_work, make_folder, read_recipe, remove_new, resume
 from timesformer.training.launch import find_launch
 from timesformer.training.log import Log, describe_session, read_sessions, write_session
-from timesformer.training.plan import check_beside_videos
+from timesformer.training.plan import SharedFeatures, check_beside_videos
 from timesformer.training.result import FitResult
 from timesformer.training.resume import read_run, resume_command
 from timesformer.weights.classifier import load_model
@@ -150,14 +151,15 @@ def _execute(
         write_session(out, division.recipe, describe_session(find_launch(), division.recipe.seed, data, given))
         for note in division.notes:
             log.say(f"note    {note}")
-        left = _left(division, result)
+        left, shared = _left(division, result), SharedFeatures(division.training, out / "features" / "all.safetensors")
         for part in division.parts:
             if part in left:
-                found = _run_part(part, out, initial, log, console)
+                found = _run_part(part, out, initial, shared, log, console)
                 result = dataclasses.replace(result, parts=(*result.parts, found))
                 write_parts(out, result)
             for name in FINISHED:
                 shutil.rmtree(out / part.name / name, ignore_errors=True)
+        shutil.rmtree(shared.file.parent, ignore_errors=True)
         if not result.model.exists():
             save_ensemble({part.name.replace("/", "-"): out / part.name for part in result.parts}, result.model)
     except BaseException:
@@ -175,10 +177,12 @@ def _left(division: Division, result: FoldsResult) -> list[Part]:
     return [part for part in division.parts if part.name not in ended]
 
 
-def _run_part(part: Part, out: Path, initial: Path | None, log: Log, console: Console) -> PartResult:
+def _run_part(
+    part: Part, out: Path, initial: Path | None, shared: SharedFeatures, log: Log, console: Console
+) -> PartResult:
     folder = out / part.name
     log.say(f"{part.title}: {'resumed' if holds_work(folder, part.recipe.task) else 'started'}")
-    trained = _train(part, folder, initial, console)
+    trained = _train(part, folder, initial, shared, console)
     try:
         tested = _test(part, trained.model, console)
     except KeyboardInterrupt as stop:
@@ -191,11 +195,11 @@ def _run_part(part: Part, out: Path, initial: Path | None, log: Log, console: Co
     return PartResult(part.name, part.recipe.seed, part.fold, part.groups, trained.epoch, metrics)
 
 
-def _train(part: Part, folder: Path, initial: Path | None, console: Console) -> FitResult:
+def _train(part: Part, folder: Path, initial: Path | None, shared: SharedFeatures, console: Console) -> FitResult:
     if holds_work(folder, part.recipe.task):
         return resume(folder, data=part.data, console=console)
     shutil.rmtree(folder, ignore_errors=True)
-    return fit(part.recipe, part.data, folder, init=initial, console=console)
+    return fit_part(part.recipe, part.data, folder, initial, console, shared)
 
 
 def _test(part: Part, model: Path, console: Console) -> EvaluationResult:

@@ -118,7 +118,7 @@ class FeatureJob:
         """What vectors are, but for their shape."""
         made_by = {"engine": predictor.engine.engine, "precision": predictor.engine.precision}
         windows = {"window": self.window, "stride": self.stride}
-        return {"model": predictor.fingerprint, **pooling._asdict(), "dtype": self.dtype, **made_by, **windows}
+        return {"model": predictor.feature_fingerprint, **pooling._asdict(), "dtype": self.dtype, **made_by, **windows}
 
     def _seen(self, workers: int | None) -> Iterator[Seen]:
         """What rows are made of, after those that are there."""

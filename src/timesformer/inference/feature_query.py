@@ -17,9 +17,9 @@ def query_features(predictor: Predictor, table: FeatureTable, video: Source) -> 
     Raises SettingError where the table's vectors are of other weights, VideoError where the video cannot be read.
     """
     origin = table.origin
-    if predictor.fingerprint != origin.model:
+    if origin.model not in (predictor.feature_fingerprint, predictor.fingerprint):  # files of before had that
         raise SettingError(
-            f"{table.file}: has features of the model {origin.model}; the weights are {predictor.fingerprint}; "
+            f"{table.file}: has features of the model {origin.model}; the weights are {predictor.feature_fingerprint}; "
             "expected those that it was computed with"
         )
     pooling = choose_pooling(predictor.settings, predictor.preprocessing, origin.layer, origin.pool)

@@ -69,7 +69,8 @@ class Predictor:
     softmax scores; so a prediction agrees with the test.
 
     Attributes: `engine`, see `timesformer.load_engine`; `settings` of the model, of an ensemble's first one;
-    `preprocessing` and `labels` of the classifier, and its `fingerprint`, which tells classifiers apart; `threshold`:
+    `preprocessing` and `labels` of the classifier, and its `fingerprint`, which tells classifiers apart, and
+    `feature_fingerprint`, which tells apart those whose features differ; `threshold`:
     the lowest score of a class that is an answer, see `timesformer.load`.
     """
 
@@ -80,10 +81,12 @@ class Predictor:
         preprocessing: Preprocessing,
         labels: tuple[str, ...],
         fingerprint: str,
+        feature_fingerprint: str,
         threshold: float = 0.0,
     ) -> None:
         self.engine, self.settings, self.preprocessing, self.labels = engine, settings, preprocessing, labels
-        self.fingerprint, self.threshold = fingerprint, threshold
+        self.fingerprint, self.feature_fingerprint = fingerprint, feature_fingerprint
+        self.threshold = threshold
 
     def __repr__(self) -> str:
         settings, engine = self.settings, self.engine
@@ -292,9 +295,9 @@ def load(
     classifier = members[0]
     if threshold and UNKNOWN in classifier.labels:
         raise SettingError(f"threshold {threshold:g}: there is a class {UNKNOWN!r}, which would be the answer below it")
-    fingerprint = fingerprint_of(members)
+    fingerprints = fingerprint_of(members), fingerprint_of(members, head=False)
     clips = calibration_clips(list_sources(calibration), classifier)
     # What was just read and is seen by nobody else can let go of its memory.
     made = make_engine(members, engine, precision, device, clips, forget=not isinstance(weights, Classifier))
     settings, preprocessing = classifier.settings, classifier.preprocessing
-    return Predictor(made, settings, preprocessing, classifier.labels, fingerprint, threshold)
+    return Predictor(made, settings, preprocessing, classifier.labels, *fingerprints, threshold)

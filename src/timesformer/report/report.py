@@ -46,8 +46,8 @@ def report(sources: Sequence[str | Path], out: str | Path | None = None, on_prog
     return write_report([read_subject(source, on_progress) for source in sources], path)
 
 
-def write_report(subjects: Sequence[Subject], file: Path) -> Path:
-    """Write the page of one or two subjects."""
+def write_report(subjects: Sequence[Subject], file: Path, mark: str = "") -> Path:
+    """Write the page of one or two subjects. mark: what tells its data apart (`timesformer.report.names.data_mark`)."""
     if len(subjects) == 2 and subjects[0].name == subjects[1].name:
         subjects = [_named(subject, number) for number, subject in enumerate(subjects, 1)]
     runs = [(subject.name, subject.run) for subject in subjects if subject.run is not None]
@@ -58,6 +58,7 @@ def write_report(subjects: Sequence[Subject], file: Path) -> Path:
     return write_page(
         file,
         "report.html",
+        data_mark=mark,
         title=" and ".join(subject.name for subject in subjects),
         subjects=[
             _values(subject, number) | {"repeated": twice and number == 1} for number, subject in enumerate(subjects)

@@ -30,6 +30,7 @@ from timesformer.training.task import ClassificationTask
 from timesformer.weights.classifier import Classifier
 
 LOG_EVERY = 10  # optimiser steps from one row of a batch's loss to the next; fewer where an epoch has fewer
+DRAW_EVERY = 10.0  # seconds between drawings of the curves
 
 
 class RecordSession(Callback):
@@ -53,6 +54,7 @@ class ReportMetrics(Callback):
         self.lines, self.split = log, split
         self.progress = make_bar(console)
         self.epoch_start = 0.0
+        self.drawn = 0.0
         self.stepped = 0
 
     @property
@@ -66,6 +68,7 @@ class ReportMetrics(Callback):
         self.task = self.progress.add_task("", total=batches * trainer.max_epochs, completed=done)
         self._describe(trainer, done - batches * trainer.current_epoch)
         self.progress.start()
+        self.drawn = time.perf_counter()
         self.on_train_epoch_start(trainer, pl_module)  # which Lightning skips where a run resumes inside an epoch
 
     def on_train_epoch_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -96,8 +99,17 @@ class ReportMetrics(Callback):
             line.append(f"{SPLITS[self.split]} {' '.join(validated)}")
         line.append(f"{time.perf_counter() - self.epoch_start:.1f} s")
         self.lines.say("  ".join(line))
+        if time.perf_counter() - self.drawn > DRAW_EVERY:
+            self._draw(trainer)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        self._draw(trainer)
+
+    def _draw(self, trainer: Trainer) -> None:
+        """The picture of all epochs so far; it takes a third of a second, which may be more than an epoch."""
         if trainer.is_global_zero:
             draw_curves(self.lines.folder / "logs" / "metrics.csv", self.lines.folder / "curves.png")
+        self.drawn = time.perf_counter()
 
     def _describe(self, trainer: Trainer, batch: int, loss: str = "") -> None:
         """Say where in which epoch the run is; the bar and the time that is left are the whole run's."""
@@ -115,6 +127,8 @@ class ReportMetrics(Callback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         self.progress.stop()  # no teardown follows
+        if isinstance(exception, KeyboardInterrupt):
+            self._draw(trainer)
 
     def state_dict(self) -> dict[str, Any]:
         return {"stepped": self.stepped}

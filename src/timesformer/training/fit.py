@@ -16,6 +16,7 @@ RUN/curves.png         the metrics as a picture
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 import time
 from collections.abc import Iterator, Sequence
@@ -35,7 +36,7 @@ from timesformer.training.floors import find_floors
 from timesformer.training.header import probe_header, training_header
 from timesformer.training.initial_probe import fit_initial_probe, start_from
 from timesformer.training.log import Log, describe_session, end_session
-from timesformer.training.plan import Plan, TrainingPlan, plan_run
+from timesformer.training.plan import Plan, SharedFeatures, TrainingPlan, plan_run
 from timesformer.training.probe import run_probe
 from timesformer.training.result import FitResult, write_result
 from timesformer.training.resume import PARTS, read_run, resume_command
@@ -80,6 +81,14 @@ def fit(
     """
     recipe = read_recipe(recipe, overrides, init=init is not None)
     plan = plan_run(recipe, data, Path(out), init)
+    return _execute(plan, str(data), None if init is None else str(init), console, new=True)
+
+
+def fit_part(
+    recipe: AnyRecipe, data: Path, out: Path, init: Path | None, console: Console, shared: SharedFeatures
+) -> FitResult:
+    """As `fit`, of one part among several, such as a fold: probes have their features from what all share."""
+    plan = dataclasses.replace(plan_run(recipe, data, out, init), shared=shared)
     return _execute(plan, str(data), None if init is None else str(init), console, new=True)
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
 from lightning.pytorch import seed_everything
@@ -34,9 +34,17 @@ FEWEST = 30  # videos of a validation part that choose an epoch; of fewer, luck 
 R = TypeVar("R", Recipe, ProbeRecipe)
 
 
+class SharedFeatures(NamedTuple):
+    """All videos that several probes are trained on parts of, and the file that has the features of all of them."""
+
+    training: Manifest
+    file: Path
+
+
 @dataclass(frozen=True)
 class Plan(Generic[R]):
-    """All that a run needs. `facts`: what beside the recipe a resumed run must find as it was."""
+    """All that a run needs. `facts`: what beside the recipe a resumed run must find as it was. `shared`: the features
+    of all folds, where this is one of them."""
 
     recipe: R
     training: Manifest
@@ -45,6 +53,7 @@ class Plan(Generic[R]):
     out: Path
     launch: Launch
     facts: dict[str, Any]
+    shared: SharedFeatures | None = field(default=None, kw_only=True)
 
     @property
     def card_facts(self) -> dict[str, str]:

@@ -37,6 +37,7 @@ SAID = {  # where a `cfg` says what no tensor shows
     "image_size": ("DATA", "TEST_CROP_SIZE"),
     "alpha": ("SLOWFAST", "ALPHA"),
 }
+TRANSFORMS = {"x3d": "x3d_transform"}  # of blocks; bottleneck_transform elsewhere
 SLOW = "blocks.0.multipathway_blocks.0.conv.weight", "s1.pathway0_stem.conv.weight"
 FAST = "blocks.0.multipathway_blocks.1.conv.weight", "s1.pathway1_stem.conv.weight"
 logger = logging.getLogger(__name__)
@@ -80,9 +81,11 @@ def settings_of_zoo(tensors: Mapping[str, Tensor], config: Mapping[str, Any], so
     """The settings that tensors under their names imply; what they do not show is as `config` says (`read_published`),
     or as of the network that is best known, with a warning.
 
-    Raises WeightsError for another network of these projects, and for an X3D whose clips are unknown.
+    Raises WeightsError for another network of these projects, also where only `config` shows it, and for an X3D whose
+    clips are unknown.
     """
     kind = _kind(tensors)
+    _check_blocks(section(config, "RESNET"), TRANSFORMS.get(kind, "bottleneck_transform"), source)
     if kind != "i3d":
         return (_x3d if kind == "x3d" else _slowfast)(tensors, config, source)
     stem = next(tensors[name] for name in ("blocks.0.conv.weight", "s1.pathway0_stem.conv.weight") if name in tensors)
@@ -100,6 +103,21 @@ def settings_of_zoo(tensors: Mapping[str, Tensor], config: Mapping[str, Any], so
         "pooling_window": _training_crop(config, "i3d") // 32,
     }
     return settings_from(I3DSettings, values | _clips(I3DSettings, config, source), source)
+
+
+def _check_blocks(resnet: Mapping[str, Any], transform: str, source: Path) -> None:
+    """Raises WeightsError where a `cfg` has blocks that have the same tensors as ours, and compute something else."""
+    for key, value, expected in (
+        ("TRANS_FUNC", transform, transform),
+        ("STRIDE_1X1", False, "False"),
+        ("SPATIAL_DILATIONS", 1, "1 in all stages"),
+    ):
+        if key in resnet and any(one != value for one in _flat(resnet[key])):
+            raise WeightsError(f"{source}: its cfg has RESNET.{key} {resnet[key]}; expected {expected}")
+
+
+def _flat(value: Any) -> list[Any]:
+    return [one for part in value for one in _flat(part)] if isinstance(value, list | tuple) else [value]
 
 
 def _slowfast(tensors: Mapping[str, Tensor], config: Mapping[str, Any], source: Path) -> SlowFastSettings:
