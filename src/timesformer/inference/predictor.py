@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from collections.abc import Generator, Iterator
 from pathlib import Path
@@ -94,6 +95,12 @@ class Predictor:
             f"Predictor({settings}; {settings.clip_shape}; {len(self.labels)} classes; engine {engine.engine}, "
             f"{engine.precision} on {engine.device})"
         )
+
+    def with_engine(self, engine: Engine) -> Predictor:
+        """The same, with another engine of the same classifier."""
+        other = copy.copy(self)
+        other.engine = engine
+        return other
 
     def scores(
         self,

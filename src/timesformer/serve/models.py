@@ -33,8 +33,7 @@ class ServedModel:
 
     def predictor_for(self, job: Job) -> Predictor:
         """The predictor, whose engine is shared with other jobs and stops with this one."""
-        one = self.predictor
-        return Predictor(SharedEngine(self.batcher, job), one.settings, one.preprocessing, one.labels, one.fingerprint)
+        return self.predictor.with_engine(SharedEngine(self.batcher, job))
 
     def explainer_for(self, job: Job) -> Explainer:
         """The explainer, likewise. Raises Problem for an ensemble."""
@@ -106,7 +105,8 @@ def load_models(
         members = as_classifiers(weights)
         made = make_engine(members, engine, precision, device, None, forget=True)
         one = members[0]
-        predictor = Predictor(made, one.settings, one.preprocessing, one.labels, fingerprint_of(members))
+        fingerprints = fingerprint_of(members), fingerprint_of(members, head=False)
+        predictor = Predictor(made, one.settings, one.preprocessing, one.labels, *fingerprints)
         explainer = Explainer(one, made) if len(members) == 1 else None
         models[name] = ServedModel(name, predictor, explainer, Batcher(made, queue_clips))
     return models
