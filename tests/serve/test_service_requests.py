@@ -165,7 +165,7 @@ def test_a_full_queue_answers_429(weights: dict[str, Path], good: bytes, tmp_pat
         first.join()
         assert answers[0].status_code == 200
         assert service.client.post("/v1/predict", content=content, headers=VIDEO).status_code == 200
-        assert not service.left
+        until(lambda: not service.left)
 
 
 @pytest.mark.parametrize("path", ["predict", "timeline"])
@@ -177,8 +177,9 @@ def test_a_client_that_leaves_ends_its_work(weights: dict[str, Path], good: byte
         with socket.create_connection((host, int(port))) as client:
             head = f"POST /v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: {len(content)}"
             client.sendall(head.encode() + b"\r\n\r\n" + content)
-            until(allowed.with_suffix(".begun").exists)
-        process = int(allowed.with_suffix(".begun").read_text())
+            begun = allowed.with_suffix(".begun")
+            until(lambda: begun.exists() and begun.read_text())
+        process = int(begun.read_text())
         until(lambda: not Path(f"/proc/{process}").exists())
         until(lambda: not service.left)
         model = service.service.find(None)
@@ -219,7 +220,7 @@ def test_an_error_in_a_timeline_is_its_last_line(weights: dict[str, Path], good:
         *rows, last = map(json.loads, answer.text.splitlines())
         assert len(rows) == 2
         assert last == {"error": "decoder_crashed", "detail": "the decoder crashed: exit code 3"}
-        assert not service.left
+        until(lambda: not service.left)
 
 
 def test_what_a_killed_service_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -77,7 +77,6 @@ def decode_upload(theirs: Connection, path: Path, task: Task, limits: Limits) ->
     """Send what a task needs of a file, then {"end": true}; or {"problem": [code, detail]}."""
     follow_parent(os.getppid())
     torch.set_num_threads(1)
-    os.nice(10)  # it gives way to the engines, as the decoders of `predict` do
     confine(limits)
     try:
         for message in _decode(path, task, limits):
