@@ -166,6 +166,7 @@ class Service:
         def decode() -> tuple[Views, Images]:
             header, (clips_VCTSS, frames_CNHW) = self._only(job, upload.path, task, 2)
             header["places"] = [View(**place) for place in header["places"]]
+            header["seen"] = Seen(**header["seen"])
             header |= {name: tuple(header[name]) for name in ("size", "scaled")}
             return Views(clips_VCTSS, **header), frames_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
 

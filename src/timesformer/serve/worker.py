@@ -150,6 +150,7 @@ def _views_and_frames(video: Video, shape: ClipShape, preprocessing: Preprocessi
         "scaled": views.scaled,
         "frames": views.frames,
         "seconds": views.seconds,
+        "seen": views.seen._asdict(),
     }
     return header, [views.clips_VCTSS, frames_CNHW]
 
