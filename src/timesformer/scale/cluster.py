@@ -121,7 +121,7 @@ def import_ray() -> Any:
     """Ray, which sends no statistics of its use. Raises SettingError where it is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write over the bar; files of Ray's logs have it
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_worker_niceness", "0")  # 15 otherwise: decoders give way, models do not
     try:
         import ray
         import ray.data

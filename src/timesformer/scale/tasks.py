@@ -6,6 +6,7 @@ block is read from shared memory without a copy. The task itself needs no torch:
 
 from __future__ import annotations
 
+import atexit
 import pickle
 import time
 import warnings
@@ -61,7 +62,10 @@ def decode(block: Any, work: bytes, limits: Limits) -> Iterator[Any]:
 
     for old in [known for known in _decoders if known != limits]:
         _decoders.pop(old).close()
-    decoder = _decoders.setdefault(limits, Decoder(limits))
+    if limits not in _decoders:
+        _decoders[limits] = Decoder(limits)
+        atexit.register(_decoders[limits].close)
+    decoder = _decoders[limits]
     for row in block.to_pylist():
         for number, message in enumerate(decoder.read(work, row["source"])):
             end = isinstance(message, End)

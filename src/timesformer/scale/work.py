@@ -28,7 +28,6 @@ from timesformer.errors import SettingError
 from timesformer.features.pooling import choose_pooling, pool_views
 from timesformer.features.table import DTYPES, Origin, write_table
 from timesformer.inference import rows as prediction_rows
-from timesformer.inference.feature_job import check_windows, vector_of
 from timesformer.inference.feature_rows import Done, whole_videos, windows_of_videos
 from timesformer.inference.listed import ListedVideos
 from timesformer.inference.predictor import Predictor, check_top
@@ -175,6 +174,8 @@ class Features(Work):
     dtype: str = "float16"
 
     def check(self) -> None:
+        from timesformer.inference.feature_job import check_windows
+
         check_windows(self.window, self.stride)
         if self.dtype not in DTYPES:
             raise SettingError(f"dtype {self.dtype}: expected {' or '.join(DTYPES)}")
@@ -206,6 +207,8 @@ class Features(Work):
             yield Piece(row, views_VCTSS)
 
     def compute(self, predictor: Predictor, pieces: Sequence[Piece]) -> Iterator[Result]:
+        from timesformer.inference.feature_job import vector_of  # not in a decoder, whose start it would double
+
         pooling = choose_pooling(predictor.settings, predictor.preprocessing, self.layer, self.pool)
         for facts, views_VCTSS in pieces:
             yield Result(facts, vector_of(predictor, pooling, self.dtype, "a video", views_VCTSS))
