@@ -12,17 +12,15 @@ or too much memory is tried again in another one, as often as the limits say.
 from __future__ import annotations
 
 import os
-import pickle
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import suppress
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Pipe
 from multiprocessing.reduction import send_handle
 from typing import TYPE_CHECKING, Any, NamedTuple
 

@@ -1,6 +1,6 @@
 """The process that forks those that read videos (`decoder.py`), and what these do.
 
-`python -m timesformer.scale.nursery DESCRIPTOR PARENT`: of its pipe, and the number of the process that started it, or 0
+`python -m timesformer.scale.nursery DESCRIPTOR PARENT`: of its pipe, and the number of the process that started it; 0
 where the thread that did so may end first.
 """
 

@@ -164,7 +164,8 @@ class Parts:
         if DONE in self._files:
             for line in self._read(DONE).splitlines():
                 entry = json.loads(line)
-                known[entry.pop("file")] = Counts(**entry)
+                file = entry.pop("file")
+                known[file] = Counts(**entry)
         files = [
             file
             for file in self._files
