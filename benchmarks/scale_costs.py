@@ -5,7 +5,7 @@
 Videos of 340 x 256 pixels at 30 frames a second are written: coloured blocks that move over others, h264 as
 `write_video` makes it. Decoding is what a decoder of `--on ray` does for `predict`: a clip of 8 x 224 x 224, three
 crops; the model is a network of random weights on one thread, in the engine and precision of `auto`. Times are of the
-processor (time.process_time), so that other programs change them little; memory is what a process shares with no other.
+processor (time.process_time), so that other programs change them little; memory is PSS.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import pickle
+import random
 import statistics
 import tempfile
 import time
@@ -43,9 +44,9 @@ def film(frames: int, seed: int) -> torch.Tensor:
 
 
 def own_memory(process: int) -> float:
-    """GB of a process that no other has."""
+    """GB of a process, pages that several have divided among them (PSS)."""
     lines = Path(f"/proc/{process}/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_")) * 1024 / 1e9
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:")) * 1024 / 1e9
 
 
 def main() -> None:
@@ -77,7 +78,7 @@ def main() -> None:
             cpu.append(end.cpu / given.seconds)
             pieces.append(views[0])
         children = Path(f"/proc/{decoder._nursery.pid}/task/{decoder._nursery.pid}/children").read_text().split()
-        memory = max(own_memory(int(child)) for child in children)
+        memory = sum(own_memory(int(process)) for process in (*children, decoder._nursery.pid))
         took = []
         for piece in pieces[:3]:
             clips = torch.frombuffer(bytearray(piece.content), dtype=torch.uint8).reshape(piece.shape)
@@ -86,16 +87,18 @@ def main() -> None:
                 predictor.engine(view[None])
             took.append((time.process_time() - began) / min(given.views, len(clips)))
         rows = [answer.as_dict() for answer in predictor.predict_all(list(map(str, files[:2])), workers=0)]
-        write_parquet(rows * 64, folder / "rows.parquet")
+        draw = random.Random(0)
+        for number in range(1000):  # other names and scores: equal ones would be written once
+            best = [{"label": one["label"], "score": draw.random()} for one in rows[0]["predictions"]]
+            rows.append({**rows[0], "video": f"s3://films/archive/{number:07}.mp4", "predictions": best})
+        write_parquet(rows, folder / "rows.parquet")
         size = sum(file.stat().st_size for file in files) / given.videos / given.seconds
         print(f"engine       {about.description}")
         print(f"decode       {statistics.median(cpu):.4f} s of a core a second of video, median of {given.videos}")
         print(f"model        {statistics.median(took):.3f} s of a core a view")
         print(f"read         {size / 1e6:.3f} MB a second of video")
-        print(f"write        {(folder / 'rows.parquet').stat().st_size / len(rows) / 64:.0f} bytes a video")
-        print(
-            f"decoder      {memory:.2f} GB beside what decoders share; nursery {own_memory(decoder._nursery.pid):.2f}"
-        )
+        print(f"write        {(folder / 'rows.parquet').stat().st_size / len(rows):.0f} bytes a video")
+        print(f"decoder      {memory:.2f} GB, of its two processes")
         print(f"model        {own_memory(os.getpid()) - before:.2f} GB")
         decoder.close()
 
