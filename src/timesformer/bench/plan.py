@@ -34,12 +34,12 @@ class Costs(Settings):
     """What a video costs, and what a machine has. Of the processor: seconds of one core."""
 
     views: float = Field(default=3, gt=0, description="Views of a video that go through the model.")
-    decode: float = Field(default=0.01, ge=0, description="Seconds of a core to decode a second of video.")
-    model: float = Field(default=1.0, ge=0, description="Seconds of a GPU, or of a core without one, for a view.")
-    read: float = Field(default=0.1, ge=0, description="MB that a second of video has.")
-    write: float = Field(default=100, ge=0, description="Bytes of the rows of a video.")
-    decoder_memory: float = Field(default=0.3, ge=0, description="GB of memory of a decoder.")
-    model_memory: float = Field(default=1.0, ge=0, description="GB of memory of a model's process.")
+    decode: float = Field(default=0.004, ge=0, description="Seconds of a core to decode a second of video.")
+    model: float = Field(default=1.4, ge=0, description="Seconds of a GPU, or of a core without one, for a view.")
+    read: float = Field(default=0.011, ge=0, description="MB that a second of video has.")
+    write: float = Field(default=37, ge=0, description="Bytes of the rows of a video.")
+    decoder_memory: float = Field(default=0.2, ge=0, description="GB of memory of a decoder.")
+    model_memory: float = Field(default=0.34, ge=0, description="GB of memory of a model's process.")
     cores: float = Field(default=16, gt=0, description="Cores of a machine.")
     gpus: float = Field(default=0, ge=0, description="GPUs of a machine.")
     network: float = Field(default=10, gt=0, description="Gigabits a second of a machine's network.")
