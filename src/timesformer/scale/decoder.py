@@ -29,6 +29,7 @@ from timesformer.errors import SettingError, TimesformerError
 if TYPE_CHECKING:
     from timesformer.scale.work import Facts
 
+FETCH = 1800  # seconds that a file may take from its store, of which no time limit of decoding says anything
 START = 300  # seconds that a process has to import what it needs
 LIFETIME = 10_000  # videos of a process; decoders leave some 3 kB a video in its heap, which would add up
 
@@ -127,10 +128,14 @@ class Decoder:
             self._pipe.send((None if work == self._work else work, video))
         self._work = work
         try:
+            seconds: float = FETCH
             while True:
-                message = self._receive(self.limits.seconds)
+                message = self._receive(seconds)
                 if isinstance(message, Exception):
                     raise message
+                seconds = self.limits.seconds
+                if message is None:  # the file is here
+                    continue
                 if isinstance(message, End):
                     self._cpu += message.cpu
                     yield message

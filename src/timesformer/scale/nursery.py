@@ -97,6 +97,7 @@ def _decode(
     try:
         if isinstance(source, str) and in_store(source):
             source = fetched = fetch(source, folder)
+        pipe.send(None)
         size = _size(source)
         for piece in work.read(about, source, cells):
             _send(pipe, piece)
