@@ -16,9 +16,11 @@ import pytest
 import timesformer
 from commands import Command, assert_one_line
 from started import Started
+from timesformer.errors import SettingError
 from timesformer.inference.listed import ListedVideos
 from timesformer.inference.sources import in_shard
 from timesformer.scale.decoder import Limits
+from timesformer.scale.parts import Parts
 from timesformer.scale.ray_batch import Progress, Summary, run
 from timesformer.scale.tasks import Loading
 from timesformer.scale.work import Prediction, Work
@@ -118,6 +120,23 @@ def test_poisoned_videos_cost_a_row_each(clips: list[str], small_weights: Path, 
     assert (found.unreadable, found.lost) == (2, 5)
     assert sorted(Path(one.path).stem for progress in seen for one in progress.problems) == ["crash", "memory"]
     assert (seen[0].done, seen[-1].done, seen[-1].total) == (0, 7, 7)
+
+
+def test_a_disk_that_is_full_ends_the_run_and_its_threads(
+    clips: list[str], small_weights: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of Ray Data that went on would start another Ray after the end of this one."""
+
+    def full(*_: object) -> None:
+        raise SettingError("rows.parquet: cannot be written: No space left on device")
+
+    monkeypatch.setattr(Parts, "add", full)
+    with pytest.raises(SettingError, match="No space left on device"):
+        compute(Prediction(), clips[:4], tmp_path / "out", small_weights, parts=4)
+    until = time.monotonic() + 60
+    while any(thread.name.startswith("StreamingExecutor") for thread in threading.enumerate()):
+        assert time.monotonic() < until, threading.enumerate()
+        time.sleep(0.05)
 
 
 @pytest.mark.parametrize(

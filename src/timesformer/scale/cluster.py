@@ -121,6 +121,9 @@ def import_ray() -> Any:
     """Ray, which sends no statistics of its use. Raises SettingError where it is not installed."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")  # it would write over the bar; files of Ray's logs have it
+    os.environ.setdefault(
+        "RAY_ENABLE_AUTO_CONNECT", "0"
+    )  # its threads would start another Ray after the end of this one
     os.environ.setdefault("RAY_worker_niceness", "0")  # 15 otherwise: decoders give way, models do not
     try:
         import ray

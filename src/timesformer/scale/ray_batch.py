@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import pickle
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -118,12 +119,16 @@ def run(
         collector = _Collector(work, about, folder, names, cells, videos.columns, todo, summary)
         began = time.perf_counter()
         try:
-            blocks = _stream(work, about, loading, limits, placement, _chunks(todo, sources, cells, placement))
-            for block in blocks:
-                problems = collector.add(block)
-                on_progress(Progress(about.description, summary.earlier + summary.now, len(names), problems))
+            stream = _stream(work, about, loading, limits, placement, _chunks(todo, sources, cells, placement))
+            with closing(stream) as blocks:
+                for block in blocks:
+                    problems = collector.add(block)
+                    on_progress(Progress(about.description, summary.earlier + summary.now, len(names), problems))
         except Exception as error:
-            raise _known(error) from error
+            known = _known(error)
+            if known is error:
+                raise
+            raise known from None
         finally:
             summary.seconds = time.perf_counter() - began
         summary.total = folder.end()
@@ -211,8 +216,8 @@ def _describe(work: Work, loading: Loading, placement: Placement) -> About:
 
 def _stream(
     work: Work, about: About, loading: Loading, limits: Limits, placement: Placement, chunks: list[Any]
-) -> Iterator[Any]:
-    """Blocks of results, in any order."""
+) -> Generator[Any, None, None]:
+    """Blocks of results, in any order. It has to be closed: a thread of Ray Data would go on after Ray has ended."""
     if not chunks:
         return
     ray = import_ray()
@@ -237,7 +242,8 @@ def _stream(
             num_gpus=placement.gpus,
             compute=ray.data.ActorPoolStrategy(size=placement.models, max_tasks_in_flight_per_actor=2),
         )
-        yield from found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=1)
+        with closing(iter(found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))) as blocks:
+            yield from blocks
 
 
 def _chunks(
