@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 import time
 
 import pytest
@@ -56,3 +57,9 @@ def test_a_server_that_is_no_cluster_is_told_within_a_bounded_time(monkeypatch: 
         ):
             pass
     assert time.monotonic() - began < 120
+
+
+def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(SettingError, match=r"requires Ray; install it with pip install 'timesformer\[scale\]'"):
+        cluster.import_ray()
