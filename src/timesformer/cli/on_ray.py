@@ -76,7 +76,9 @@ class RayOptions(NamedTuple):
             raise SettingError(f"--on {self.on}: expected ray")
         for name, value in refused.items():
             if value:
-                raise SettingError(f"{name} is not for --on ray, which writes windows or rows into a folder")
+                raise SettingError(
+                    f"{name} is not for --on ray, which writes rows into a folder; run it on one machine"
+                )
         return True
 
 

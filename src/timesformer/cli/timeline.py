@@ -110,7 +110,7 @@ def timeline(
 
     on_ray = RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
     segments = {"--threshold": threshold, "--min-length": min_length, "--background": background, "--truth": truth}
-    if on_ray.wanted(refused={"--resume": resume, "--json": as_json, "--live": live, **segments}):
+    if on_ray.wanted(refused={"--json": as_json, "--live": live, **segments}):
         from timesformer.scale.timeline_work import Timeline
 
         run_on_ray(

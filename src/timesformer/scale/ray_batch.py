@@ -12,7 +12,7 @@ import pickle
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -95,6 +95,8 @@ def run(
         raise SettingError(
             "precision int8 is calibrated on one machine; make a file with timesformer export, and use that"
         )
+    if cluster.gpus == 0 and loading.device == "auto":
+        loading = replace(loading, device="cpu")
     import_ray()
     order, numbers = list(dict.fromkeys(videos.names)), dict[str, int]()
     for number, name in enumerate(videos.names):

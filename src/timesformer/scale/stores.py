@@ -24,6 +24,7 @@ from timesformer.errors import SettingError, TimesformerError, VideoError, one_l
 from timesformer.files import FULL
 
 ARROW = ("s3", "gs", "gcs", "abfs", "abfss", "hdfs", "viewfs")
+BUCKETS = ("s3", "gs", "gcs", "abfs", "abfss")
 # What FFmpeg opens, or what is no store although fsspec has an adapter for it.
 OTHERS = ("http", "https", "ftp", "file", "local", "data", "memory", "async_wrapper", "cached", "tar", "zip")
 WAITS = (1, 2, 4, 8, 15, 30, 60)  # seconds between tries while a store does not answer
@@ -62,8 +63,9 @@ def place_of(name: str) -> Place:
         return Place(_local(), str(Path(name).absolute()), name, True)
     if not in_store(name):
         raise SettingError(f"{name}: not a path or the URL of an object store; expected one such as s3://bucket/folder")
-    base, path = _split(name)
-    return Place(_filesystem(base), path, name, False)
+    base, rest = _split(name)
+    filesystem, prefix = _filesystem(base)
+    return Place(filesystem, f"{prefix.rstrip('/')}/{rest}".rstrip("/"), name, False)
 
 
 def check_buckets(names: Iterable[str]) -> None:
@@ -71,11 +73,10 @@ def check_buckets(names: Iterable[str]) -> None:
     answer. Each bucket is asked once."""
     from pyarrow.fs import FileType
 
-    for url in {_bucket(name): name for name in names if in_store(name)}.values():
-        place = place_of(url)
-        bucket = place.path.partition("/")[0]
+    for url in {_split(name)[0]: name for name in names if _scheme(name) in BUCKETS}.values():
+        filesystem, bucket = _filesystem(_split(url)[0])
         try:
-            there = waiting(partial(place.filesystem.get_file_info, bucket), url, (1,))
+            there = waiting(partial(filesystem.get_file_info, bucket), url, (1,))
         except FileNotFoundError:
             there = None
         except PermissionError as error:
@@ -147,16 +148,12 @@ def _scheme(name: str) -> str:
 
 
 def _split(url: str) -> tuple[str, str]:
-    """What of a URL tells the filesystem, and the path in it, whose characters are as they are."""
+    """What of a URL tells the filesystem and its bucket, and the path in that, whose characters are as they are."""
     scheme, _, rest = url.partition("://")
     rest, _, options = rest.partition("?") if "endpoint_override=" in url else (rest, "", "")
     bucket, _, path = rest.partition("/")
     base = f"{scheme}://{bucket}" + (f"?{options}" if options else "")
-    return base, f"{bucket.rpartition('@')[2]}/{path}".rstrip("/")
-
-
-def _bucket(name: str) -> str:
-    return _split(name)[0]
+    return base, path
 
 
 @functools.cache
@@ -176,16 +173,18 @@ def _local() -> Any:
 
 
 @functools.cache
-def _filesystem(base: str) -> Any:
+def _filesystem(base: str) -> tuple[Any, str]:
+    """A filesystem, and what paths in it begin with: the bucket."""
     import pyarrow
     from pyarrow.fs import FileSystem, FSSpecHandler, PyFileSystem
 
     scheme = _scheme(base)
     try:
         if scheme in ARROW:
-            return FileSystem.from_uri(base)[0]
+            found: tuple[Any, str] = FileSystem.from_uri(base)
+            return found
         import fsspec
 
-        return PyFileSystem(FSSpecHandler(fsspec.filesystem(scheme)))
+        return PyFileSystem(FSSpecHandler(fsspec.filesystem(scheme))), base.partition("://")[2]
     except (pyarrow.ArrowException, OSError, ImportError, ValueError) as error:
         raise SettingError(f"{base}: cannot be opened: {_short(error)}") from None
