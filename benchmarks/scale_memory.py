@@ -56,7 +56,8 @@ def memory(mark: str) -> dict[str, float]:
         except OSError:  # ended meanwhile
             continue
         size = next((int(line.split()[1]) / 1000 for line in lines if line.startswith("Pss:")), 0.0)
-        kind = "driver" if ours else "workers" if title.startswith("ray::") or "python" in title else "Ray itself"
+        worker = title.startswith("ray::") or Path(title).name.startswith("python")
+        kind = "driver" if ours else "workers" if worker else "Ray itself"
         found[kind] = found.get(kind, 0.0) + size
     return found
 
