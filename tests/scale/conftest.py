@@ -11,7 +11,7 @@ import pytest
 import timesformer
 import videos
 from timesformer.config import TimeSformerSettings
-from timesformer.scale.cluster import QUIET, import_ray
+from timesformer.scale.cluster import QUIET, import_ray, quiet
 from timesformer.weights.classifier import Classifier
 
 HERE = Path(__file__).parent
@@ -37,12 +37,13 @@ def clips(tmp_path_factory: pytest.TempPathFactory) -> list[str]:
     return [*map(str, paths), str(folder / "broken.mp4")]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def address() -> Iterator[str]:
-    """A Ray of this process, and its address for others."""
-    # A shell that sets OMP_NUM_THREADS, or not: rows are the same. Workers import the poisoned work of these tests.
-    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH"))))
-    ray = import_ray()
-    ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000, **QUIET)
-    yield ray.get_runtime_context().gcs_address
-    ray.shutdown()
+    """A Ray of this process, and its address for others; its workers import the poisoned work of these tests."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH")))))
+        ray = import_ray()
+        with quiet():
+            ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000, **QUIET)
+        yield ray.get_runtime_context().gcs_address
+        ray.shutdown()

@@ -138,12 +138,12 @@ def _start(ray: Any, cluster: Cluster) -> None:
     """A Ray of this machine."""
     compute = cluster.threads or cores()
     decode = cluster.workers or cores()
-    with _quiet():
+    with quiet():
         ray.init(num_cpus=2 * max(compute, decode), include_dashboard=False, **QUIET)
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """While Ray starts: without the line that its C++ part writes on standard error about its own log level, and with
     the handlers of signals as they were."""
     main = threading.current_thread() is threading.main_thread()
@@ -166,7 +166,7 @@ def _connect(ray: Any, address: str) -> None:
     if address != "auto":
         _check_address(address)
     try:
-        with _quiet():
+        with quiet():
             ray.init(address=address, **QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:
         raise SettingError(f"address {address}: no cluster that can be used: {one_line(error)[:200]}") from None
