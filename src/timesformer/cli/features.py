@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
+from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from timesformer.cli.lines import say
+from timesformer.cli.on_ray import (
+    Address,
+    Gpus,
+    ManifestFile,
+    MemoryLimit,
+    On,
+    RayOptions,
+    Retries,
+    TimeLimit,
+    run_on_ray,
+)
 from timesformer.cli.options import Device, Engine, Labels, Precision, Threads, Weights, Workers
 from timesformer.cli.progress import video_progress
 from timesformer.threads import use_threads
@@ -20,11 +31,12 @@ if TYPE_CHECKING:
 def features(
     weights: Weights,
     videos: Annotated[
-        list[str],
+        list[str] | None,
         typer.Argument(help="A data set; or video files, folders of videos, URLs.", metavar="DATA|VIDEO..."),
-    ],
+    ] = None,
+    *,
     out: Annotated[
-        Path, typer.Option(help="*.parquet, or a folder of .npy and .json a video.", metavar="FILE.parquet|FOLDER")
+        str, typer.Option(help="*.parquet, or a folder of .npy and .json a video.", metavar="FILE.parquet|FOLDER")
     ],
     split: Annotated[str | None, typer.Option(help="Of DATA: train, val or test; all if not given.")] = None,
     layer: Annotated[int, typer.Option(help="Number of a block, from 0, negative ones from the last.")] = -1,
@@ -45,15 +57,44 @@ def features(
     threads: Threads = None,
     workers: Workers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that are there.")] = False,
+    on: On = None,
+    address: Address = None,
+    manifest: ManifestFile = None,
+    gpus: Gpus = None,
+    retries: Retries = None,
+    time_limit: TimeLimit = None,
+    memory_limit: MemoryLimit = None,
 ) -> None:
     """A vector a video, or a window of it, for search, probe and other tools.
 
     Exits with 2 if a video cannot be read; its row says why."""
-    from timesformer.errors import DataError
+    from timesformer.errors import DataError, SettingError
     from timesformer.inference.feature_job import FeatureJob
     from timesformer.inference.predictor import load
 
+    on_ray = RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
+    if on_ray.wanted(refused={}):
+        from timesformer.scale.work import Features
+
+        if split is not None and not videos:
+            raise SettingError(f"--split {split} requires DATA")
+        run_on_ray(
+            on_ray,
+            Features(layer, pool, window, stride, dtype),
+            partial(_find, videos, split) if videos else None,
+            out,
+            weights=weights,
+            device=device,
+            engine=engine,
+            precision=precision,
+            labels=labels,
+            threads=threads,
+            workers=workers,
+        )
+        return
     use_threads(threads)
+    if not videos:
+        raise SettingError("videos: none; expected DATA or VIDEO...")
     listed = _find(videos, split)
     job = FeatureJob(listed, out, layer=layer, pool=pool, window=window, stride=stride, dtype=dtype, resume=resume)
     predictor = load(

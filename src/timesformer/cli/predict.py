@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,11 +11,23 @@ import typer
 
 from timesformer.cli.answers import Array, JsonLines, Nothing, Printed, Table, Tabs
 from timesformer.cli.lines import say
+from timesformer.cli.on_ray import (
+    Address,
+    Gpus,
+    ManifestFile,
+    MemoryLimit,
+    On,
+    RayOptions,
+    Retries,
+    TimeLimit,
+    run_on_ray,
+)
 from timesformer.cli.options import Device, End, Engine, Labels, Precision, Start, Threads, Weights, Workers
 from timesformer.cli.progress import video_progress
 from timesformer.threads import use_threads
 
 if TYPE_CHECKING:
+    from timesformer.inference.listed import ListedVideos
     from timesformer.inference.rows import Tally
     from timesformer.video.source import Source
 
@@ -60,6 +73,13 @@ def predict(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that --out FILE has.")] = False,
+    on: On = None,
+    address: Address = None,
+    manifest: ManifestFile = None,
+    gpus: Gpus = None,
+    retries: Retries = None,
+    time_limit: TimeLimit = None,
+    memory_limit: MemoryLimit = None,
 ) -> None:
     """The best classes of every video, with scores between 0 and 1.
 
@@ -71,6 +91,26 @@ def predict(
     from timesformer.inference.jobs import PredictionJob
     from timesformer.inference.predictor import load
 
+    on_ray = RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
+    if on_ray.wanted(refused={"--json": as_json}):
+        from timesformer.scale.work import Prediction
+
+        run_on_ray(
+            on_ray,
+            Prediction(top, start, end, whole, threshold),
+            partial(_find_listed, videos or [], listed) if videos or listed else None,
+            out,
+            weights=weights,
+            device=device,
+            engine=engine,
+            precision=precision,
+            labels=labels,
+            threads=threads,
+            workers=workers,
+            shard=shard,
+            threshold=threshold,
+        )
+        return
     use_threads(threads)
     file = None if out in (None, "-") else Path(str(out))
     if out and as_json:
@@ -123,6 +163,15 @@ def _find(videos: list[str], listed: str | None) -> tuple[list[Source], list[str
     if passed:
         say(f"passed over: {describe_passed(passed)}", err=True)
     return sources, None
+
+
+def _find_listed(videos: list[str], listed: str | None) -> ListedVideos:
+    """As `_find`, named as rows call them."""
+    from timesformer.inference.listed import ListedVideos
+    from timesformer.video.source import source_name
+
+    sources, names = _find(videos, listed)
+    return ListedVideos(names or [str(source_name(source)) for source in sources], sources)
 
 
 def _summarise(tally: Tally, earlier: int, seconds: float, file: Path | None) -> None:

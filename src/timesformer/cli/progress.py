@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 from timesformer.cli.lines import say
@@ -12,12 +13,13 @@ from timesformer.cli.lines import say
 if TYPE_CHECKING:
     from timesformer.evaluation.evaluate import Progress
     from timesformer.inference.timeline_job import TimelineProgress
+    from timesformer.scale.ray_batch import Progress as RayProgress
 
 EVERY = 60  # seconds between lines where there is no terminal
 
 
 @contextmanager
-def video_progress(bar: bool = True) -> Iterator[Callable[[Progress], None]]:
+def video_progress(bar: bool = True) -> Iterator[Callable[[Progress | RayProgress], None]]:
     """Gives a function to call when the engine is ready and after each video: it prints the engine, how many videos
     were done before, a bar of the videos on a terminal (where `bar` is true) and elsewhere a line a minute, and a line
     for each video that cannot be read."""
@@ -41,7 +43,7 @@ def video_progress(bar: bool = True) -> Iterator[Callable[[Progress], None]]:
     first, began = None, 0.0  # videos that were done before, and when those of now began
     said = 0.0  # when the last line said how far it is
 
-    def show(progress: Progress) -> None:
+    def show(progress: Progress | RayProgress) -> None:
         nonlocal first, began, said
         if first is None:
             say(progress.engine, console=errors)
@@ -57,7 +59,9 @@ def video_progress(bar: bool = True) -> Iterator[Callable[[Progress], None]]:
         shown.update(task, completed=progress.done, total=progress.total, rate=rate)
         if not errors.is_terminal and now - said > EVERY:
             said = now
-            errors.print(f"progress: {progress.done} of {progress.total} videos, {rate}", soft_wrap=True)
+            seconds = (now - began) / max(progress.done - first, 1) * (progress.total - progress.done)
+            left = f", {timedelta(seconds=round(seconds))} left" if seconds else ""
+            errors.print(f"progress: {progress.done} of {progress.total} videos, {rate}{left}", soft_wrap=True)
         for problem in progress.problems:
             say(f"skipped: {problem}", console=errors)
 

@@ -11,6 +11,17 @@ import typer
 from timesformer.cli.answers import JsonLines, Nothing, Printed
 from timesformer.cli.lines import say
 from timesformer.cli.live import Fps, Live, PixelFormat, Size, capture_of, follow, is_live
+from timesformer.cli.on_ray import (
+    Address,
+    Gpus,
+    ManifestFile,
+    MemoryLimit,
+    On,
+    RayOptions,
+    Retries,
+    TimeLimit,
+    run_on_ray,
+)
 from timesformer.cli.options import Device, End, Engine, Labels, Precision, Start, Threads, Weights
 from timesformer.cli.progress import timeline_progress
 from timesformer.cli.window_lines import WindowLines, WindowTabs
@@ -20,7 +31,7 @@ if TYPE_CHECKING:
     from timesformer.video.source import Source
 
 Videos = Annotated[
-    list[str],
+    list[str] | None,
     typer.Argument(
         help="Video files, folders of videos, URLs; or one live stream: a camera (0, /dev/video0), an RTSP, UDP or "
         "endless HTTP URL, - for standard input.",
@@ -31,7 +42,7 @@ Videos = Annotated[
 
 def timeline(
     weights: Weights,
-    videos: Videos,
+    videos: Videos = None,
     window: Annotated[
         float | None, typer.Option(help="Length of a window, seconds; the span of a clip if not given.")
     ] = None,
@@ -72,6 +83,13 @@ def timeline(
     size: Size = None,
     fps: Fps = None,
     pixel_format: PixelFormat = None,
+    on: On = None,
+    address: Address = None,
+    manifest: ManifestFile = None,
+    gpus: Gpus = None,
+    retries: Retries = None,
+    time_limit: TimeLimit = None,
+    memory_limit: MemoryLimit = None,
 ) -> None:
     """The best class of every window of a video, with its score between 0 and 1.
 
@@ -81,6 +99,7 @@ def timeline(
 
     from timesformer.errors import DataError, SettingError
     from timesformer.files import as_json as to_json
+    from timesformer.inference.listed import list_videos
     from timesformer.inference.live_job import LiveJob
     from timesformer.inference.predictor import load
     from timesformer.inference.segment_output import SegmentOptions, printable
@@ -89,7 +108,27 @@ def timeline(
     from timesformer.inference.timeline_job import TimelineJob
     from timesformer.video.live_input import Capture
 
+    on_ray = RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
+    segments = {"--threshold": threshold, "--min-length": min_length, "--background": background, "--truth": truth}
+    if on_ray.wanted(refused={"--json": as_json, "--live": live, **segments}):
+        from timesformer.scale.timeline_work import Timeline
+
+        run_on_ray(
+            on_ray,
+            Timeline(TimelineOptions(window, stride, start, end, smooth), scores),
+            (lambda: list_videos(find_sources(videos or []))) if videos else None,
+            out,
+            weights=weights,
+            device=device,
+            engine=engine,
+            precision=precision,
+            labels=labels,
+            threads=threads,
+        )
+        return
     use_threads(threads)
+    if not videos:
+        raise SettingError("videos: none; expected VIDEO..., a camera, or - for standard input")
     file = None if out in (None, "-") else Path(str(out))
     if resume and file is None:
         raise SettingError("--resume requires --out FILE")

@@ -61,7 +61,7 @@ class FeatureJob:
         resume: bool = False,
     ) -> None:
         path = Path(file)
-        _check_windows(window, stride)
+        check_windows(window, stride)
         self.videos = videos if isinstance(videos, ListedVideos) else list_videos(videos)
         self.layer, self.pool, self.dtype = layer, pool, dtype
         self.window, self.stride = window, window / 2 if window is not None and stride is None else stride
@@ -94,7 +94,7 @@ class FeatureJob:
         the videos can be read.
         """
         pooling = choose_pooling(predictor.settings, predictor.preprocessing, self.layer, self.pool)
-        self._predictor, self._pooling = predictor, pooling
+        self._predictor = predictor
         with self._file:
             cells = hashlib.sha256(as_json(self.videos.cells).encode()).hexdigest()[:16]
             self.counts = self._file.begin(self._origin(predictor, pooling), self.videos.columns, cells)
@@ -105,7 +105,7 @@ class FeatureJob:
             on_progress(Progress(predictor.engine, self.earlier, total, []))
             for row, views_VCTSS, problem in self._seen(workers):
                 if views_VCTSS is not None:
-                    row["vector"] = self._vector(row["id"], views_VCTSS)
+                    row["vector"] = vector_of(predictor, pooling, self.dtype, row["id"], views_VCTSS)
                 self._file.add(row)
                 self.counts.add(row)
                 yield row
@@ -123,26 +123,27 @@ class FeatureJob:
     def _seen(self, workers: int | None) -> Iterator[Seen]:
         """What rows are made of, after those that are there."""
         done = Done(self.counts.videos, self.counts.window)
+        shape, preprocessing = self._predictor.settings.clip_shape, self._predictor.preprocessing
         if self.window is None or self.stride is None:
-            return whole_videos(self._predictor, self.videos, done, workers)
-        return windows_of_videos(self._predictor, self.videos, done, workers, self.window, self.stride)
-
-    def _vector(self, name: str, views_VCTSS: Tensor) -> np.ndarray[Any, Any]:
-        predictor = self._predictor
-        vector = pool_views(
-            predictor.engine, predictor.settings, predictor.preprocessing, self._pooling, views_VCTSS
-        ).numpy()
-        with np.errstate(over="ignore"):
-            found = vector.astype(self.dtype)
-        if not np.isfinite(found).all():
-            said = (
-                "float16 ends at 65504; expected --dtype float32" if np.isfinite(vector).all() else "check the weights"
-            )
-            raise SettingError(f"{name}: its features have values that are NaN or inf as {self.dtype}; {said}")
-        return found
+            return whole_videos(shape, preprocessing, self.videos, done, workers)
+        return windows_of_videos(shape, preprocessing, self.videos, done, workers, self.window, self.stride)
 
 
-def _check_windows(window: float | None, stride: float | None) -> None:
+def vector_of(
+    predictor: Predictor, pooling: Pooling, dtype: str, name: str, views_VCTSS: Tensor
+) -> np.ndarray[Any, Any]:
+    """The vector of some views (`pool_views`). Raises SettingError, naming it, for one with values that are NaN or inf
+    as `dtype`."""
+    vector = pool_views(predictor.engine, predictor.settings, predictor.preprocessing, pooling, views_VCTSS).numpy()
+    with np.errstate(over="ignore"):
+        found: np.ndarray[Any, Any] = vector.astype(dtype)
+    if not np.isfinite(found).all():
+        said = "float16 ends at 65504; expected --dtype float32" if np.isfinite(vector).all() else "check the weights"
+        raise SettingError(f"{name}: its features have values that are NaN or inf as {dtype}; {said}")
+    return found
+
+
+def check_windows(window: float | None, stride: float | None) -> None:
     """Raises SettingError as `check_grid` does, and for a stride without a length."""
     if window is None and stride is not None:
         raise SettingError(f"stride is {stride:g}; it requires a window, in seconds")

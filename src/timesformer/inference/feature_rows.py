@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from timesformer.config import Data
+from timesformer.config import ClipShape, Data, Preprocessing
 from timesformer.data.dataset import UnlabelledViews
 from timesformer.data.lists import LabelledVideo
 from timesformer.data.loader import testing_loader
@@ -16,7 +16,6 @@ from timesformer.device import cores
 from timesformer.errors import VideoError
 from timesformer.features.table import Row
 from timesformer.inference.listed import ListedVideos
-from timesformer.inference.predictor import Predictor
 from timesformer.inference.read_ahead import read_streams
 from timesformer.settings import make
 from timesformer.video.source import open_video
@@ -40,10 +39,12 @@ class Seen(NamedTuple):
     problem: VideoError | None = None
 
 
-def whole_videos(predictor: Predictor, videos: ListedVideos, done: Done, workers: int | None) -> Iterator[Seen]:
+def whole_videos(
+    shape: ClipShape, preprocessing: Preprocessing, videos: ListedVideos, done: Done, workers: int | None
+) -> Iterator[Seen]:
     """A row a video, while processes decode those to come."""
     first, sources = done.videos, videos.paths[done.videos :]
-    views = UnlabelledViews(sources, predictor.settings.clip_shape, predictor.preprocessing)
+    views = UnlabelledViews(sources, shape, preprocessing)
     at_most = min(len(sources), cores() if workers is None else workers)
     loader = testing_loader(views, 1, make(Data, {"workers": at_most}, "features"))
     try:
@@ -65,13 +66,21 @@ def whole_videos(predictor: Predictor, videos: ListedVideos, done: Done, workers
 
 
 def windows_of_videos(
-    predictor: Predictor, videos: ListedVideos, done: Done, workers: int | None, window: float, stride: float
+    shape: ClipShape,
+    preprocessing: Preprocessing,
+    videos: ListedVideos,
+    done: Done,
+    workers: int | None,
+    window: float,
+    stride: float,
 ) -> Iterator[Seen]:
     """A row a window, while threads decode those to come. `window` of a row is its number in the grid; the one that is
     off the grid has the next one."""
     first = done.videos - (done.window is not None)
     makers = [
-        partial(_windows, predictor, source, window, stride, done.window if number == done.videos - 1 else None)
+        partial(
+            _windows, shape, preprocessing, source, window, stride, done.window if number == done.videos - 1 else None
+        )
         for number, source in enumerate(videos.sources[first:], first)
     ]
     streams = read_streams(makers, min(len(makers), cores() if workers is None else workers))
@@ -91,10 +100,9 @@ def windows_of_videos(
 
 
 def _windows(
-    predictor: Predictor, source: Any, window: float, stride: float, done: int | None
+    shape: ClipShape, preprocessing: Preprocessing, source: Any, window: float, stride: float, done: int | None
 ) -> Iterator[tuple[Window, dict[str, Any], Tensor]]:
     """The windows of a video after number `done`, each with what a row says of the video, and its views."""
-    shape, preprocessing = predictor.settings.clip_shape, predictor.preprocessing
     with source.open() if isinstance(source, LabelledVideo) else open_video(source) as video:
         facts = _facts(video.num_frames, video.seconds(video.num_frames))
         skip = done or 0  # with the last one that is done: the one that ends with the video may begin inside it

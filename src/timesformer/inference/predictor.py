@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -198,10 +198,7 @@ class Predictor:
         views = UnlabelledViews(sources, shape, preprocessing, fps, start=start, end=end)
         at_most = min(len(sources), cores() if workers is None else workers)
         batches = testing_loader(views, 1, make(Data, {"workers": at_most}, "predict"))
-        names = map(views.name, range(len(views)))
-        multilabel = self.settings.multilabel
-        scored = score_batches(self.engine, batches, multilabel=multilabel, views=self.engine.views)
-        return self._answers(names, scored, top)
+        return self.answers(map(views.name, range(len(views))), batches, top)
 
     def timeline(
         self,
@@ -233,6 +230,16 @@ class Predictor:
             raise SettingError(f"after is {after:g}; expected seconds, 0 or more")
         return self._timeline(video, options, after)
 
+    def answers(self, names: Iterable[Path | str], batches: Iterable[Batch], top: int) -> Iterator[Answer]:
+        """The answers of videos whose views have been read, each in a batch of its own, in their order."""
+        multilabel = self.settings.multilabel
+        scored = score_batches(self.engine, batches, multilabel=multilabel, views=self.engine.views)
+        for name, (batch, scores_BK) in zip(names, scored, strict=True):
+            if batch.problems:
+                yield Answer(name, [], batch.problems[0])
+            else:
+                yield Answer(name, self.best(scores_BK[0], top), seen=batch.seen[0])
+
     def _timeline(
         self, video: Source | Video, options: TimelineOptions, after: float | None
     ) -> Generator[WindowRow, None, None]:
@@ -244,15 +251,6 @@ class Predictor:
 
     def _preprocessing(self, whole: bool) -> Preprocessing:
         return covering(self.settings.clip_shape, self.preprocessing) if whole else self.preprocessing
-
-    def _answers(
-        self, names: Iterator[Path | str], scored: Iterator[tuple[Batch, Tensor]], top: int
-    ) -> Iterator[Answer]:
-        for name, (batch, scores_BK) in zip(names, scored, strict=True):
-            if batch.problems:
-                yield Answer(name, [], batch.problems[0])
-            else:
-                yield Answer(name, self.best(scores_BK[0], top), seen=batch.seen[0])
 
     def best(self, scores_K: Tensor, top: int) -> list[Prediction]:
         """The `top` best classes by scores (K,), best first; UNKNOWN where none has the threshold."""

@@ -92,4 +92,10 @@ def in_shard(shard: str) -> Callable[[str], bool]:
     number, shards = (int(found[1]), int(found[2])) if found else (0, 0)
     if not 1 <= number <= shards:
         raise SettingError(f"shard {shard}: expected I/N with I from 1 to N, such as 1/4")
-    return lambda name: int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()) % shards == number - 1
+    return lambda name: shard_of(name, shards) == number
+
+
+def shard_of(name: str, shards: int) -> int:
+    """The shard of a name, from 1 to `shards`: its SHA-256 decides, whatever other names there are. Shards of half as
+    many are each two of these together."""
+    return int.from_bytes(hashlib.sha256(os.fsencode(name)).digest()) % shards + 1

@@ -58,37 +58,39 @@ class TimelineFile(JobFile[WindowCounts]):
     labels: Sequence[str] = ()
 
     def write(self, rows: Iterable[Row], file: Path) -> None:
-        (self._write_csv if self.file.suffix == ".csv" else self._write_parquet)(rows, file)
+        (write_csv if self.file.suffix == ".csv" else write_parquet)(rows, self.labels, file)
 
-    def _write_csv(self, rows: Iterable[Row], file: Path) -> None:
-        with open_text(file, "w") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow((*COLUMNS, *_score_columns(self.labels)))
-            for row in rows:
-                values = [row.get(name) for name in COLUMNS]
-                plain = [str(value).lower() if isinstance(value, bool) else value for value in values]
-                writer.writerow((*plain, *(_scores(row, self.labels))))
 
-    def _write_parquet(self, rows: Iterable[Row], file: Path) -> None:
-        import pyarrow
-        import pyarrow.parquet
+def write_csv(rows: Iterable[Row], labels: Sequence[str], file: Path) -> None:
+    """Rows below a header; labels: the classes whose scores they have, none for rows without."""
+    with open_text(file, "w") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow((*COLUMNS, *_score_columns(labels)))
+        for row in rows:
+            values = [row.get(name) for name in COLUMNS]
+            plain = [str(value).lower() if isinstance(value, bool) else value for value in values]
+            writer.writerow((*plain, *(_scores(row, labels))))
 
-        kinds = dict.fromkeys(TEXTS, pyarrow.string()) | dict.fromkeys(REALS, pyarrow.float64())
-        kinds |= {"padded": pyarrow.bool_(), "last": pyarrow.bool_(), "score": pyarrow.float32()}
-        names = [escape(name) for name in _score_columns(self.labels)]
-        schema = pyarrow.schema(
-            [(name, kinds[name]) for name in COLUMNS] + [(name, pyarrow.float32()) for name in names]
-        )
-        with pyarrow.parquet.ParquetWriter(file, schema) as writer:
-            left = iter(rows)
-            while group := list(islice(left, ROW_GROUP)):
-                columns: list[list[Any]] = [
-                    [escape(value) if isinstance(value, str) else value for value in (row.get(name) for row in group)]
-                    for name in COLUMNS
-                ]
-                columns += map(list, zip(*(_scores(row, self.labels) for row in group), strict=True))
-                arrays = [pyarrow.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
-                writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
+
+def write_parquet(rows: Iterable[Row], labels: Sequence[str], file: Path) -> None:
+    """The same in groups, so that memory does not grow with them."""
+    import pyarrow
+    import pyarrow.parquet
+
+    kinds = dict.fromkeys(TEXTS, pyarrow.string()) | dict.fromkeys(REALS, pyarrow.float64())
+    kinds |= {"padded": pyarrow.bool_(), "last": pyarrow.bool_(), "score": pyarrow.float32()}
+    names = [escape(name) for name in _score_columns(labels)]
+    schema = pyarrow.schema([(name, kinds[name]) for name in COLUMNS] + [(name, pyarrow.float32()) for name in names])
+    with pyarrow.parquet.ParquetWriter(file, schema) as writer:
+        left = iter(rows)
+        while group := list(islice(left, ROW_GROUP)):
+            columns: list[list[Any]] = [
+                [escape(value) if isinstance(value, str) else value for value in (row.get(name) for row in group)]
+                for name in COLUMNS
+            ]
+            columns += map(list, zip(*(_scores(row, labels) for row in group), strict=True))
+            arrays = [pyarrow.array(values, field.type) for values, field in zip(columns, schema, strict=True)]
+            writer.write_table(pyarrow.Table.from_arrays(arrays, schema=schema))
 
 
 def _score_columns(labels: Sequence[str]) -> list[str]:

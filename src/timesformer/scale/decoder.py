@@ -1,0 +1,211 @@
+"""A process that reads videos for a Ray worker, so that what a video does to it costs one row.
+
+    Ray worker  ->  nursery  ->  process that reads
+                started once     forked from it, again after each loss
+
+The nursery, `nursery.py`, is started fresh and has one thread: a fork of the
+Ray worker would have the sockets and the locks of Ray's threads. It imports what decoding needs, which takes seconds,
+and forks, which takes none. A process stays for as many videos as it survives; a video that crashes it, takes too long
+or too much memory is tried again in another one, as often as the limits say.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from contextlib import suppress
+from multiprocessing.connection import Pipe
+from multiprocessing.reduction import send_handle
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from timesformer.errors import SettingError, TimesformerError
+
+if TYPE_CHECKING:
+    from timesformer.scale.work import Facts
+
+FETCH = 1800  # seconds that a file may take from its store, of which no time limit of decoding says anything
+START = 300  # seconds that a process has to import what it needs
+LIFETIME = 10_000  # videos of a process; decoders leave some 3 kB a video in its heap, which would add up
+
+
+class Limits(NamedTuple):
+    """What a video may cost. retries: further tries after a crash or a limit; seconds: of wall time until its next
+    piece comes; memory: GB (1e9 bytes) of private memory that decoding it may take (Linux)."""
+
+    retries: int = 1
+    seconds: float = 300.0
+    memory: float = 4.0
+
+    def check(self) -> None:
+        """Raises SettingError for values that are not allowed."""
+        if self.retries < 0:
+            raise SettingError(f"retries is {self.retries}; expected 0 or more")
+        for name in ("seconds", "memory"):
+            if not 0 < getattr(self, name) < float("inf"):
+                raise SettingError(f"{name} is {getattr(self, name):g}; expected more than 0")
+
+
+class Views(NamedTuple):
+    """A piece as it comes through the pipe: what is known of its views, their shape, and the views as they lie in
+    memory."""
+
+    facts: Facts
+    shape: tuple[int, ...]
+    content: bytes
+
+
+class End(NamedTuple):
+    """A video has no more pieces. problem: why it cannot be read, or not any further; cpu: seconds of the processor;
+    bytes: of the file; lost: processes that it has cost."""
+
+    problem: str | None
+    cpu: float
+    bytes: int
+    lost: int = 0
+
+
+class Lost(Exception):  # noqa: N818
+    """A process has ended without a word, or was ended at a limit."""
+
+
+class Decoder:
+    """Such a process, and the next one when it is lost; for one run after the other."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self._nursery: subprocess.Popen[bytes] | None = None
+        self._alive = False
+        self._read, self._work = 0, b""
+
+    def read(self, work: bytes, video: bytes) -> Iterator[Views | End]:
+        """The pieces of a video, each once however many tries it takes, and its end.
+
+        work: a pickled pair, `Work` and `About`. video: another, of what `Work.read` takes as source, or the URL of an
+        object in a store, and the cells of its list. They are pickled so that only the process needs torch. Raises the
+        error of a store that does not answer, and SettingError for settings that no video allows.
+        """
+        sent, lost, cpu = 0, 0, 0.0
+        while True:
+            try:
+                for number, message in enumerate(self._ask(work, video)):
+                    if isinstance(message, End):
+                        yield message._replace(cpu=message.cpu + cpu, lost=lost)
+                        return
+                    if number == sent:  # of an earlier try otherwise
+                        sent += 1
+                        yield message
+            except Lost as error:
+                lost += 1
+                status, ran = self._end()
+                cpu += max(0.0, ran - self._cpu)
+                reason = str(error) or _describe(status)
+                if lost > self.limits.retries:
+                    tries = f" in {lost} tries" if lost > 1 else ""
+                    yield End(f"the process that decodes it {reason}{tries}", cpu, 0, lost)
+                    return
+
+    def close(self) -> None:
+        """End the processes."""
+        nursery, self._nursery, self._alive = self._nursery, None, False
+        if nursery is not None:
+            nursery.kill()  # and what it has forked follows
+            nursery.wait()
+            self._control.close()
+            self._pipe.close()
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _ask(self, work: bytes, video: bytes) -> Iterator[Views | End]:
+        if not self._alive or self._read >= LIFETIME:
+            self._start()
+        self._read += 1
+        with suppress(OSError):  # its end is learnt by listening
+            self._pipe.send((None if work == self._work else work, video))
+        self._work = work
+        try:
+            seconds: float = FETCH
+            while True:
+                message = self._receive(seconds)
+                if isinstance(message, Exception):
+                    raise message
+                seconds = self.limits.seconds
+                if message is None:  # the file is here
+                    continue
+                if isinstance(message, End):
+                    self._cpu += message.cpu
+                    yield message
+                    return
+                yield message
+        except GeneratorExit:
+            if not isinstance(message, End):  # what it sends yet is of no use
+                self._end()
+            raise
+
+    def _start(self) -> None:
+        """Another process."""
+        if self._alive:
+            self._end()
+        if self._nursery is None:
+            self._open_nursery()
+        self._pipe, theirs = Pipe()
+        with theirs:
+            send_handle(self._control, theirs.fileno(), None)
+        self._alive, self._read, self._cpu, self._work = True, 0, 0.0, b""
+        self._pipe.send((self._folder, self.limits.memory))
+
+    def _open_nursery(self) -> None:
+        self._control, theirs = Pipe()
+        lasting = threading.current_thread() is threading.main_thread()
+        words = [str(theirs.fileno()), str(os.getpid() if lasting else 0)]
+        self._folder = tempfile.mkdtemp(prefix="timesformer-")
+        with theirs:
+            self._nursery = subprocess.Popen(
+                [sys.executable, "-W", "ignore", "-m", "timesformer.scale.nursery", *words],
+                stdin=subprocess.DEVNULL,
+                pass_fds=[theirs.fileno()],
+                env=os.environ | {"OMP_NUM_THREADS": "1"},
+            )
+        if not self._control.poll(START):
+            raise TimesformerError(f"a process that decodes videos did not start within {START} s")
+        try:
+            self._control.recv()
+        except EOFError:
+            raise TimesformerError("a process that decodes videos ended at its start") from None
+
+    def _end(self) -> tuple[int, float]:
+        """End the process; its status, and the processor time that it had."""
+        self._alive = False
+        self._pipe.close()
+        shutil.rmtree(self._folder, ignore_errors=True)
+        os.makedirs(self._folder)
+        try:
+            self._control.send("end")
+            status, ran = self._control.recv()
+        except (OSError, EOFError):  # the nursery has been ended, too
+            self.close()
+            return 9, 0.0
+        return int(status), float(ran)
+
+    def _receive(self, seconds: float) -> Any:
+        """The next message, within so many seconds. Raises Lost, with the reason where there is one."""
+        try:
+            if not self._pipe.poll(seconds):
+                raise Lost(f"did not come further within {seconds:g} s")
+            message = self._pipe.recv()
+            if isinstance(message, str):
+                raise Lost(message)
+            return message._replace(content=self._pipe.recv_bytes()) if isinstance(message, Views) else message
+        except (EOFError, OSError):
+            raise Lost from None
+
+
+def _describe(status: int) -> str:
+    """How a process has ended."""
+    code = os.waitstatus_to_exitcode(status)
+    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    return f"died, {name}" + (", perhaps of too little memory" if name in ("SIGKILL", "SIGABRT") else "")

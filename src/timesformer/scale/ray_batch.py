@@ -1,0 +1,296 @@
+"""Many videos on Ray Data: decoded by tasks, computed by actors, their rows written part by part by this process.
+
+    list -> parts (SHA-256) -> tasks: videos -> pieces -> actors: pieces -> results -> driver: rows -> OUT/part=N/...
+
+Ray Data streams: tasks wait where actors are slower, and Ray runs again what a lost worker, actor or machine has not
+handed on. A piece that comes twice so counts once. What is lost with this process are parts that are not complete.
+"""
+
+from __future__ import annotations
+
+import pickle
+import time
+from collections.abc import Callable, Generator, Sequence
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from timesformer.data.lists import LabelledVideo
+from timesformer.errors import SettingError, TimesformerError, VideoError, WorkerError, one_line
+from timesformer.inference.listed import ListedVideos
+from timesformer.inference.sources import in_shard
+from timesformer.scale.cluster import Cluster, Placement, connected, import_ray
+from timesformer.scale.decoder import End, Limits
+from timesformer.scale.parts import Counts, Parts, Todo
+from timesformer.scale.stores import check_buckets, in_store
+from timesformer.scale.tasks import Loading, Model, decode, describe
+from timesformer.scale.work import About, Result, Work
+from timesformer.video.source import reads_once
+
+CHUNK = 64  # videos of a task, at most
+BLOCK = 1 << 22  # bytes of views, at least, that go to an actor together, where a task has as many
+
+
+class Progress(NamedTuple):
+    """How far a job is: what computes; videos with rows, and of how many; those that were found unreadable since."""
+
+    engine: str
+    done: int
+    total: int
+    problems: list[VideoError]
+
+
+@dataclass
+class Summary:
+    """What a job has done and what it took.
+
+    total: of all rows in the folder. videos: of the list, or shard. earlier: those that had rows before. now: those
+    that this run has done, and unreadable: how many of them cannot be read. doubled: names that the list has once more.
+    seconds: from the first video on; decoding: of processors; model: of models; read: bytes of videos; written: of
+    rows; lost: decoder processes.
+    """
+
+    total: Counts = field(default_factory=Counts)
+    videos: int = 0
+    earlier: int = 0
+    now: int = 0
+    unreadable: int = 0
+    doubled: int = 0
+    seconds: float = 0.0
+    decoding: float = 0.0
+    model: float = 0.0
+    read: int = 0
+    written: int = 0
+    lost: int = 0
+
+
+def run(
+    work: Work,
+    videos: ListedVideos,
+    out: str,
+    loading: Loading,
+    *,
+    cluster: Cluster = Cluster(),  # noqa: B008  frozen
+    limits: Limits = Limits(),  # noqa: B008
+    shard: str | None = None,
+    parts: int | None = None,
+    on_progress: Callable[[Progress], object] = lambda progress: None,
+) -> Summary:
+    """Compute the rows of videos that a folder does not have yet.
+
+    work: `Prediction`, `Features` or `Timeline`. videos: paths, URLs, and of features those of a data set; a name that
+    comes more than once has its rows once. out: a folder, or its URL in a store (`timesformer.scale.parts`). shard: as
+    for `PredictionJob`; shards of one list may share a folder. parts: of a new folder; by the length of the list if not
+    given. on_progress: called when the first video is read, and when rows come.
+
+    Raises, before anything is computed, SettingError for values that are not allowed, for an address without a cluster,
+    a bucket that does not exist, and a folder of other rows; WeightsError for what is no weights; later, StoreError
+    where a store does not answer or the disk is full, and WorkerError where Ray fails. The same call continues.
+    """
+    for checked in (work, cluster, limits):
+        checked.check()
+    if loading.precision == "int8":
+        raise SettingError(
+            "precision int8 is calibrated on one machine; make a file with timesformer export, and use that"
+        )
+    if cluster.gpus == 0 and loading.device == "auto":
+        loading = replace(loading, device="cpu")
+    import_ray()
+    order, numbers = list(dict.fromkeys(videos.names)), dict[str, int]()
+    for number, name in enumerate(videos.names):
+        numbers.setdefault(name, number)
+    doubled = len(videos.names) - len(order)
+    ours = in_shard(shard) if shard is not None else None
+    names = [name for name in order if ours is None or ours(name)]
+    if not order:
+        raise SettingError("videos: none; expected at least one")
+    sources = [_portable(videos.sources[numbers[name]]) for name in names]
+    cells = [videos.cells[numbers[name]] if videos.cells else {} for name in names]
+    check_buckets(source for source in sources if isinstance(source, str))
+    folder = Parts(out)
+    with connected(cluster, loading.device) as placement:
+        about = _describe(work, loading, placement)
+        made_with = {"rows": work.name, "weights": about.fingerprint, "engine": about.engine}
+        folder.begin({**made_with, "precision": about.precision, **work.made_with(about)}, len(order), parts)
+        todo = folder.todo(names)
+        left = sum(len(one.videos) for one in todo)
+        summary = Summary(videos=len(names), earlier=len(names) - left, doubled=doubled)
+        on_progress(Progress(about.description, summary.earlier, len(names), []))
+        collector = _Collector(work, about, folder, names, cells, videos.columns, todo, summary)
+        began = time.perf_counter()
+        try:
+            stream = _stream(work, about, loading, limits, placement, _chunks(todo, sources, cells, placement))
+            with closing(stream) as blocks:
+                for block in blocks:
+                    problems = collector.add(block)
+                    on_progress(Progress(about.description, summary.earlier + summary.now, len(names), problems))
+        except Exception as error:
+            known = _known(error)
+            if known is error:
+                raise
+            raise known from None
+        finally:
+            summary.seconds = time.perf_counter() - began
+        summary.total = folder.end()
+    return summary
+
+
+class _Collector:
+    """Results on their way to files: those of parts that are not complete."""
+
+    def __init__(
+        self,
+        work: Work,
+        about: About,
+        folder: Parts,
+        names: Sequence[str],
+        cells: Sequence[dict[str, str]],
+        columns: Sequence[str],
+        todo: list[Todo],
+        summary: Summary,
+    ) -> None:
+        self._work, self._about, self._folder, self._summary = work, about, folder, summary
+        self._names, self._cells, self._columns = names, cells, columns
+        self._todo = {one.part: one.videos for one in todo}
+        self._results: dict[int, dict[int, Result]] = {}  # of videos that have not come to their end
+        self._ends: dict[int, tuple[int, End]] = {}
+        self._rows: dict[int, dict[int, list[dict[str, Any]]]] = {}
+
+    def add(self, block: Any) -> list[VideoError]:
+        """Rows of a block that came from an actor; returns what videos of it cannot be read."""
+        problems = []
+        self._summary.model += sum(block["seconds"].to_pylist())
+        columns = [block[name].to_pylist() for name in ("part", "video", "number", "end", "found")]
+        for part, video, number, end, found in zip(*columns, strict=True):
+            if part not in self._todo or video in self._rows.get(part, ()):
+                continue  # it has come before
+            results = self._results.setdefault(video, {})
+            if end:
+                self._ends[video] = number, pickle.loads(found)
+            else:
+                results.setdefault(number, pickle.loads(found))
+            last, told = self._ends.get(video, (-1, None))
+            if told is not None and len(results) == last:
+                del self._ends[video], self._results[video]
+                problem = self._end(part, video, [results[one] for one in range(last)], told)
+                problems += [problem] if problem else []
+        return problems
+
+    def _end(self, part: int, video: int, results: list[Result], end: End) -> VideoError | None:
+        name, summary = self._names[video], self._summary
+        rows = self._work.rows(self._about, name, self._cells[video], results, end.problem)
+        self._rows.setdefault(part, {})[video] = rows
+        summary.now += 1
+        summary.decoding += end.cpu
+        summary.read += end.bytes
+        summary.lost += end.lost
+        reason = next((row["problem"] for row in rows if "problem" in row), None)
+        summary.unreadable += reason is not None
+        if len(self._rows[part]) == len(self._todo[part]):
+            self._write(part)
+        return None if reason is None else VideoError(name, reason)
+
+    def _write(self, part: int) -> None:
+        videos, found = self._todo.pop(part), self._rows.pop(part)
+        rows = [row for video in videos for row in found[video]]
+        counts = Counts(1, len(videos), len(rows), sum("problem" in row for row in rows))
+
+        def write(file: Path) -> None:
+            self._work.write(self._about, self._columns, rows, file)
+
+        self._summary.written += self._folder.add(part, [self._names[video] for video in videos], counts, write)
+
+
+def _describe(work: Work, loading: Loading, placement: Placement) -> About:
+    """What the model is, by loading it where models run."""
+    if placement.alone and not placement.gpus:
+        return describe(loading, placement.threads, work)
+    ray = import_ray()
+    task = ray.remote(num_cpus=placement.threads, num_gpus=placement.gpus, max_calls=1)(describe)
+    try:
+        found: About = ray.get(task.remote(loading, placement.threads, work))
+    except Exception as error:
+        raise _known(error) from None
+    return found
+
+
+def _stream(
+    work: Work, about: About, loading: Loading, limits: Limits, placement: Placement, chunks: list[Any]
+) -> Generator[Any, None, None]:
+    """Blocks of results, in any order. It has to be closed: a thread of Ray Data would go on after Ray has ended."""
+    if not chunks:
+        return
+    ray = import_ray()
+    context = ray.data.DataContext.get_current().copy()
+    context.enable_progress_bars = context.print_on_execution_start = False
+    context.target_max_block_size = max(BLOCK, 2 * about.views * about.bytes)
+    given = pickle.dumps((work, about))
+    with ray.data.DataContext.current(context):
+        found = ray.data.from_arrow(chunks).map_batches(
+            partial(decode, work=given, limits=limits),
+            batch_size=None,
+            batch_format="pyarrow",
+            num_cpus=1,
+            compute=ray.data.TaskPoolStrategy(size=placement.decoders),
+        )
+        found = found.map_batches(
+            Model,
+            batch_size=None,
+            batch_format="pyarrow",
+            fn_constructor_kwargs={"loading": loading, "threads": placement.threads, "work": work},
+            num_cpus=placement.threads,
+            num_gpus=placement.gpus,
+            compute=ray.data.ActorPoolStrategy(size=placement.models, max_tasks_in_flight_per_actor=2),
+        )
+        with closing(iter(found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))) as blocks:
+            yield from blocks
+
+
+def _chunks(
+    todo: list[Todo], sources: Sequence[Any], cells: Sequence[dict[str, str]], placement: Placement
+) -> list[Any]:
+    """The videos of each task, as a block."""
+    import pyarrow
+
+    left = sum(len(one.videos) for one in todo)
+    size = max(1, min(CHUNK, left // (4 * placement.decoders)))
+    return [
+        pyarrow.table(
+            {
+                "part": pyarrow.array([part] * len(some_), pyarrow.int32()),
+                "video": pyarrow.array(some_, pyarrow.int64()),
+                "source": [pickle.dumps((sources[video], cells[video])) for video in some_],
+            }
+        )
+        for part, videos in todo
+        for some_ in (videos[start : start + size] for start in range(0, len(videos), size))
+    ]
+
+
+def _portable(source: Any) -> str | Path | LabelledVideo:
+    """A source that another machine can open where it has the same folders. Raises SettingError for any other."""
+    if isinstance(source, LabelledVideo):
+        return LabelledVideo(source.path.absolute(), source.labels, source.frames)
+    if not isinstance(source, str | Path) or reads_once(source):
+        raise SettingError(
+            f"videos: {source if isinstance(source, str | Path) else type(source).__name__}; "
+            "on Ray expected paths and URLs, which other processes have"
+        )
+    if isinstance(source, Path):
+        return source.absolute()
+    return source if in_store(source) or "://" in source else Path(source).absolute()
+
+
+def _known(error: BaseException) -> BaseException:
+    """An error of this package that another one comes from, or what else to say of one of Ray."""
+    ray = import_ray()
+    seen: BaseException | None = error
+    while seen is not None:
+        if isinstance(seen, TimesformerError) and not isinstance(seen, ray.exceptions.RayError):
+            return seen
+        seen = getattr(seen, "cause", None) or seen.__cause__
+    if isinstance(error, ray.exceptions.RayError):
+        return WorkerError(f"Ray: {one_line(error)[:300]}; the same command goes on with what is done")
+    return error

@@ -1,0 +1,172 @@
+"""Many videos on Ray: the rows of one machine, each once, whatever is killed."""
+
+from __future__ import annotations
+
+import shutil
+import threading
+import time
+from pathlib import Path
+from typing import Any
+
+import poison
+import pyarrow.dataset
+import pyarrow.parquet
+import pytest
+
+import timesformer
+from commands import Command, assert_one_line
+from started import Started
+from timesformer.errors import SettingError
+from timesformer.inference.listed import ListedVideos
+from timesformer.inference.sources import in_shard
+from timesformer.scale.decoder import Limits
+from timesformer.scale.parts import Parts
+from timesformer.scale.ray_batch import Progress, Summary, run
+from timesformer.scale.tasks import Loading
+from timesformer.scale.work import Prediction, Work
+
+# Ray Data sets fields of its own that it calls deprecated: use_push_based_shuffle, use_polars and others.
+pytestmark = pytest.mark.filterwarnings("ignore:`use_[a-z_0-9]+` is deprecated:DeprecationWarning")
+
+
+def rows_of(*files: Path) -> list[dict[str, Any]]:
+    """All rows of files, or of the parts of folders, in the order of their names and times."""
+    found = [row for file in files for row in pyarrow.dataset.dataset(file).to_table().to_pylist()]
+    return sorted(found, key=lambda row: (row["video"], row.get("start_s") or 0.0, "problem" in row))
+
+
+def of(names: list[str]) -> ListedVideos:
+    return ListedVideos(names, names)
+
+
+def compute(work: Work, names: list[str], out: Path, weights: Path, **more: Any) -> Summary:
+    loading = Loading(weights=str(weights), device="cpu")
+    return run(work, of(names), str(out), loading, limits=Limits(retries=1, seconds=60, memory=0.3), **more)
+
+
+@pytest.mark.parametrize(
+    ("verb", "options"),
+    [("predict", ()), ("features", ("--window", 0.8)), ("timeline", ("--window", 1, "--smooth", 1, "--scores"))],
+)
+def test_rows_are_those_of_one_machine(
+    verb: str, options: tuple[Any, ...], clips: list[str], small_weights: Path, address: str, tmp_path: Path,
+    command: Command,
+) -> None:  # fmt: skip
+    """Whole videos and windows, and a video that cannot be read: every value, to the last bit."""
+    words = (verb, small_weights, *clips[8:], *options, "--device", "cpu", "--engine", "eager", "--out")
+    alone = command(*words, tmp_path / "alone.parquet")
+    found = command(*words, tmp_path / "parts", "--on", "ray", "--address", address)
+    assert (alone.code, found.code) == (2, 2), found.err
+    assert rows_of(tmp_path / "parts") == rows_of(tmp_path / "alone.parquet")
+    assert pyarrow.parquet.read_schema(next((tmp_path / "parts").glob("part=*/*"))).equals(
+        pyarrow.parquet.read_schema(tmp_path / "alone.parquet"), check_metadata=True
+    )
+    assert "done: 5 videos, 1 unreadable" in found.err
+    assert "cost: " in found.err
+    assert found.err.count(f"skipped: {clips[-1]}: ") == 1
+    again = command(*words, tmp_path / "parts", "--on", "ray", "--address", address)
+    assert again.code == 0
+    assert f"{tmp_path / 'parts'}: is complete, with the rows of all 5 videos" in again.err
+
+
+def test_a_list_that_grows_and_a_driver_that_is_killed(
+    clips: list[str],
+    small_weights: Path,
+    address: str,
+    late_video: tuple[str, threading.Event],
+    tmp_path: Path,
+) -> None:
+    """Files of earlier runs stay as they are; what was not complete is done again; every video has one row, also one
+    that is listed twice; shards of a list share the folder."""
+    out, names = tmp_path / "out", [*clips, late_video[0]]
+    first = compute(Prediction(), [*clips[:6], clips[0]], out, small_weights, parts=8, shard="1/2")
+    first_half = list(filter(in_shard("1/2"), clips[:6]))
+    assert (first.now, first.total.rows, first.doubled) == (len(first_half), len(first_half), 1)
+    assert [row["video"] for row in rows_of(out)] == sorted(first_half)
+    before = {file: file.stat().st_mtime_ns for file in out.glob("part=*/*.parquet")}
+    listed = tmp_path / "list.txt"
+    listed.write_text("\n".join(names))
+    words = ("predict", small_weights, "--manifest", listed, "--device", "cpu", "--on", "ray", "--address", address)
+    driver = Started(*words, "--out", out)
+    until = time.monotonic() + 240
+    while len(list(out.glob("part=*/*.parquet"))) <= len(before):
+        assert driver.poll() is None, driver.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    driver.kill()  # while one video of the list is still to come
+    driver.communicate()
+    done = sum(pyarrow.parquet.read_metadata(file).num_rows for file in out.glob("part=*/*.parquet"))
+    assert len(first_half) < done < len(names)
+    late_video[1].set()
+    second = compute(Prediction(), names, out, small_weights)
+    assert (second.earlier, second.now) == (done, len(names) - done)
+    predictor = timesformer.load(small_weights, "cpu")
+    job = timesformer.PredictionJob(names, tmp_path / "alone.parquet", names=names)
+    assert len(list(job.run(predictor, workers=0))) == len(names)
+    assert rows_of(out) == rows_of(tmp_path / "alone.parquet")
+    assert all(file.stat().st_mtime_ns == stamp for file, stamp in before.items())
+
+
+def test_poisoned_videos_cost_a_row_each(clips: list[str], small_weights: Path, address: str, tmp_path: Path) -> None:
+    for name in ("crash", "memory", "once"):
+        shutil.copy(clips[0], tmp_path / f"{name}.mp4")
+    names = [*clips[:4], *(str(tmp_path / f"{name}.mp4") for name in ("crash", "memory", "once"))]
+    seen: list[Progress] = []
+    found = compute(poison.Poisoned(), names, tmp_path / "out", small_weights, on_progress=seen.append)
+    rows = {Path(row["video"]).stem: row for row in rows_of(tmp_path / "out")}
+    assert len(rows) == 7
+    assert {name for name, row in rows.items() if row["problem"]} == {"crash", "memory"}
+    assert rows["once"]["predictions"] == rows["0"]["predictions"]
+    assert (found.unreadable, found.lost) == (2, 5)
+    assert sorted(Path(one.path).stem for progress in seen for one in progress.problems) == ["crash", "memory"]
+    assert (seen[0].done, seen[-1].done, seen[-1].total) == (0, 7, 7)
+
+
+def test_a_disk_that_is_full_ends_the_run_and_its_threads(
+    clips: list[str], small_weights: Path, address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread of Ray Data that went on would start another Ray after the end of this one."""
+
+    def full(*_: object) -> None:
+        raise SettingError("rows.parquet: cannot be written: No space left on device")
+
+    monkeypatch.setattr(Parts, "add", full)
+    with pytest.raises(SettingError, match="No space left on device"):
+        compute(Prediction(), clips[:4], tmp_path / "out", small_weights, parts=4)
+    until = time.monotonic() + 60
+    while any(thread.name.startswith("StreamingExecutor") for thread in threading.enumerate()):
+        assert time.monotonic() < until, threading.enumerate()
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    ("words", "parts"),
+    [
+        (("--address", "127.0.0.1:9"), ("address 127.0.0.1:9: no Ray cluster there: Connection refused",)),
+        (("--address", "ray://head:10001"), ("address ray://head:10001: expected auto or HOST:PORT",)),
+        (("--manifest", "list.csv"), ("VIDEO... or --manifest FILE, one of them",)),
+        (("--gpus", "-1"), ("gpus is -1; expected 0 or more",)),
+        (("--gpus", "1.5"), ("gpus is 1.5; expected a fraction of one GPU, or a whole number",)),
+        (("--retries", "-1"), ("retries is -1; expected 0 or more",)),
+        (("--time-limit", "0"), ("seconds is 0; expected more than 0",)),
+        (("--precision", "int8"), ("precision int8 is calibrated on one machine",)),
+        (("--json",), ("--json is not for --on ray",)),
+        (("--workers", "0"), ("workers is 0; on Ray at least 1 is needed",)),
+    ],
+)
+def test_what_cannot_be_is_one_line(
+    words: tuple[str, ...], parts: tuple[str, ...], clips: list[str], small_weights: Path, tmp_path: Path,
+    command: Command, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    import ray
+
+    monkeypatch.setattr(ray, "is_initialized", lambda: False)  # whether or not other tests have a connection
+    out = tmp_path / "out"
+    assert_one_line(command("predict", small_weights, clips[0], "--on", "ray", "--out", out, *words), *parts)
+    assert not out.exists()
+
+
+def test_options_of_a_cluster_require_one(clips: list[str], small_weights: Path, command: Command) -> None:
+    assert_one_line(command("predict", small_weights, clips[0], "--retries", 2), "--retries requires --on ray")
+    assert_one_line(command("timeline", small_weights, clips[0], "--on", "ray"), "--on ray requires --out FOLDER")
+    assert_one_line(command("features", small_weights, clips[0], "--on", "us", "--out", "x"), "--on us: expected ray")
