@@ -82,6 +82,20 @@ def test_studies_share_trainings(bars: Path, positions: Path, never_trains: None
     assert run(planned("positions", bars, positions)) == read_results(positions / "results.csv")
 
 
+def test_one_cell_in_a_process_of_its_own(bars: Path, positions: Path, command: Command) -> None:
+    """As a job of a SLURM array: the table is written by the same command without --cell."""
+    out = positions.parent / "clips-apart"
+    words = ("study", "clips", "--data", bars, "--recipe", "demo", "--out", out, *SMALL, "training.epochs=2")
+    row = read_results(positions / "results.csv")[2]
+    kept = positions.parent / "runs" / row.run / "test,clips=5.parquet"
+    kept.unlink(missing_ok=True)
+    result = command(*words, "--seeds", 1, "--cell", 1)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("1/1  1 clip, seed 0: testing\n1/1  1 clip, seed 0: ")
+    assert kept.exists()
+    assert not out.exists()
+
+
 def test_what_a_run_ends_with_names_it(bars: Path, tmp_path: Path) -> None:
     def keys(*overrides: str, data: Path = bars) -> set[str]:
         return {task.run.folder.name for task in planned("positions", data, tmp_path / "x", *overrides).tasks}

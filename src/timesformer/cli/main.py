@@ -30,6 +30,7 @@ from timesformer.cli import (
     test,
     timeline,
     train,
+    tune,
 )
 from timesformer.cli import map as features_map
 from timesformer.cli.stop import STOPPED, say_stopped, stoppable
@@ -59,6 +60,7 @@ app.command("calibrate")(calibrate.calibrate)
 app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("study")(study.study)
+app.command("tune")(tune.tune)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.command("cost")(cost.cost)

@@ -37,6 +37,7 @@ PAPER_HOURS = {"slowfast": 14.88, "divided_space_time": 0.6}  # for them, on 8 V
 PAPER_VIEWS = {"i3d": 30, "slowfast": 30, "divided_space_time": 3}
 TIME_LIMIT = 600.0  # seconds of a measurement
 ROUNDS = 3
+MEASURED = (*BASELINES, "x3d_m")
 START = 10.0  # seconds that a process of a measurement takes to start
 
 
@@ -83,7 +84,8 @@ class Network:
 
 def networks(recipe: Recipe, classes: int = CLASSES) -> list[Network]:
     """Every scheme of a recipe's TimeSformer, and the baselines in their published sizes, as they are tested, with the
-    views of their own recipes; all for so many classes. Raises SettingError, with its name, for what is not possible."""
+    views of their own recipes; all for so many classes. Raises SettingError, with the network, for what is impossible.
+    """
     found = []
     for scheme in SCHEMES:
         changes = [f"{name}={json.dumps(value)}" for name, value in scheme_changes(recipe, scheme).items()]
@@ -92,7 +94,7 @@ def networks(recipe: Recipe, classes: int = CLASSES) -> list[Network]:
         except SettingError as error:
             raise SettingError(f"cell {scheme}: {error}") from None
         found.append(Network(scheme, _with_classes(changed.model, classes), _views(recipe)))
-    for name in (*BASELINES, "x3d_m"):
+    for name in MEASURED:
         own = load_recipe(name)
         assert isinstance(own, Recipe)
         # Trained with smaller crops than it is tested with: the published cost is that of the test.

@@ -65,10 +65,12 @@ def recipe_for(recipe: Recipe, minutes: float, data: Path, run: CachedRun, init:
 
 
 def measure_pace(recipe: Recipe, data: Path, run: CachedRun, init: str | None) -> Pace:
-    """The pace of a recipe with any seed, from three epochs, or as it was measured before."""
+    """The pace of a recipe with any seed, from three epochs, or as it was measured before; of the trials of a search
+    it is the same, under the name that they share."""
     folder = run.folder.parent / "pace"
-    folder.mkdir(exist_ok=True)
-    file = folder / f"{config_key(recipe, {'data': run.data, 'init': run.init})}.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    key = run.extra.get("pace") or config_key(recipe, {"data": run.data, "init": run.init})
+    file = folder / f"{key}.json"
     with FileLock(file.with_suffix(".lock")):
         if not file.exists():
             pilot = run.folder / "pilot"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from timesformer.config import ARCHITECTURES, SCHEMES, Recipe, SlowFastSettings, TimeSformerSettings
+from timesformer.config import SCHEMES, ModelSettings, Recipe, SlowFastSettings, TimeSformerSettings
 from timesformer.config.recipe import DATA_DECIDES
 from timesformer.errors import SettingError
 from timesformer.study.grid import Cell, Study
@@ -146,9 +146,10 @@ def _long_range(recipe: Recipe, init: bool) -> list[Cell]:
 
 def architecture_model(recipe: Recipe, architecture: str) -> dict[str, Any]:
     """The group `model` of a baseline for the frames of a recipe: its published size at the recipe's side, as many
-    frames (of SlowFast, of its slow pathway), and of the frame ViT the recipe's own dimensions."""
+    frames (of SlowFast, of its slow pathway), and of the frame ViT the recipe's own dimensions. Raises SettingError for
+    an architecture that does not exist."""
     model = recipe.model
-    kind = ARCHITECTURES[architecture]
+    kind = ModelSettings.class_for({"architecture": architecture})
     values: dict[str, Any] = {"architecture": architecture, "image_size": model.image_size}
     frames = model.num_frames
     if architecture == "slowfast":
