@@ -58,7 +58,8 @@ def test_a_search_that_was_stopped_goes_on(people: Path, tmp_path: Path, two_epo
             search(people, out, trials=3)
     found = search(people, out, trials=3)
     kept = json.loads((out / "tune.json").read_text())
-    assert kept["trials"][0]["overrides"][0] == "optimizer.learning_rate=0.002"
+    own = ["optimizer.learning_rate=0.002", "optimizer.weight_decay=0.01", "augmentation.affine=0.0"]
+    assert kept["trials"][0]["overrides"] == own
     assert (found.trials, found.failed, len({tuple(trial["overrides"]) for trial in kept["trials"]})) == (3, 0, 3)
     assert found.score == max(trial["score"] for trial in kept["trials"]) == kept["score"]
     assert len(list((out / "runs").glob("*/done.json"))) == 3
@@ -90,6 +91,11 @@ def test_the_strength_of_augmentation() -> None:
     assert augmentation_of(small, 2.0) == {"augmentation.affine": 0.2, "augmentation.mixup": 0.6,
                                            "augmentation.cutmix": 1.0}  # fmt: skip
     assert augmentation_of(recipe(), 0.5) == {"augmentation.affine": 0.05}
+    large = load_recipe("finetune")
+    assert isinstance(large, Recipe)
+    assert augmentation_of(large, 0.5)["augmentation.random_magnitude"] == 0.25
+    none = augmentation_of(large, 0.0)
+    assert (none["augmentation.random_ops"], none["augmentation.random_magnitude"]) == (0, 0.5)
 
 
 def test_how_many_epochs_fit_a_time() -> None:

@@ -70,17 +70,21 @@ def ended(search: optuna.Study, recipe: Recipe) -> list[Trial]:
 
 
 def enqueue_own(search: optuna.Study, recipe: Recipe) -> None:
-    """The recipe's own settings come first."""
+    """The recipe's own settings come first; a weight decay of 0, which has no logarithm, as the least that there is."""
     if not search.trials:
-        decay = min(max(recipe.optimizer.weight_decay, DECAYS[0]), DECAYS[1])
-        search.enqueue_trial({"learning_rate": recipe.optimizer.learning_rate, "weight_decay": decay, "strength": 1.0})
+        optimizer = recipe.optimizer
+        decay = optimizer.weight_decay or DECAYS[0]
+        strength = 1.0 if _augments(recipe) else 0.0
+        values = {"learning_rate": optimizer.learning_rate, "weight_decay": decay, "strength": strength}
+        search.enqueue_trial(values)
 
 
 def suggest(trial: optuna.Trial, recipe: Recipe) -> list[str]:
     """The settings of a new trial, as overrides."""
     rate = recipe.optimizer.learning_rate
     trial.suggest_float("learning_rate", rate / FACTOR, rate * FACTOR, log=True)
-    trial.suggest_float("weight_decay", *DECAYS, log=True)
+    decay = recipe.optimizer.weight_decay or DECAYS[0]
+    trial.suggest_float("weight_decay", min(decay, DECAYS[0]), max(decay, DECAYS[1]), log=True)
     trial.suggest_float("strength", *STRENGTHS)
     return _overrides(recipe, trial.params)
 
@@ -97,12 +101,20 @@ def _overrides(recipe: Recipe, params: dict[str, float]) -> list[str]:
 def augmentation_of(recipe: Recipe, strength: float) -> dict[str, float]:
     """Augmentation of a recipe, made weaker or stronger: a multiple of what it has, at most 1; of a recipe that has
     none, of small affine changes."""
-    own = recipe.augmentation
-    names = [name for name in ("affine", "erasing", "mixup", "cutmix") if getattr(own, name)]
+    own, names = recipe.augmentation, _augments(recipe)
     found = {f"augmentation.{name}": _round(min(1.0, strength * getattr(own, name))) for name in names}
-    if own.random_ops:
-        found["augmentation.random_magnitude"] = _round(min(1.0, max(strength * own.random_magnitude, 0.01)))
+    if "augmentation.random_magnitude" in found:  # which is above 0: none is no operations
+        if not found["augmentation.random_magnitude"]:
+            return {**found, "augmentation.random_magnitude": own.random_magnitude, "augmentation.random_ops": 0}
+        return found
     return found or {"augmentation.affine": _round(min(1.0, 0.1 * strength))}
+
+
+def _augments(recipe: Recipe) -> list[str]:
+    """The kinds of augmentation that a recipe has."""
+    own = recipe.augmentation
+    found = [name for name in ("affine", "erasing", "mixup", "cutmix") if getattr(own, name)]
+    return [*found, *(["random_magnitude"] if own.random_ops else [])]
 
 
 def _round(value: float) -> float:
