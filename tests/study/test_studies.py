@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -150,6 +151,18 @@ def test_two_processes_never_train_the_same(bars: Path, positions: Path, never_t
     assert not plan.tasks[0].run.is_busy
 
 
+def test_a_default_that_has_changed_is_no_hit(bars: Path, positions: Path, tmp_path: Path) -> None:
+    plan = planned("positions", bars, tmp_path / "positions")
+    folder = plan.tasks[0].run.folder
+    shutil.copytree(positions.parent / "runs" / folder.name, folder)
+    facts = json.loads((folder / "cell.json").read_text())
+    facts["recipe"]["optimizer"]["momentum"] = 0.8
+    facts["recipe"]["training"]["workers"] = 3  # what this version no longer has
+    (folder / "cell.json").write_text(json.dumps(facts))
+    with pytest.raises(SettingError, match=r"another default of optimizer.momentum, by another version"):
+        planned("positions", bars, tmp_path / "positions")
+
+
 def test_frames_in_another_order(bars: Path, positions: Path, never_trains: None) -> None:
     from timesformer.study.order import Reordered
 
@@ -190,6 +203,11 @@ BAD: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a plan of one cell": ("schemes", ("--plan", "--cell", "2"), "--plan lists the trainings and does none"),
     "a cell that is not there": ("clips", ("--cell", "2", "--seeds", "1"), "cell 2: the study has trainings 1 to 1"),
     "a setting": ("schemes", ("training.epoch=2",), "did you mean training.epochs"),
+    "clips of videos that are covered": (
+        "clips",
+        ("preprocessing.sampling.method=cover",),
+        "cell 3 clips: test_clips 3 is not for sampling cover",
+    ),
     "a probe": ("schemes", ("--recipe", "probe"), "the recipe's task is probe"),
     "another architecture": ("schemes", ("--recipe", "i3d"), "study schemes: model.architecture is i3d"),
 }

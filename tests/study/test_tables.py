@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+import browser
 from commands import Command
 from conftest import SMALL, small_recipe
 from timesformer.bench import child
@@ -21,7 +22,8 @@ from timesformer.study import cost
 from timesformer.study.cost import CostRow, headline, measure_costs, read_costs
 from timesformer.study.cost_page import terminal_lines as cost_lines
 from timesformer.study.cost_page import write_costs
-from timesformer.study.figure import make_figure
+from timesformer.study.figure import draw_study, make_figure
+from timesformer.study.page import write_study_page
 from timesformer.study.plan import StudyPlan, plan_study
 from timesformer.study.results import read_results, row_of, write_results
 from timesformer.study.studies import find_study
@@ -133,6 +135,19 @@ def test_the_figure(plan: StudyPlan) -> None:
     figure = make_figure(tokens, lines, "", "top-1")
     assert [plot.get_xlabel() for plot in figure.axes] == ["frames of a clip", "side of a frame, pixels"]
     assert list(figure.axes[0].lines[0].get_xdata()) == [4, 8, 16, 32]
+
+
+def test_the_page(plan: StudyPlan, chromium: browser.Chromium) -> None:
+    rows = [row_of(plan, task) for task in plan.tasks]
+    summaries = summarise(plan, rows)
+    draw_study(plan.study, summaries, plan.reference, "top-1", plan.out / "figure.png")
+    page = write_study_page(plan, summaries, rows, "timesformer study positions")
+    opened = chromium.open(page, width=400, scheme="dark")
+    assert opened.locator("#table tbody tr").count() == 3
+    assert opened.locator("#runs tbody tr").count() == 9
+    assert not browser.faults(opened)
+    assert not browser.broken_images(opened)
+    assert not browser.is_wider_than_window(opened)
 
 
 def test_what_networks_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:

@@ -57,9 +57,7 @@ def _bars(study: Study, summaries: Sequence[CellSummary], reference: str, metric
     plot.set_xlim(0, 100)
     plot.set_xlabel(f"{metric}, %", color=INK)
     _finish(figure, plot, study, "x")
-    marks = [_mark(colour, marker, f"paper, {name}") for (colour, marker), name in
-             zip(PAPER, study.paper_columns, strict=False)]  # fmt: skip
-    _legend(figure, [_bar_mark(), *marks])
+    _legend(figure, [_bar_mark(), *_paper_marks(study)])
     return figure
 
 
@@ -77,11 +75,16 @@ def _lines(study: Study, summaries: Sequence[CellSummary], metric: str) -> Figur
         plot.plot(places, means, color=OURS, marker="o", markersize=5.5, linewidth=2, clip_on=False, zorder=3)
         for one, place in zip(line, places, strict=True):
             _seeds(plot, one, [place] * len(one.done), horizontal=False)
+        for column, (colour, marker) in enumerate(PAPER[: len(study.paper_columns)]):
+            known = [(one.cell.x, one.cell.paper[column]) for one in line if one.cell.paper]
+            style: dict[str, Any] = {"markerfacecolor": "white", "markeredgecolor": colour, "markeredgewidth": 1.8}
+            if known:
+                plot.plot(*zip(*known, strict=True), marker, markersize=7, zorder=4, **style)
         plot.set_xticks(places, [f"{place:g}" for place in places])
         plot.set_xlabel(name or study.axis, color=INK)
         _finish(figure, plot, study, "y")
     plots[0].set_ylabel(f"{metric}, %", color=INK)
-    _legend(figure, [_line_mark()])
+    _legend(figure, [_line_mark(), *_paper_marks(study)])
     return figure
 
 
@@ -108,6 +111,11 @@ def _finish(figure: Figure, plot: Axes, study: Study, axis: Any) -> None:
 def _legend(figure: Figure, handles: Sequence[Any]) -> None:
     figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9,
                   labelcolor=INK, handlelength=1.6, columnspacing=1.6)  # fmt: skip
+
+
+def _paper_marks(study: Study) -> list[Any]:
+    pairs = zip(PAPER, study.paper_columns, strict=False)
+    return [_mark(colour, marker, f"paper, {name}") for (colour, marker), name in pairs]
 
 
 def _mark(colour: str, marker: str, label: str) -> Any:

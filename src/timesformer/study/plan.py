@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timesformer.config import ProbeRecipe, Recipe
+from timesformer.config import Preprocessing, ProbeRecipe, Recipe
 from timesformer.config.recipe import DATA_DECIDES
 from timesformer.data.manifest import Manifest
 from timesformer.errors import DataError, SettingError
@@ -154,6 +154,7 @@ def _check(plan: StudyPlan) -> None:
     networks = set()
     for task in plan.tasks:
         task.run.check()
+        _check_protocol(task)
         if task.run.done is not None:
             continue
         recipe = task.run.recipe
@@ -168,6 +169,13 @@ def _check(plan: StudyPlan) -> None:
         except DataError as error:
             raise DataError(f"cell {task.cell.name}: {error}") from None
     _check_fractions(plan)
+
+
+def _check_protocol(task: Task) -> None:
+    """Raises SettingError for a test that the preprocessing does not allow."""
+    if "clips" in task.cell.protocol:
+        values = task.run.recipe.preprocessing.model_dump() | {"test_clips": task.cell.protocol["clips"]}
+        make(Preprocessing, values, f"cell {task.cell.name}")
 
 
 def _check_weights(task: Task, training: Manifest) -> None:

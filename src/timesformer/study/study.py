@@ -63,19 +63,29 @@ def run_study(
             raise TrainingError(f"{_title(tasks)}: {tasks[0].run.failure}")
         return [row_of(plan, task) for task in tasks]
     claim_folder(plan.out, identity_of(plan))
-    left = list(range(1, len(trainings) + 1))
+    try:
+        _attempt_all(plan, threads, say, apart=apart)
+    except KeyboardInterrupt as stop:
+        stop.add_note("the same command continues it")
+        raise
+    return write_study(plan, say)
+
+
+def _attempt_all(plan: StudyPlan, threads: int | None, say: Say, *, apart: bool) -> None:
+    """Do all trainings, those last that other processes work on; when these are done there is nothing left to do."""
+    count = len(plan.trainings)
+    left, waiting = list(range(1, count + 1)), 0
     while left:
         busy = []
         for number in left:
             if not _attempt(plan, number, threads, say, apart=apart):
                 busy.append(number)
             _write_rows(plan)
-        if len(busy) == len(left):
+        if busy and len(busy) != waiting:
+            say(f"waiting for {len(busy)} of {count} trainings, which other processes work on")
+        if busy:
             time.sleep(WAIT)
-        elif busy:
-            say(f"waiting for {len(busy)} of {len(trainings)} trainings, which other processes work on")
-        left = busy
-    return write_study(plan, say)
+        left, waiting = busy, len(busy)
 
 
 def write_study(plan: StudyPlan, say: Say) -> list[Row]:
