@@ -141,7 +141,7 @@ def test_one_cell_that_fails_does_not_end_the_rest(bars: Path, tmp_path: Path, m
     assert [row.status for row in run(planned("positions", bars, tmp_path / "out"))] == ["done"] * 3
 
 
-def test_two_processes_never_train_the_same(bars: Path, positions: Path, never_trains: None) -> None:
+def test_two_processes_never_train_the_same(bars: Path, positions: Path, tmp_path: Path, never_trains: None) -> None:
     plan = planned("positions", bars, positions)
     with plan.tasks[0].run.locked():
         assert plan.tasks[0].run.is_busy
@@ -149,6 +149,12 @@ def test_two_processes_never_train_the_same(bars: Path, positions: Path, never_t
             str(plan.tasks[0].run.folder), {"task": "train"}, str(bars), "", None, None, {}, [], None
         ) == {"busy": True}
     assert not plan.tasks[0].run.is_busy
+    new = planned("positions", bars, tmp_path / "positions")
+    with (
+        new.tasks[0].run.locked(),
+        pytest.raises(TrainingError, match="none, seed 0: another process works on it"),
+    ):
+        run(new, cell=1)
 
 
 def test_a_default_that_has_changed_is_no_hit(bars: Path, positions: Path, tmp_path: Path) -> None:
@@ -193,7 +199,7 @@ def test_a_plan(bars: Path, positions: Path, command: Command, never_trains: Non
 
 
 BAD: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "a name": ("scheme", (), "study 'scheme': no such study; expected one of schemes, positions"),
+    "a name": ("scheme", (), "study 'scheme': no such study; expected schemes, positions"),
     "a cell that cannot be": (
         "tokens",
         ("model.num_frames=3", "model.tubelet=3"),

@@ -101,10 +101,11 @@ def test_the_table(plan: StudyPlan) -> None:
     summaries = summaries_of(plan)
     cells = dict(zip(headings(plan, summaries), cells_of(plan, summaries[1]), strict=True))
     assert cells["top-1, %"] == "72.5"
-    assert cells["less reference"] == "-5.0"
+    assert cells["less reference"] == "-5.0 *"
     assert cells["95%, seeds"] == "-5.0 to -5.0"
     assert (cells["p"], cells["one clip, %"], cells["minutes"], cells["GB"]) == ("<0.001", "72.5", "3.0", "1.00")
     assert (cells["paper, K400"], cells["paper, SSv2"], cells["seeds"]) == ("77.8", "52.5", "3")
+    assert cells_of(plan, summaries[0])[headings(plan, summaries).index("less reference")] == "-47.5 *"
     text = markdown(plan, summaries, "timesformer study positions")
     assert text.splitlines()[0] == "# positions: position tables (Table 4)"
     assert all(len(line) <= 80 for line in terminal_lines(plan, summaries))

@@ -275,5 +275,5 @@ STUDIES = {
 def find_study(name: str) -> Study:
     """A study by name. Raises SettingError for one that does not exist."""
     if name not in STUDIES:
-        raise SettingError(f"study {name!r}: no such study; expected one of {', '.join(STUDIES)}")
+        raise SettingError(f"study {name!r}: no such study; expected {', '.join(STUDIES)} or cost")
     return STUDIES[name]

@@ -51,14 +51,15 @@ def run_study(
     that compute. say: called with lines on how far it is. apart: each training in a process of its own.
 
     Raises SettingError for a number that there is not, and for an OUT with results of another study, data, recipe or
-    weights; TrainingError where the training of `cell` fails.
+    weights; TrainingError where the training of `cell` fails, or another process works on it.
     """
     trainings = plan.trainings
     if cell is not None:
         if not 1 <= cell <= len(trainings):
             raise SettingError(f"cell {cell}: the study has trainings 1 to {len(trainings)}; --plan lists them")
         tasks = trainings[cell - 1]
-        _attempt(plan, cell, threads, say, apart=apart)
+        if not _attempt(plan, cell, threads, say, apart=apart):
+            raise TrainingError(f"{_title(tasks)}: another process works on it")
         if tasks[0].run.failure:
             raise TrainingError(f"{_title(tasks)}: {tasks[0].run.failure}")
         return [row_of(plan, task) for task in tasks]

@@ -54,7 +54,7 @@ def cells_of(plan: StudyPlan, summary: CellSummary) -> list[str]:
         _percent(summary.mean),
         _between(summary.interval),
         *_paper(plan, summary.cell),
-        "reference" if summary.cell.name == plan.reference else _signed(difference.value) if difference else NONE,
+        "reference" if summary.cell.name == plan.reference else _difference(difference),
         _between(difference.videos, signed=True) if difference else NONE,
         _between(difference.seeds, signed=True) if difference else NONE,
         _p_value(difference),
@@ -72,7 +72,7 @@ def notes(plan: StudyPlan, summaries: Sequence[CellSummary]) -> list[str]:
     lines = [
         f"{len(plan.data.training.videos)} training videos, tested on {len(tested.videos)} of {tested.split} by the "
         "test protocol of the weights. Intervals of a mean are over seeds and videos, whichever end is further; of a "
-        "difference apart: over the videos (paired bootstrap) and over the seeds (Student's).",
+        "difference apart: over the videos (paired bootstrap) and the seeds (Student's); with * none has zero in it.",
         f"p: of the paired t-test over the seeds, of one seed McNemar's. One clip: one view of {validated} videos, "
         "scored while training."
         if validated
@@ -138,8 +138,8 @@ def _percent(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.1f}"
 
 
-def _signed(value: float) -> str:
-    return f"{100 * value:+.1f}"
+def _difference(difference: Difference | None) -> str:
+    return NONE if difference is None else f"{100 * difference.value:+.1f}{' *' if difference.is_clear else ''}"
 
 
 def _between(interval: Interval | None, *, signed: bool = False) -> str:
