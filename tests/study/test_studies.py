@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -82,6 +83,20 @@ def test_studies_share_trainings(bars: Path, positions: Path, never_trains: None
     assert run(planned("positions", bars, positions)) == read_results(positions / "results.csv")
 
 
+def test_one_cell_in_a_process_of_its_own(bars: Path, positions: Path, command: Command) -> None:
+    """As a job of a SLURM array: the table is written by the same command without --cell."""
+    out = positions.parent / "clips-apart"
+    words = ("study", "clips", "--data", bars, "--recipe", "demo", "--out", out, *SMALL, "training.epochs=2")
+    row = read_results(positions / "results.csv")[2]
+    kept = positions.parent / "runs" / row.run / "test,clips=5.parquet"
+    kept.unlink(missing_ok=True)
+    result = command(*words, "--seeds", 1, "--cell", 1)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.startswith("1/1  1 clip, seed 0: testing\n1/1  1 clip, seed 0: ")
+    assert kept.exists()
+    assert not out.exists()
+
+
 def test_what_a_run_ends_with_names_it(bars: Path, tmp_path: Path) -> None:
     def keys(*overrides: str, data: Path = bars) -> set[str]:
         return {task.run.folder.name for task in planned("positions", data, tmp_path / "x", *overrides).tasks}
@@ -126,7 +141,7 @@ def test_one_cell_that_fails_does_not_end_the_rest(bars: Path, tmp_path: Path, m
     assert [row.status for row in run(planned("positions", bars, tmp_path / "out"))] == ["done"] * 3
 
 
-def test_two_processes_never_train_the_same(bars: Path, positions: Path, never_trains: None) -> None:
+def test_two_processes_never_train_the_same(bars: Path, positions: Path, tmp_path: Path, never_trains: None) -> None:
     plan = planned("positions", bars, positions)
     with plan.tasks[0].run.locked():
         assert plan.tasks[0].run.is_busy
@@ -134,6 +149,24 @@ def test_two_processes_never_train_the_same(bars: Path, positions: Path, never_t
             str(plan.tasks[0].run.folder), {"task": "train"}, str(bars), "", None, None, {}, [], None
         ) == {"busy": True}
     assert not plan.tasks[0].run.is_busy
+    new = planned("positions", bars, tmp_path / "positions")
+    with (
+        new.tasks[0].run.locked(),
+        pytest.raises(TrainingError, match="none, seed 0: another process works on it"),
+    ):
+        run(new, cell=1)
+
+
+def test_a_default_that_has_changed_is_no_hit(bars: Path, positions: Path, tmp_path: Path) -> None:
+    plan = planned("positions", bars, tmp_path / "positions")
+    folder = plan.tasks[0].run.folder
+    shutil.copytree(positions.parent / "runs" / folder.name, folder)
+    facts = json.loads((folder / "cell.json").read_text())
+    facts["recipe"]["optimizer"]["momentum"] = 0.8
+    facts["recipe"]["training"]["workers"] = 3  # what this version no longer has
+    (folder / "cell.json").write_text(json.dumps(facts))
+    with pytest.raises(SettingError, match=r"another default of optimizer.momentum, by another version"):
+        planned("positions", bars, tmp_path / "positions")
 
 
 def test_frames_in_another_order(bars: Path, positions: Path, never_trains: None) -> None:
@@ -166,7 +199,7 @@ def test_a_plan(bars: Path, positions: Path, command: Command, never_trains: Non
 
 
 BAD: dict[str, tuple[str, tuple[str, ...], str]] = {
-    "a name": ("scheme", (), "study 'scheme': no such study; expected one of schemes, positions"),
+    "a name": ("scheme", (), "study 'scheme': no such study; expected schemes, positions"),
     "a cell that cannot be": (
         "tokens",
         ("model.num_frames=3", "model.tubelet=3"),
@@ -176,6 +209,11 @@ BAD: dict[str, tuple[str, tuple[str, ...], str]] = {
     "a plan of one cell": ("schemes", ("--plan", "--cell", "2"), "--plan lists the trainings and does none"),
     "a cell that is not there": ("clips", ("--cell", "2", "--seeds", "1"), "cell 2: the study has trainings 1 to 1"),
     "a setting": ("schemes", ("training.epoch=2",), "did you mean training.epochs"),
+    "clips of videos that are covered": (
+        "clips",
+        ("preprocessing.sampling.method=cover",),
+        "cell 3 clips: test_clips 3 is not for sampling cover",
+    ),
     "a probe": ("schemes", ("--recipe", "probe"), "the recipe's task is probe"),
     "another architecture": ("schemes", ("--recipe", "i3d"), "study schemes: model.architecture is i3d"),
 }
@@ -218,7 +256,7 @@ def test_results_of_another_study_stay(bars: Path, positions: Path) -> None:
 @pytest.mark.parametrize("name", STUDIES)
 def test_every_study_has_its_reference(bars: Path, tmp_path: Path, name: str) -> None:
     study, recipe = STUDIES[name], small_recipe()
-    names = [cell.name for cell in study.cells(recipe)]
+    names = [cell.name for cell in study.cells(recipe, False)]
     assert study.reference(recipe) in names
     assert len(set(names)) == len(names)
-    assert all(len(cell.paper) in (0, len(study.paper_columns)) for cell in study.cells(recipe))
+    assert all(len(cell.paper) in (0, len(study.paper_columns)) for cell in study.cells(recipe, False))

@@ -34,6 +34,7 @@ from timesformer.cli import (
     test,
     timeline,
     train,
+    tune,
 )
 from timesformer.cli import map as features_map
 from timesformer.cli.stop import STOPPED, say_stopped, stoppable
@@ -98,6 +99,7 @@ app.command("explain")(explain.explain)
 app.command("report")(report.report)
 app.command("serve")(serve.serve)
 app.command("study")(study.study)
+app.command("tune")(tune.tune)
 app.command("convert")(convert.convert)
 app.command("export")(export.export)
 app.command("cost")(cost.cost)

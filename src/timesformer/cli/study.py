@@ -2,32 +2,57 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from timesformer.cli.options import DataFolder, Threads
+from timesformer.cli.options import Threads
+from timesformer.errors import SettingError
+
+if TYPE_CHECKING:
+    from timesformer.config import AnyRecipe
+
+COST = "cost"
 
 
 def study(
-    name: Annotated[str, typer.Argument(help="Which study; an unknown name lists them.", metavar="NAME")],
-    data: DataFolder,
+    name: Annotated[str, typer.Argument(help="Which study; docs/studies.md describes them.", metavar="NAME")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Settings of all cells, such as training.epochs=40.", metavar="[KEY=VALUE]..."),
     ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the data set; of study cost, for its classes.", metavar="DATA")
+    ] = None,
     recipe: Annotated[
-        str,
-        typer.Option(help="Name of a recipe (`timesformer recipes` lists them), or a YAML file.", metavar="NAME|FILE"),
-    ] = "finetune-small",
+        str | None,
+        typer.Option(
+            help="Name of a recipe (`timesformer recipes` lists them), or a YAML file; finetune-small if not given, of "
+            "study cost k400-base.",
+            metavar="NAME|FILE",
+        ),
+    ] = None,
     init: Annotated[
         str | None, typer.Option(help="Weights to initialise the networks from.", metavar="WEIGHTS")
     ] = None,
     seeds: Annotated[int, typer.Option(min=1, help="Train each cell with so many seeds.", metavar="N")] = 3,
+    minutes: Annotated[
+        float | None, typer.Option(help="Of study models: minutes that each network is trained.", metavar="M")
+    ] = None,
+    tuned: Annotated[
+        Path | None,
+        typer.Option(help="Of study models: what `timesformer tune` found, a folder an architecture.", metavar="DIR"),
+    ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder of the study; its trainings are in OUT/../runs, which studies share.", metavar="OUT"),
+        typer.Option(
+            help="Folder of the study, runs/study/NAME if not given; its trainings are in OUT/../runs, which studies "
+            "share.",
+            metavar="OUT",
+        ),
     ] = None,
     plan: Annotated[bool, typer.Option("--plan", help="Print cells, minutes and disk, and train nothing.")] = False,
     cell: Annotated[
@@ -37,31 +62,78 @@ def study(
     threads: Threads = None,
 ) -> None:
     """Train and test the cells of a study, and put them beside the paper's own numbers."""
-    from timesformer.errors import SettingError
-
     if plan and cell is not None:
         raise SettingError(f"--plan lists the trainings and does none; leave out --cell {cell}")
 
     from timesformer.recipes import load_recipe
+
+    folder = out or Path("runs/study") / name
+    if name == COST:
+        given = {"--init": init, "--minutes": minutes, "--tuned": tuned, "--cell": cell}
+        for option, value in given.items():
+            if value is not None:
+                raise SettingError(f"{option} {value}: study cost trains nothing; leave it out")
+        _cost(load_recipe(recipe or "k400-base", overrides or ()), data, folder, plan=plan, threads=threads)
+        return
+
     from timesformer.study.studies import find_study
 
     found = find_study(name)
-    settings = load_recipe(recipe, overrides or (), init=init is not None)
+    if data is None:
+        raise SettingError(f"study {name} requires --data")
+    if tuned is not None and not found.minutes:
+        raise SettingError(f"--tuned {tuned}: is for study models, not {name}")
+    settings = load_recipe(recipe or "finetune-small", overrides or (), init=init is not None)
 
     from timesformer.study.estimate import estimate, plan_lines
+    from timesformer.study.folder import check_folder
     from timesformer.study.plan import plan_study
-    from timesformer.study.study import check_folder, run_study
+    from timesformer.study.study import identity_of, run_study
     from timesformer.threads import use_threads
 
     use_threads(threads)
-    folder = out or Path("runs/study") / name
-    planned = plan_study(found, settings, data, folder, seeds=seeds, init=init, overrides=overrides or ())
-    check_folder(planned)
+    planned = plan_study(
+        found,
+        settings,
+        data,
+        folder,
+        seeds=seeds,
+        init=init,
+        overrides=overrides or (),
+        minutes=minutes,
+        tuned=tuned,
+    )
+    check_folder(folder, identity_of(planned))
     if plan:
         for line in plan_lines(planned, estimate(planned)):
             print(line)
         return
-    rows = run_study(planned, cell=cell, threads=threads, say=lambda line: print(line, flush=True))
+    rows = run_study(planned, cell=cell, threads=threads, say=_say)
     if failed := sum(row.status == "failed" for row in rows):
         print(f"{failed} of {len(rows)} rows have failed; the same command tries them again")
         raise typer.Exit(1)
+
+
+def _cost(recipe: AnyRecipe, data: Path | None, out: Path, *, plan: bool, threads: int | None) -> None:
+    from timesformer.config import Recipe
+    from timesformer.data.manifest import read_manifest
+    from timesformer.study.cost import CLASSES, measure_costs, networks, plan_lines
+    from timesformer.study.cost_page import terminal_lines, write_costs
+    from timesformer.threads import use_threads
+
+    if not isinstance(recipe, Recipe):
+        raise SettingError("study cost measures whole networks; the recipe's task is probe")
+    classes = CLASSES if data is None else len(read_manifest(data, "train").labels)
+    use_threads(threads)
+    if plan:
+        for line in plan_lines(networks(recipe, classes)):
+            print(line)
+        return
+    rows = measure_costs(recipe, out, classes=classes, say=_say)
+    page = write_costs(rows, out, shlex.join(["timesformer", *sys.argv[1:]]))
+    for line in ["", *terminal_lines(rows), "", f"page    {page}"]:
+        print(line)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)

@@ -77,7 +77,7 @@ def train(
                 "setting"
             )
 
-    number = _number_of(folds)
+    number = number_of_folds(folds)
 
     from rich.console import Console
 
@@ -148,7 +148,7 @@ def _report(run: Path, *, wanted: bool) -> None:
         print(f"report: {page}")
 
 
-def _number_of(folds: str | None) -> Folds | None:
+def number_of_folds(folds: str | None) -> Folds | None:
     if folds is None:
         return None
     if folds == "groups":

@@ -66,6 +66,8 @@ def _measure(plan: StudyPlan, task: Task) -> tuple[float, int]:
     recipe = task.run.recipe
     training = choose_videos(recipe, *read_training(recipe, plan.data.folder)).training
     seconds, parameters = epoch_seconds(recipe, training, task.init)
+    if minutes := task.run.extra.get("minutes"):
+        return float(minutes), parameters
     return recipe.training.epochs * seconds / 60, parameters
 
 

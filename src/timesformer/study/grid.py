@@ -52,15 +52,16 @@ class Cell:
 class Study:
     """A table and a figure of the paper, or in its spirit.
 
-    name: on the command line. title: what it is, and of which table. cells: those of a recipe. reference: the name of
+    name: on the command line. title: what it is, and of which table. cells: those of a recipe, and whether there are
+    weights of --init. reference: the name of
     the cell that the others are held against, of a recipe. paper_columns: what the paper's numbers beside the cells
     are. figure: its form; axis: of lines, what x is. needs_weights: whether it is about --init. minutes: whether all
-    cells are trained for the same time.
+    cells are trained for the same time. notes: what must be known to read its table.
     """
 
     name: str
     title: str
-    cells: Callable[[Recipe], Sequence[Cell]]
+    cells: Callable[[Recipe, bool], Sequence[Cell]]
     reference: Callable[[Recipe], str]
     paper_columns: tuple[str, ...] = ()
     figure: Figure = "bars"
@@ -69,9 +70,9 @@ class Study:
     minutes: bool = False
     notes: tuple[str, ...] = ()
 
-    def check_overrides(self, base: Recipe, overrides: Sequence[str]) -> None:
+    def check_overrides(self, cells: Sequence[Cell], overrides: Sequence[str]) -> None:
         """Raises SettingError for an override that has no effect, since every cell has a value of its own."""
-        varied = set.intersection(*(set(cell.changes) for cell in self.cells(base)))
+        varied = set.intersection(*(set(cell.changes) for cell in cells))
         for override in overrides:
             name = override.partition("=")[0]
             if name in varied:

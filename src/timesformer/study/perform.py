@@ -29,6 +29,7 @@ from timesformer.settings import make
 from timesformer.study.cache import BusyError, CachedRun
 from timesformer.study.key import groups_of, read_data
 from timesformer.study.order import Reordered
+from timesformer.study.pace import recipe_for
 from timesformer.threads import use_threads
 from timesformer.training.fit import fit, holds_work, resume
 from timesformer.training.log import epoch_seconds, read_sessions
@@ -87,7 +88,10 @@ def _train(run: CachedRun, data: Path, init: str | None) -> None:
             resume(run.run, data=data)
         else:
             shutil.rmtree(run.run, ignore_errors=True)
-            fit(run.recipe, data, run.run, init=init)
+            recipe = run.recipe
+            if minutes := run.extra.get("minutes"):
+                recipe = recipe_for(recipe, float(minutes), data, run, init)
+            fit(recipe, data, run.run, init=init)
     classifier = load_model(run.run)
     result = json.loads((run.run / "result.json").read_text(encoding="utf-8"))
     seconds = epoch_seconds(run.run)

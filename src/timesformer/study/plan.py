@@ -7,13 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from timesformer.config import ProbeRecipe, Recipe
+from timesformer.config import Preprocessing, ProbeRecipe, Recipe
+from timesformer.config.recipe import DATA_DECIDES
 from timesformer.data.manifest import Manifest
 from timesformer.errors import DataError, SettingError
 from timesformer.recipes import change_recipe
+from timesformer.settings import make
 from timesformer.study.cache import CachedRun
 from timesformer.study.grid import Cell, Study
 from timesformer.study.key import StudyData, config_key, read_data, run_key
+from timesformer.study.pace import by_time
+from timesformer.study.tuned import with_tuned
 from timesformer.training.plan import check_beside_videos
 from timesformer.training.videos import choose_videos, read_training
 from timesformer.weights.initialise import initialise_classifier
@@ -76,12 +80,16 @@ def plan_study(
     seeds: int = 3,
     init: str | Path | None = None,
     overrides: Sequence[str] = (),
+    minutes: float | None = None,
+    tuned: Path | None = None,
 ) -> StudyPlan:
     """The rows of a study, checked; nothing is written.
 
     recipe: with the overrides, which are here for the check that none of them is what the study varies. out: folder of
-    the study; its trainings are in OUT/../runs. Raises SettingError, DataError and WeightsError for what is not
-    possible, with the name of the cell where it is one.
+    the study; its trainings are in OUT/../runs. minutes: that each training takes, of a study of equal times. tuned:
+    folder with the settings of each architecture, as `timesformer tune --out TUNED/ARCHITECTURE` writes them.
+
+    Raises SettingError, DataError and WeightsError for what is not possible, with the name of the cell where it is one.
     """
     out = Path(out)
     if isinstance(recipe, ProbeRecipe):
@@ -92,14 +100,27 @@ def plan_study(
         raise SettingError(f"{out}: {RUNS} is the name of the folder of trainings beside a study; name another folder")
     if study.needs_weights and init is None:
         raise SettingError(f"study {study.name} is about the weights of --init; name them")
+    if study.minutes != (minutes is not None):
+        needs = "trains each cell for the same time" if study.minutes else "trains each cell for training.epochs"
+        raise SettingError(f"study {study.name} {needs}; {'name it with' if study.minutes else 'leave out'} --minutes")
+    if minutes is not None and not 0 < minutes < float("inf"):
+        raise SettingError(f"minutes is {minutes:g}; expected more than 0")
+    found = read_data(recipe, Path(data))
+    if study.needs_weights and init is not None:
+        recipe = with_network_of(init, recipe, found)
     try:
-        study.check_overrides(recipe, overrides)
-        cells = study.cells(recipe)
+        cells = study.cells(recipe, init is not None)
+        study.check_overrides(cells, overrides)
     except SettingError as error:
         text = str(error)
         raise SettingError(text if study.name in text else f"study {study.name}: {text}") from None
     recipes = [cell.recipe(recipe) for cell in cells]
-    found = read_data(recipe, Path(data))
+    if tuned is not None:
+        recipes = [with_tuned(one, tuned) for one in recipes]
+    extra: dict[str, Any] = {}
+    if minutes is not None:
+        recipes = [by_time(one, cell.name) for one, cell in zip(recipes, cells, strict=True)]
+        extra = {"minutes": minutes}
     digest = None if init is None else digest_weights(init)
     tasks = []
     for cell, changed in zip(cells, recipes, strict=True):
@@ -107,12 +128,24 @@ def plan_study(
         for seed in range(recipe.seed, recipe.seed + seeds):
             seeded = change_recipe(changed, [f"seed={seed}"])
             assert isinstance(seeded, Recipe)
-            folder = out.parent / RUNS / run_key(seeded, found.digest, kept)
-            run = CachedRun(folder, seeded, found.digest, kept, {})
-            tasks.append(Task(cell, seed, run, config_key(seeded), used))
+            folder = out.parent / RUNS / run_key(seeded, found.digest, kept, extra)
+            run = CachedRun(folder, seeded, found.digest, kept, extra)
+            tasks.append(Task(cell, seed, run, config_key(seeded, extra), used))
     plan = StudyPlan(study, out, recipe, found, None if init is None else str(init), tuple(tasks))
     _check(plan)
     return plan
+
+
+def with_network_of(init: str | Path, recipe: Recipe, data: StudyData) -> Recipe:
+    """The recipe with the network that weights make of its own, so that it can be trained without them too."""
+    training = data.training
+    made = initialise_classifier(
+        recipe.model, recipe.preprocessing, training.labels, init, multilabel=training.multilabel
+    )
+    values = made.classifier.model.settings.model_dump(mode="json", exclude=set(DATA_DECIDES))
+    if hasattr(recipe.model, "initialisation") and "initialisation" in values:
+        values["initialisation"] = recipe.model.initialisation
+    return make(Recipe, recipe.model_dump(mode="json") | {"model": values}, f"{init}")
 
 
 def _check(plan: StudyPlan) -> None:
@@ -121,6 +154,7 @@ def _check(plan: StudyPlan) -> None:
     networks = set()
     for task in plan.tasks:
         task.run.check()
+        _check_protocol(task)
         if task.run.done is not None:
             continue
         recipe = task.run.recipe
@@ -135,6 +169,13 @@ def _check(plan: StudyPlan) -> None:
         except DataError as error:
             raise DataError(f"cell {task.cell.name}: {error}") from None
     _check_fractions(plan)
+
+
+def _check_protocol(task: Task) -> None:
+    """Raises SettingError for a test that the preprocessing does not allow."""
+    if "clips" in task.cell.protocol:
+        values = task.run.recipe.preprocessing.model_dump() | {"test_clips": task.cell.protocol["clips"]}
+        make(Preprocessing, values, f"cell {task.cell.name}")
 
 
 def _check_weights(task: Task, training: Manifest) -> None:

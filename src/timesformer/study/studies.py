@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from timesformer.config import SCHEMES, Recipe, TimeSformerSettings
+from timesformer.config import SCHEMES, ModelSettings, Recipe, SlowFastSettings, TimeSformerSettings
+from timesformer.config.recipe import DATA_DECIDES
 from timesformer.errors import SettingError
 from timesformer.study.grid import Cell, Study
 
@@ -18,6 +19,9 @@ TABLE_1 = {
 }
 TABLE_4 = {"none": (75.4, 45.8), "space": (77.8, 52.5), "space_time": (78.0, 59.5)}
 K400_SSV2 = ("K400", "SSv2")
+TABLE_3 = {"from scratch": (64.8, None), "from the weights": (78.0, 59.5)}  # the latter from ImageNet-21K
+HOWTO100M = {1: 56.8, 4: 61.2, 8: 62.2, 12: 62.6}  # by frames as multiples of 8
+BASELINES = ("frame_vit", "i3d", "slowfast", "x3d_s", "tsm")
 
 
 def timesformer_of(recipe: Recipe) -> TimeSformerSettings:
@@ -27,7 +31,7 @@ def timesformer_of(recipe: Recipe) -> TimeSformerSettings:
     return recipe.model
 
 
-def _scheme(recipe: Recipe, scheme: str) -> dict[str, Any]:
+def scheme_changes(recipe: Recipe, scheme: str) -> dict[str, Any]:
     """Changes to another scheme; what only some schemes have is changed where the scheme lacks it."""
     changes: dict[str, Any] = {"model.scheme": scheme}
     model = timesformer_of(recipe)
@@ -38,16 +42,16 @@ def _scheme(recipe: Recipe, scheme: str) -> dict[str, Any]:
     return changes
 
 
-def _schemes(recipe: Recipe) -> list[Cell]:
-    return [Cell(name=name, changes=_scheme(recipe, name), paper=TABLE_1[name]) for name in SCHEMES]
+def _schemes(recipe: Recipe, init: bool) -> list[Cell]:
+    return [Cell(name=name, changes=scheme_changes(recipe, name), paper=TABLE_1[name]) for name in SCHEMES]
 
 
-def _positions(recipe: Recipe) -> list[Cell]:
+def _positions(recipe: Recipe, init: bool) -> list[Cell]:
     timesformer_of(recipe)
     return [Cell(name=name, changes={"model.position": name}, paper=numbers) for name, numbers in TABLE_4.items()]
 
 
-def _data_scale(recipe: Recipe) -> list[Cell]:
+def _data_scale(recipe: Recipe, init: bool) -> list[Cell]:
     return [
         Cell(name=f"{percent}%", changes={"data.fraction": percent / 100}, x=percent) for percent in (25, 50, 75, 100)
     ]
@@ -64,7 +68,7 @@ def _size(recipe: Recipe, side: int) -> dict[str, Any]:
     }
 
 
-def _tokens(recipe: Recipe) -> list[Cell]:
+def _tokens(recipe: Recipe, init: bool) -> list[Cell]:
     side, unit = recipe.model.image_size, recipe.model.clip_unit
     sides = dict.fromkeys(max(1, round(factor * side / unit)) * unit for factor in (1, 1.5, 2))
     frames = [
@@ -80,21 +84,91 @@ def _tokens(recipe: Recipe) -> list[Cell]:
     ]
 
 
-def _clips(recipe: Recipe) -> list[Cell]:
+def _clips(recipe: Recipe, init: bool) -> list[Cell]:
     return [
         Cell(name=f"{count} clip{'s' * (count > 1)}", protocol={"clips": count}, x=count) for count in (1, 3, 5, 10)
     ]
 
 
-def _order(recipe: Recipe) -> list[Cell]:
+def _order(recipe: Recipe, init: bool) -> list[Cell]:
     schemes = dict.fromkeys([timesformer_of(recipe).scheme_name, "space_only"])
     found = []
     for scheme in schemes:
-        changes = _scheme(recipe, scheme) if scheme in SCHEMES else {}
+        changes = scheme_changes(recipe, scheme) if scheme in SCHEMES else {}
         for order in ("in order", "reversed", "shuffled"):
             protocol = {} if order == "in order" else {"order": order}
             found.append(Cell(name=f"{scheme}, {order}", changes=changes, protocol=protocol))
     return found
+
+
+def _pretraining(recipe: Recipe, init: bool) -> list[Cell]:
+    changes = {"model.initialisation": "scratch"} if hasattr(recipe.model, "initialisation") else {}
+    scratch, weights = TABLE_3
+    return [
+        Cell(name=scratch, changes=changes, initialised=False, paper=TABLE_3[scratch]),
+        Cell(name=weights, paper=TABLE_3[weights]),
+    ]
+
+
+def _patch_size(recipe: Recipe, init: bool) -> list[Cell]:
+    patch = timesformer_of(recipe).patch_size
+    return [Cell(name=f"patch {size}", changes={"model.patch_size": size}) for size in (patch // 2, patch, 2 * patch)]
+
+
+def _model_size(recipe: Recipe, init: bool) -> list[Cell]:
+    model = timesformer_of(recipe)
+    if model.width is None:
+        return [Cell(name=name, changes={"model.size": name}) for name in ("tiny", "small", "base", "large")]
+    return [
+        Cell(name=f"width {width}", changes={"model.width": width})
+        for width in (model.width // 2, model.width, 2 * model.width)
+    ]
+
+
+def _base_size(recipe: Recipe) -> str:
+    model = timesformer_of(recipe)
+    return model.size if model.width is None else f"width {model.width}"
+
+
+def _long_range(recipe: Recipe, init: bool) -> list[Cell]:
+    cover = {"preprocessing.sampling.method": "cover", "preprocessing.test_clips": 1}
+    frames = recipe.model.num_frames
+    return [
+        Cell(
+            name=f"{factor * frames} frames",
+            changes={"model.num_frames": factor * frames, **cover},
+            x=factor * frames,
+            paper=(number,),
+        )
+        for factor, number in HOWTO100M.items()
+    ]
+
+
+def architecture_model(recipe: Recipe, architecture: str) -> dict[str, Any]:
+    """The group `model` of a baseline for the frames of a recipe: its published size at the recipe's side, as many
+    frames (of SlowFast, of its slow pathway), and of the frame ViT the recipe's own dimensions. Raises SettingError for
+    an architecture that does not exist."""
+    model = recipe.model
+    kind = ModelSettings.class_for({"architecture": architecture})
+    values: dict[str, Any] = {"architecture": architecture, "image_size": model.image_size}
+    frames = model.num_frames
+    if architecture == "slowfast":
+        frames *= SlowFastSettings.model_fields["alpha"].get_default()
+    if architecture == "i3d":
+        frames += frames % 2
+    values["num_frames"] = frames
+    if architecture == "frame_vit":
+        both = set(kind.model_fields) & set(type(model).model_fields) - {*DATA_DECIDES, *values, "initialisation"}
+        values |= {name: getattr(model, name) for name in both}
+        values["initialisation"] = "released" if getattr(model, "initialisation", "") == "released" else "scratch"
+    return values
+
+
+def _models(recipe: Recipe, init: bool) -> list[Cell]:
+    """All from scratch; from an image ViT, those that it can initialise."""
+    name = timesformer_of(recipe).architecture
+    others = BASELINES[:1] if init else BASELINES
+    return [Cell(name=name), *(Cell(name=other, model=architecture_model(recipe, other)) for other in others)]
 
 
 def _base_side(recipe: Recipe) -> str:
@@ -148,6 +222,52 @@ STUDIES = {
             cells=_order,
             reference=lambda recipe: f"{timesformer_of(recipe).scheme_name}, in order",
         ),
+        Study(
+            name="pretraining",
+            title="from scratch and from weights (Table 3)",
+            cells=_pretraining,
+            reference=lambda recipe: "from the weights",
+            paper_columns=K400_SSV2,
+            needs_weights=True,
+            notes=("Both cells have the same settings, which suit one of them better.",),
+        ),
+        Study(
+            name="patch-size",
+            title="the side of a patch (appendix)",
+            cells=_patch_size,
+            reference=lambda recipe: f"patch {timesformer_of(recipe).patch_size}",
+            notes=("Paper, K400: patches of 32 pixels 3 points below those of 16.",),
+        ),
+        Study(
+            name="model-size",
+            title="the size of the network (Table 8 ff.)",
+            cells=_model_size,
+            reference=_base_size,
+            notes=("Paper, K400: ViT-L 1 point, ViT-S 5 points below ViT-B.",),
+        ),
+        Study(
+            name="long-range",
+            title="longer clips against more clips of a video (HowTo100M)",
+            cells=_long_range,
+            reference=lambda recipe: f"{recipe.model.num_frames} frames",
+            paper_columns=("HowTo100M",),
+            figure="lines",
+            axis="frames of a clip",
+            notes=(
+                "Every video is covered: longer clips are fewer of them. The paper's have 8, 32, 64 and 96 frames.",
+            ),
+        ),
+        Study(
+            name="models",
+            title="TimeSformer and its baselines, trained for the same time",
+            cells=_models,
+            reference=lambda recipe: recipe.model.architecture,
+            minutes=True,
+            notes=(
+                "Each network is trained for as many epochs as fit the time at its own speed, which three epochs "
+                "before have shown; all have the same settings but those of the network.",
+            ),
+        ),
     )
 }
 
@@ -155,5 +275,5 @@ STUDIES = {
 def find_study(name: str) -> Study:
     """A study by name. Raises SettingError for one that does not exist."""
     if name not in STUDIES:
-        raise SettingError(f"study {name!r}: no such study; expected one of {', '.join(STUDIES)}")
+        raise SettingError(f"study {name!r}: no such study; expected {', '.join(STUDIES)} or cost")
     return STUDIES[name]

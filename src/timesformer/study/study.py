@@ -10,28 +10,25 @@ OUT/../runs/        the trainings, which studies share
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import sys
 import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
-
-from filelock import FileLock
 
 from timesformer.bench.child import EndedError, run_apart
 from timesformer.errors import SettingError, TimesformerError, TrainingError, one_line
-from timesformer.files import as_json, replacing
+from timesformer.study.figure import FIGURE, draw_study
+from timesformer.study.folder import claim_folder, writing_to
 from timesformer.study.key import settings_that_count
+from timesformer.study.page import write_study_page
 from timesformer.study.perform import perform
 from timesformer.study.plan import StudyPlan, Task
 from timesformer.study.results import Row, row_of, write_results
 from timesformer.study.summary import summarise
-from timesformer.study.table import TABLE, markdown, terminal_lines, write_table
+from timesformer.study.table import TABLE, markdown, metric_of, terminal_lines, write_table
 
-STUDY = "study.json"
 WAIT = 5.0  # seconds between looks at what another process works on
 Say = Callable[[str], object]
 
@@ -54,69 +51,53 @@ def run_study(
     that compute. say: called with lines on how far it is. apart: each training in a process of its own.
 
     Raises SettingError for a number that there is not, and for an OUT with results of another study, data, recipe or
-    weights; TrainingError where the training of `cell` fails.
+    weights; TrainingError where the training of `cell` fails, or another process works on it.
     """
     trainings = plan.trainings
     if cell is not None:
         if not 1 <= cell <= len(trainings):
             raise SettingError(f"cell {cell}: the study has trainings 1 to {len(trainings)}; --plan lists them")
         tasks = trainings[cell - 1]
-        _attempt(plan, cell, threads, say, apart=apart)
+        if not _attempt(plan, cell, threads, say, apart=apart):
+            raise TrainingError(f"{_title(tasks)}: another process works on it")
         if tasks[0].run.failure:
             raise TrainingError(f"{_title(tasks)}: {tasks[0].run.failure}")
         return [row_of(plan, task) for task in tasks]
-    claim_folder(plan)
-    left = list(range(1, len(trainings) + 1))
+    claim_folder(plan.out, identity_of(plan))
+    try:
+        _attempt_all(plan, threads, say, apart=apart)
+    except KeyboardInterrupt as stop:
+        stop.add_note("the same command continues it")
+        raise
+    return write_study(plan, say)
+
+
+def _attempt_all(plan: StudyPlan, threads: int | None, say: Say, *, apart: bool) -> None:
+    """Do all trainings, those last that other processes work on; when these are done there is nothing left to do."""
+    count = len(plan.trainings)
+    left, waiting = list(range(1, count + 1)), 0
     while left:
         busy = []
         for number in left:
             if not _attempt(plan, number, threads, say, apart=apart):
                 busy.append(number)
             _write_rows(plan)
-        if len(busy) == len(left):
+        if busy and len(busy) != waiting:
+            say(f"waiting for {len(busy)} of {count} trainings, which other processes work on")
+        if busy:
             time.sleep(WAIT)
-        elif busy:
-            say(f"waiting for {len(busy)} of {len(trainings)} trainings, which other processes work on")
-        left = busy
-    return write_study(plan, say)
-
-
-def check_folder(plan: StudyPlan) -> None:
-    """Raises SettingError where OUT has results of another study, data, recipe or weights, or something else."""
-    file, now = plan.out / STUDY, _identity(plan)
-    if not file.exists():
-        if plan.out.exists() and (not plan.out.is_dir() or any(not _is_ours(path) for path in plan.out.iterdir())):
-            raise SettingError(f"{plan.out}: is not empty; a study needs a folder of its own")
-        return
-    try:
-        before = dict(json.loads(file.read_text(encoding="utf-8")))
-    except (OSError, ValueError, TypeError) as error:
-        raise SettingError(f"{file}: damaged: {one_line(error)[:100]}") from None
-    if changed := [name for name in now if before.get(name) != now[name]]:
-        raise SettingError(
-            f"{plan.out}: holds results of study {before.get('study')} with another {', '.join(changed)}; name another "
-            "folder with --out"
-        )
-
-
-def claim_folder(plan: StudyPlan) -> None:
-    """Make OUT the study's. Raises SettingError as `check_folder`."""
-    check_folder(plan)
-    try:
-        plan.out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SettingError(f"{plan.out}: cannot create this folder: {error.strerror}") from None
-    with FileLock(plan.out / ".lock"), replacing(plan.out / STUDY) as temporary:
-        temporary.write_text(as_json(_identity(plan), indent=2) + "\n", encoding="utf-8")
+        left, waiting = busy, len(busy)
 
 
 def write_study(plan: StudyPlan, say: Say) -> list[Row]:
     """Write what the cache has of a study to OUT, and say its table."""
     rows = _write_rows(plan)
-    summaries = summarise(plan, rows)
-    with FileLock(plan.out / ".lock"):
-        write_table(markdown(plan, summaries, shlex.join(["timesformer", *sys.argv[1:]])), plan.out)
-    for line in ["", *terminal_lines(plan, summaries), "", f"table   {plan.out / TABLE}"]:
+    summaries, command = summarise(plan, rows), shlex.join(["timesformer", *sys.argv[1:]])
+    with writing_to(plan.out):
+        write_table(markdown(plan, summaries, command), plan.out)
+        draw_study(plan.study, summaries, plan.reference, metric_of(summaries), plan.out / FIGURE)
+        page = write_study_page(plan, summaries, rows, command)
+    for line in ["", *terminal_lines(plan, summaries), "", f"table   {plan.out / TABLE}", f"page    {page}"]:
         say(line)
     return rows
 
@@ -124,20 +105,17 @@ def write_study(plan: StudyPlan, say: Say) -> list[Row]:
 def _write_rows(plan: StudyPlan) -> list[Row]:
     """Write OUT/results.csv with what the cache has."""
     rows = [row_of(plan, task) for task in plan.tasks]
-    with FileLock(plan.out / ".lock"):
+    with writing_to(plan.out):
         write_results(rows, plan.out)
     return rows
 
 
-def _is_ours(path: Path) -> bool:
-    return path.name.startswith(".")
-
-
-def _identity(plan: StudyPlan) -> dict[str, Any]:
+def identity_of(plan: StudyPlan) -> dict[str, Any]:
     """What the results of a folder are of. More seeds of the same are no other study."""
     counted = settings_that_count(plan.recipe)
     init = next((task.run.init for task in plan.tasks if task.run.init), None)
-    return {"study": plan.study.name, "recipe": counted, "data": plan.data.digest, "weights": init}
+    cells = {task.cell.name: task.config for task in plan.tasks}
+    return {"study": plan.study.name, "recipe": counted, "data": plan.data.digest, "weights": init, "cells": cells}
 
 
 def _title(tasks: list[Task]) -> str:

@@ -30,6 +30,7 @@ def headings(plan: StudyPlan, summaries: Sequence[CellSummary]) -> list[str]:
         "seeds",
         f"{metric_of(summaries)}, %",
         "95% interval",
+        *(f"paper, {column}" for column in plan.study.paper_columns),
         "less reference",
         "95%, videos",
         "95%, seeds",
@@ -38,7 +39,6 @@ def headings(plan: StudyPlan, summaries: Sequence[CellSummary]) -> list[str]:
         "minutes",
         "GB",
         "epochs",
-        *(f"paper, {column}" for column in plan.study.paper_columns),
     ]
 
 
@@ -53,7 +53,8 @@ def cells_of(plan: StudyPlan, summary: CellSummary) -> list[str]:
         else f"{len(summary.done)} of {len(summary.rows)}",
         _percent(summary.mean),
         _between(summary.interval),
-        "reference" if summary.cell.name == plan.reference else _signed(difference.value) if difference else NONE,
+        *_paper(plan, summary.cell),
+        "reference" if summary.cell.name == plan.reference else _difference(difference),
         _between(difference.videos, signed=True) if difference else NONE,
         _between(difference.seeds, signed=True) if difference else NONE,
         _p_value(difference),
@@ -61,7 +62,6 @@ def cells_of(plan: StudyPlan, summary: CellSummary) -> list[str]:
         NONE if minutes is None else f"{minutes:.1f}",
         NONE if memory is None else f"{memory / 1e9:.2f}",
         _number(summary.mean_of("epochs")),
-        *_paper(plan, summary.cell),
     ]
 
 
@@ -72,7 +72,7 @@ def notes(plan: StudyPlan, summaries: Sequence[CellSummary]) -> list[str]:
     lines = [
         f"{len(plan.data.training.videos)} training videos, tested on {len(tested.videos)} of {tested.split} by the "
         "test protocol of the weights. Intervals of a mean are over seeds and videos, whichever end is further; of a "
-        "difference apart: over the videos (paired bootstrap) and over the seeds (Student's).",
+        "difference apart: over the videos (paired bootstrap) and the seeds (Student's); with * none has zero in it.",
         f"p: of the paired t-test over the seeds, of one seed McNemar's. One clip: one view of {validated} videos, "
         "scored while training."
         if validated
@@ -120,11 +120,12 @@ def write_table(text: str, out: Path) -> None:
 def terminal_lines(plan: StudyPlan, summaries: Sequence[CellSummary]) -> list[str]:
     """The table in lines of at most 80 columns."""
     metric = f"{metric_of(summaries)} %"
-    lines = [f"{'cell':32} {metric:>7}  {'95%':13}  {'difference':10}  {'p':>6}"]
+    lines, head = [f"{'cell':32} {metric:>7}  {'95%':13}  {'difference':10}  {'p':>6}"], headings(plan, summaries)
     for summary in summaries:
-        name, row = summary.cell.name, cells_of(plan, summary)
+        name, row = summary.cell.name, dict(zip(head, cells_of(plan, summary), strict=True))
         name = name if len(name) <= 32 else f"{name[:29]}..."
-        lines.append(f"{name:32} {row[2]:>7}  {row[3]:13}  {row[4]:10}  {row[7]:>6}".rstrip())
+        score, interval, difference = row[f"{metric_of(summaries)}, %"], row["95% interval"], row["less reference"]
+        lines.append(f"{name:32} {score:>7}  {interval:13}  {difference:10}  {row['p']:>6}".rstrip())
     return lines
 
 
@@ -137,8 +138,8 @@ def _percent(value: float | None) -> str:
     return NONE if value is None else f"{100 * value:.1f}"
 
 
-def _signed(value: float) -> str:
-    return f"{100 * value:+.1f}"
+def _difference(difference: Difference | None) -> str:
+    return NONE if difference is None else f"{100 * difference.value:+.1f}{' *' if difference.is_clear else ''}"
 
 
 def _between(interval: Interval | None, *, signed: bool = False) -> str:
