@@ -191,7 +191,8 @@ class Features(Work):
         views = (1 if cover else preprocessing.test_clips) * preprocessing.test_crops
         black_VCTSS = torch.zeros(views, 3, shape.frames, shape.side, shape.side, dtype=torch.uint8)
         vector = pool_views(predictor.engine, settings, preprocessing, pooling, black_VCTSS)
-        return about_model(predictor)._replace(shape=tuple(vector.shape), pool=pooling.pool)
+        about = about_model(predictor)._replace(fingerprint=predictor.feature_fingerprint)
+        return about._replace(shape=tuple(vector.shape), pool=pooling.pool)
 
     def read(self, about: About, source: Source | LabelledVideo, cells: dict[str, str]) -> Iterator[Piece]:
         videos = ListedVideos([""], [source], tuple(cells), [{}])
