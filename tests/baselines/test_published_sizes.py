@@ -55,7 +55,10 @@ def test_the_command_counts_them(command: Command) -> None:
     assert counted["parameters"] == count_cost(settings("i3d")).parameters - 226 * 2049
     frames = json.loads(command("cost", "--architecture", "frame_vit", "--size", "tiny", "--frames", 4, "--json").out)
     assert frames == count_cost(settings("frame_vit", size="tiny", num_frames=4))._asdict()
-    assert_one_line(command("cost", "--architecture", "i3d", "--scheme", "axial"), "no setting named 'scheme'")
+    assert_one_line(
+        command("cost", "--architecture", "i3d", "--scheme", "axial"),
+        "'scheme' is a setting of architecture timesformer",
+    )
     assert_one_line(command("cost", "--architecture", "c3d"), "architecture is 'c3d', should be timesformer or i3d or")
 
 

@@ -171,7 +171,8 @@ def test_bad_questions(command: Command, run: Path, bars: Path, rooms: Path, tmp
     assert_one_line(command(*words, "--by", "person"), "test.csv: has no column person; it has path, label, room")
     assert_one_line(command(*words, "--group", "room"), "has no room; each video needs one")
     assert_one_line(
-        command("test", run, "--data", bars, "--by", "room"), "has no column room; scores by a column need CSV"
+        command("test", run, "--data", bars, "--by", "room"),
+        "has no column room: class folders, which have no columns; scores by",
     )
     assert_one_line(command(*words, "--details", tmp_path), "exists already; name a new folder")
     assert_one_line(command(*words, "--details", tmp_path / "a" / "b"), "no such folder")
