@@ -72,14 +72,14 @@ class Metrics:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """The seconds of a block are of this stage."""
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             yield
         finally:
-            self.stages.labels(name).observe(time.perf_counter() - began)
+            self.stages.labels(name).observe(time.perf_counter() - start)
 
     def response(self) -> Response:
-        """All of them, in the text format."""
+        """In the text format of Prometheus."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 
