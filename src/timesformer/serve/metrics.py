@@ -38,7 +38,7 @@ class Metrics:
             registry=self.registry,
         )
         self.problems = Counter(
-            "timesformer_problems", "Requests without an answer, by why.", ("error",), registry=self.registry
+            "timesformer_problems", "Requests that got an error, by its code.", ("error",), registry=self.registry
         )
         self.upload_bytes = Counter("timesformer_upload_bytes", "Bytes of uploads.", registry=self.registry)
         self.running = Gauge("timesformer_requests_running", "Requests being worked on.", registry=self.registry)

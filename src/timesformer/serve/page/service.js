@@ -19,6 +19,7 @@ const TITLES = { // by the code of the error, or else by the status
   unreadable_video: "The video cannot be read.",
   decoder_crashed: "The video cannot be read.",
   decoder_timeout: "Reading the video takes too long.",
+  explain_timeout: "Computing the attention takes too long.",
   400: "The service cannot do this.",
   401: "This service needs a token.",
   404: "The service does not have this.",
