@@ -22,6 +22,7 @@ const TITLES = { // by the code of the error, or else by the status
   explain_timeout: "Computing the attention takes too long.",
   400: "The service cannot do this.",
   401: "This service needs a token.",
+  403: "The service refused the request.",
   404: "The service does not have this.",
   408: "The upload was too slow.",
   413: "The video is too large.",
