@@ -5,7 +5,8 @@
 The uploads are, in turn: real files with bytes changed, and cut; pictures that are large when they are unpacked, and
 headers that promise still larger ones; playlists that name files of the machine; bodies that do not end, or come one
 byte at a time; forms that are none; and names that are paths. Prints how each kind was answered, what the good clients
-got, and the service's memory and disk before and after.
+got, and the service's memory and disk before and after. Exits with 1 where a good request was not answered with 200,
+the service ended, its memory stayed more than 64 MiB higher, or uploads were left on the disk.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import random
 import socket
+import sys
 import threading
 import time
 import zlib
@@ -22,7 +24,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 from serve_process import Served, ask, served, videos_of  # beside this file
 
-HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: x\r\nConnection: close\r\nContent-Type: video/mp4\r\n"
+ALLOWED = 64  # MiB that the service may keep
+HEAD = b"POST /v1/predict HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\nContent-Type: video/mp4\r\n"
 LIMITS = ("--max-mb", "64", "--decode-seconds", "20", "--decode-mb", "512")
 PATHS = ("../../../../etc/passwd", "/etc/shadow", "..\\..\\x", "a/../../b", "$(touch x)", "x" * 3000, "%2e%2e%2fx", "")
 
@@ -160,7 +163,7 @@ def main() -> None:
         threads = [threading.Thread(target=work, args=(number,)) for number in range(given.good)]
         for thread in threads:
             thread.start()
-        abuse, began = Abuse(service, contents, given.seed), time.monotonic()
+        abuse, start = Abuse(service, contents, given.seed), time.monotonic()
         with ThreadPoolExecutor(given.at_once) as pool:
             names = list(abuse.kinds)
             asked = [
@@ -168,7 +171,7 @@ def main() -> None:
             ]
             for name, answer in asked:
                 answers.setdefault(name, Counter())[answer.result()] += 1
-        seconds = time.monotonic() - began
+        seconds = time.monotonic() - start
         finished.set()
         for thread in threads:
             thread.join()
@@ -184,6 +187,7 @@ def main() -> None:
     print(f"good requests of {given.good} clients:", dict(good))
     print(f"the service lives: {alive}; RSS {before:.0f} MiB before, {after:.0f} after, {peak:.0f} at its peak")
     print(f"bytes of uploads left: {disk}")
+    sys.exit(set(good) != {200} or not alive or after > before + ALLOWED or disk > 0)
 
 
 if __name__ == "__main__":

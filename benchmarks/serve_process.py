@@ -55,7 +55,7 @@ def ask(connection: http.client.HTTPConnection, content: bytes, name: str, top: 
 
 @contextmanager
 def served(weights: str, *options: str) -> Iterator[Served]:
-    """A service of these weights, until the block ends."""
+    """A service of these weights, until the block ends. Exits where it ends badly, or leaves uploads behind."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -74,8 +74,10 @@ def served(weights: str, *options: str) -> Iterator[Served]:
         finally:
             process.send_signal(signal.SIGTERM)
             process.wait()
-            if any(spool.iterdir()):
-                print("left behind:", *spool.iterdir())
+        if process.returncode:
+            sys.exit(f"the service ended with {process.returncode}: {log.read_text()[-2000:]}")
+        if any(spool.iterdir()):
+            sys.exit(f"left behind: {' '.join(map(str, spool.iterdir()))}")
 
 
 def videos_of(given: list[str]) -> list[Path]:

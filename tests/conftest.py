@@ -10,6 +10,7 @@ import zlib
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -129,6 +130,39 @@ def chromium(any_chromium: browser.Chromium) -> Iterator[browser.Chromium]:
     problems = list(any_chromium.problems)
     any_chromium.close_pages()
     assert not problems
+
+
+@pytest.fixture(scope="module")
+def motion_weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from service_page import save_motion_weights  # it skips the tests where there is no Playwright
+
+    return save_motion_weights(tmp_path_factory.mktemp("weights") / "motion")
+
+
+@pytest.fixture(scope="module")
+def motions(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A video of several motions, one after the other."""
+    from service_page import write_motions
+
+    return write_motions(tmp_path_factory.mktemp("videos") / "three motions.mp4")
+
+
+@pytest.fixture(scope="module")
+def tab_and_address(any_chromium: browser.Chromium, motion_weights: Path) -> Iterator[tuple[Any, str]]:
+    """The page of a service in a tab, for all tests of a file, and the service's address."""
+    from service_page import tab_of
+
+    with tab_of(any_chromium, motion_weights) as found:
+        yield found
+
+
+@pytest.fixture
+def opened(tab_and_address: tuple[Any, str], any_chromium: browser.Chromium) -> Iterator[Any]:
+    """The page of the service, as it is at first."""
+    from service_page import as_at_first
+
+    with as_at_first(tab_and_address[0], any_chromium) as page:
+        yield page
 
 
 def small_recipe(*overrides: str) -> Recipe:

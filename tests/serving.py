@@ -71,7 +71,7 @@ def running(
     **settings: Any,
 ) -> Iterator[Running]:
     """The service of these weights. decode: what its processes do in place of decoding; settings: its own."""
-    values = ServiceSettings(**settings)
+    values = ServiceSettings(**{"workers": 2} | settings)  # on any machine
     service = Service(load_small(weights, values.queue_clips), values, decode and with_decode(decode, values))
     FORKED.set_forkserver_preload([*PRELOADED, "timesformer.serve.worker", "pytest"])
     with listen("127.0.0.1", 0) as listening:

@@ -11,6 +11,7 @@ from contextlib import closing, contextmanager
 from http.client import HTTPConnection
 from os import kill
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -19,6 +20,8 @@ from conftest import moving_bar
 from ports import kept_port
 from serving import save_small
 from started import Started, wait_until
+from timesformer.serve.settings import ServiceSettings
+from timesformer.settings import make
 from timesformer.video.encode import write_video
 
 
@@ -98,6 +101,8 @@ def test_what_cannot_be_served_is_one_line(
     assert_one_line(command("serve", weights, weights, "--port", 0), "a second model named small")
     assert_one_line(command("serve", tmp_path / "none", "--port", 0), "none")
     assert_one_line(command("serve", weights, "--max-mb", 0), "max_mb is 0")
+    for hosts in ("", "a,,b", "https://a", "a/b", "*.a", "a:x", "a:65536"):
+        assert_one_line(command("serve", weights, "--allow-urls", hosts), "; expected HOST, HOST:PORT or [IPV6]:PORT")
     (tmp_path / "token").write_text("two words\n")
     assert_one_line(command("serve", weights, "--token-file", tmp_path / "token"), "expected a token of printable")
     assert_one_line(command("serve", weights, "--token-file", tmp_path / "none"), "No such file")
@@ -105,3 +110,11 @@ def test_what_cannot_be_served_is_one_line(
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert_one_line(command("serve", weights), "serve needs uvicorn: pip install 'timesformer[serve]'")
+
+
+def test_hosts_of_urls_are_compared_as_urls_have_them() -> None:
+    given = ("Good.Example", " b:80", "[::1]", "[FE80::1]:8080")
+    settings = make(ServiceSettings, {"allow_urls": given}, "serve")
+    assert settings.allow_urls == ("good.example", "b:80", "::1", "fe80::1:8080")
+    for url, host in (("http://GOOD.example/a", "good.example"), ("http://[::1]/a", "::1")):
+        assert urlsplit(url).hostname == host

@@ -4,53 +4,24 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-
-import pytest
 
 import browser
 import videos
 from service_page import (
-    as_at_first,
     bars_of,
     classify,
     expect,
     requests_of,
-    save_motion_weights,
     segments_of,
-    tab_of,
-    write_motions,
 )
 
-TOKEN = "a secret of the tests"
-
-
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_motion_weights(tmp_path_factory.mktemp("weights") / "motion")
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_motions(tmp_path_factory.mktemp("videos") / "three motions.mp4")
-
-
-@pytest.fixture(scope="module")
-def tab_and_address(any_chromium: browser.Chromium, weights: Path) -> Iterator[tuple[Any, str]]:
-    with tab_of(any_chromium, weights) as found:
-        yield found
-
-
-@pytest.fixture
-def opened(tab_and_address: tuple[Any, str], any_chromium: browser.Chromium) -> Iterator[Any]:
-    with as_at_first(tab_and_address[0], any_chromium) as page:
-        yield page
+TOKEN = "a-secret-of-the-tests"
 
 
 def test_a_broken_file_then_a_second_one(
-    opened: Any, video: Path, tmp_path: Path, any_chromium: browser.Chromium
+    opened: Any, motions: Path, tmp_path: Path, any_chromium: browser.Chromium
 ) -> None:
     name = "<img src=x onerror=document.title='run'> .mp4"
     opened.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": b"no video" * 1000})
@@ -69,7 +40,7 @@ def test_a_broken_file_then_a_second_one(
     any_chromium.expect_problem("status of 4")
     opened.set_input_files("#file", {"name": "empty.mp4", "mimeType": "video/mp4", "buffer": b""})
     assert opened.locator("#notice").inner_text() == "empty.mp4 is empty."
-    classify(opened, video)
+    classify(opened, motions)
     assert not problem.is_visible()
     assert not opened.locator("#notice").is_visible()
     assert opened.locator("#entries .label").all_inner_texts()[1] == "no prediction"
@@ -112,10 +83,10 @@ def test_cancel_while_a_video_is_sent(opened: Any, tmp_path: Path) -> None:
     )
 
 
-def test_cancel_while_it_computes_and_start_again(opened: Any, video: Path) -> None:
+def test_cancel_while_it_computes_and_start_again(opened: Any, motions: Path) -> None:
     waiting: list[Any] = []
     opened.route("**/v1/predict*", lambda route: waiting.append(route))
-    opened.set_input_files("#file", video)
+    opened.set_input_files("#file", motions)
     opened.locator("#prediction-task").get_by_role("button", name="Cancel").click()
     again = opened.get_by_role("button", name="Start again: prediction")
     expect(again).to_be_visible()
@@ -131,15 +102,32 @@ def test_cancel_while_it_computes_and_start_again(opened: Any, video: Path) -> N
     assert len(waiting) == 2
 
 
-def test_a_camera_that_is_not_allowed(opened: Any) -> None:
-    refused = "Promise.reject(new DOMException('', 'NotAllowedError'))"
-    opened.evaluate(f"() => {{ navigator.mediaDevices.getUserMedia = () => {refused}; }}")
-    opened.get_by_role("button", name="Use the camera").click()
-    expect(opened.locator("#camera-problem")).to_contain_text("The browser was not allowed to use the camera.")
-    assert not opened.locator("#camera-stage").is_visible()
-    opened.get_by_role("button", name="Close the camera").click()
-    assert not opened.locator("#camera").is_visible()
-    assert opened.locator("#source-title").inner_text() == "Drop a video"
+def test_the_entry_that_is_computed_goes_on_when_it_is_chosen(opened: Any, motions: Path) -> None:
+    held: list[Any] = []
+    opened.route("**/v1/predict*", lambda route: held.append(route))
+    opened.set_input_files("#file", motions)
+    expect(opened.locator("#prediction-task .task")).to_be_visible()
+    opened.locator("#entries button").click()
+    assert opened.locator("#prediction-task .task").is_visible()
+    opened.wait_for_timeout(100)
+    held[0].continue_()
+    expect(opened.locator("#bars li")).to_have_count(5)
+    assert len(held) == 1
+
+
+def test_an_overlay_that_the_browser_cannot_play(opened: Any, motions: Path) -> None:
+    classify(opened, motions)
+    opened.route("**/v1/explain*", lambda route: route.fulfill(body="no video", content_type="video/mp4"))
+    opened.locator("#attention").click()
+    problem = opened.locator("#overlay-task .problem")
+    expect(problem).to_contain_text("This browser cannot play the overlay.")
+    assert opened.locator("#video").is_visible()
+    assert not opened.locator("#overlay").is_visible()
+    assert opened.locator("#attention").get_attribute("aria-pressed") == "false"
+    opened.unroute("**/v1/explain*")
+    problem.get_by_role("button", name="Try again").click()
+    expect(opened.locator("#overlay")).to_be_visible()
+    assert not problem.is_visible()
 
 
 def with_token(route: Any) -> None:
@@ -149,13 +137,17 @@ def with_token(route: Any) -> None:
         route.fulfill(status=401, json={"error": "unauthorized", "detail": "a token is needed"})
 
 
-def test_a_token_is_asked_for_and_stays_in_the_tab(opened: Any, video: Path, any_chromium: browser.Chromium) -> None:
+def test_a_token_is_asked_for_and_stays_in_the_tab(opened: Any, motions: Path, any_chromium: browser.Chromium) -> None:
     page = opened
     page.route("**/v1/**", with_token)
     page.reload()
     dialog, field = page.get_by_role("dialog"), page.get_by_label("Token", exact=True)
     expect(dialog).to_be_visible()
     assert field.evaluate("(field) => field === document.activeElement")
+    for odd in ("two words", "s\u0113cret"):  # which no header carries
+        field.fill(odd)
+        field.press("Enter")
+        expect(dialog).to_contain_text("A token has printable ASCII characters only, without spaces.")
     field.fill("wrong")
     field.press("Enter")
     expect(dialog).to_contain_text("does not accept this token")
@@ -163,7 +155,7 @@ def test_a_token_is_asked_for_and_stays_in_the_tab(opened: Any, video: Path, any
     field.fill(TOKEN)
     field.press("Enter")
     expect(page.locator("#facts")).to_contain_text("8 classes")
-    classify(page, video)
+    classify(page, motions)
     page.get_by_role("button", name="Copy as curl").click()
     expect(page.locator("#snippet")).to_contain_text('"Authorization: Bearer $TIMESFORMER_TOKEN"')
     assert TOKEN not in page.content()
@@ -174,7 +166,7 @@ def test_a_token_is_asked_for_and_stays_in_the_tab(opened: Any, video: Path, any
         any_chromium.expect_problem("status of 401")
 
 
-def test_a_busy_service_is_asked_again(opened: Any, video: Path, any_chromium: browser.Chromium) -> None:
+def test_a_busy_service_is_asked_again(opened: Any, motions: Path, any_chromium: browser.Chromium) -> None:
     tried: list[str] = []
 
     def busy_once(route: Any) -> None:
@@ -187,19 +179,19 @@ def test_a_busy_service_is_asked_again(opened: Any, video: Path, any_chromium: b
             )
 
     opened.route("**/v1/predict*", busy_once)
-    opened.set_input_files("#file", video)
-    expect(opened.locator("#prediction-task .task p")).to_have_text("The service is busy; again in 1 s")
+    opened.set_input_files("#file", motions)
+    expect(opened.locator("#prediction-task .task p")).to_have_text("The service is busy; retrying in 1 s")
     expect(opened.locator("#bars li")).to_have_count(5)
     assert len(tried) == 2
     any_chromium.expect_problem("status of 429")
 
 
-def test_a_timeline_that_breaks_off_says_so_and_keeps_its_rows(opened: Any, video: Path) -> None:
+def test_a_timeline_that_breaks_off_says_so_and_keeps_its_rows(opened: Any, motions: Path) -> None:
     row = {"video": "a", "start_s": 0.0, "end_s": 2.0, "padded": False, "last": False, "label": "up", "score": 0.75}
     lines = [row, {"error": "decoder_crashed", "detail": "the decoder ended"}]
     body = "".join(json.dumps(line) + "\n" for line in lines)
     opened.route("**/v1/timeline*", lambda route: route.fulfill(body=body, content_type="application/x-ndjson"))
-    opened.set_input_files("#file", video)
+    opened.set_input_files("#file", motions)
     problem = opened.locator("#timeline-task .problem")
     expect(problem).to_contain_text("The timeline ends here. The decoder ended.")
     assert segments_of(opened) == [("0:00.0", "up", "75.0%")]
@@ -212,9 +204,9 @@ def test_a_timeline_that_breaks_off_says_so_and_keeps_its_rows(opened: Any, vide
     assert not problem.is_visible()
 
 
-def test_a_service_that_is_gone(opened: Any, video: Path, any_chromium: browser.Chromium) -> None:
+def test_a_service_that_is_gone(opened: Any, motions: Path, any_chromium: browser.Chromium) -> None:
     opened.route("**/v1/**", lambda route: route.abort("connectionrefused"))
-    opened.set_input_files("#file", video)
+    opened.set_input_files("#file", motions)
     expect(opened.locator("#prediction-task .problem")).to_contain_text(
         re.compile("cannot be reached|could not be sent")
     )

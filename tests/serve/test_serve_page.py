@@ -6,28 +6,22 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-import browser
 import timesformer
 from service_page import (
     SECONDS,
-    as_at_first,
     bars_of,
     classify,
     expect,
     expected_segments,
     requests_of,
-    save_motion_weights,
     seconds_of,
     segments_of,
-    tab_of,
-    write_motions,
 )
 from timesformer.data.motion import FPS, motion_clip
 from timesformer.explain.explainer import Explainer
@@ -36,40 +30,18 @@ from timesformer.video.encode import write_video
 from timesformer.video.source import open_video
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return save_motion_weights(tmp_path_factory.mktemp("weights") / "motion")
-
-
-@pytest.fixture(scope="module")
-def video(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_motions(tmp_path_factory.mktemp("videos") / "three motions.mp4")
-
-
-@pytest.fixture(scope="module")
-def tab_and_address(any_chromium: browser.Chromium, weights: Path) -> Iterator[tuple[Any, str]]:
-    with tab_of(any_chromium, weights) as found:
-        yield found
-
-
-@pytest.fixture
-def opened(tab_and_address: tuple[Any, str], any_chromium: browser.Chromium) -> Iterator[Any]:
-    with as_at_first(tab_and_address[0], any_chromium) as page:
-        yield page
-
-
 @pytest.fixture
 def service(tab_and_address: tuple[Any, str]) -> str:
     return tab_and_address[1]
 
 
-def test_a_video_is_classified_and_followed(opened: Any, weights: Path, video: Path) -> None:
-    predictor = timesformer.load(weights, "cpu", precision="fp32")
+def test_a_video_is_classified_and_followed(opened: Any, motion_weights: Path, motions: Path) -> None:
+    predictor = timesformer.load(motion_weights, "cpu", precision="fp32")
     assert opened.locator("#source-title").inner_text() == "Drop a video"
-    classify(opened, video)
-    expected = [(one.label, f"{100 * one.score:.1f}%") for one in predictor.predict(video, top=5)]
+    classify(opened, motions)
+    expected = [(one.label, f"{100 * one.score:.1f}%") for one in predictor.predict(motions, top=5)]
     assert bars_of(opened) == expected
-    segments = expected_segments(predictor, video)
+    segments = expected_segments(predictor, motions)
     assert len(segments) > 1
     assert segments_of(opened) == segments
     assert opened.locator("#name").inner_text() == "three motions.mp4"
@@ -80,8 +52,8 @@ def test_a_video_is_classified_and_followed(opened: Any, weights: Path, video: P
     assert widths == [score.replace(".0%", "%") for _, score in expected]
 
 
-def test_seeking_by_mouse_and_by_keyboard(opened: Any, video: Path) -> None:
-    classify(opened, video)
+def test_seeking_by_mouse_and_by_keyboard(opened: Any, motions: Path) -> None:
+    classify(opened, motions)
     track, segments = opened.locator("#track"), segments_of(opened)
     starts = [float(start.removeprefix("0:")) for start, _, _ in segments]
     box = track.bounding_box()
@@ -112,8 +84,8 @@ def test_seeking_by_mouse_and_by_keyboard(opened: Any, video: Path) -> None:
     assert seconds_of(opened) == pytest.approx(starts[1], abs=0.06)
 
 
-def test_the_class_of_the_moment_while_it_plays(opened: Any, video: Path) -> None:
-    classify(opened, video)
+def test_the_class_of_the_moment_while_it_plays(opened: Any, motions: Path) -> None:
+    classify(opened, motions)
     first, second = segments_of(opened)[:2]
     marked = opened.locator("#segments [aria-current=true] .time")
     opened.locator("#video").evaluate(f"(video) => {{ video.currentTime = {float(second[0][2:])} - 0.2; }}")
@@ -125,20 +97,20 @@ def test_the_class_of_the_moment_while_it_plays(opened: Any, video: Path) -> Non
     assert opened.locator("#video").evaluate("(video) => video.paused")
 
 
-def overlay_of(service: str, video: Path) -> tuple[bytes, tuple[float, ...]]:
+def overlay_of(service: str, motions: Path) -> tuple[bytes, tuple[float, ...]]:
     """The frames alone under the map of the best class, and which seconds of the video they are of."""
-    sent = {"video": (video.name, video.read_bytes())}
+    sent = {"video": (motions.name, motions.read_bytes())}
     answer = httpx.post(f"{service}v1/explain?plain=true", files=sent, timeout=240, trust_env=False).raise_for_status()
     return answer.content, tuple(float(answer.headers[f"Overlay-{end}"]) for end in ("Start", "End"))
 
 
-def test_a_plain_overlay_is_the_frames_under_the_map(service: str, weights: Path, video: Path) -> None:
-    content, (start, end) = overlay_of(service, video)
-    classifier = timesformer.load_model(weights)
+def test_a_plain_overlay_is_the_frames_under_the_map(service: str, motion_weights: Path, motions: Path) -> None:
+    content, (start, end) = overlay_of(service, motions)
+    classifier = timesformer.load_model(motion_weights)
     explained = Explainer(classifier, timesformer.load_engine(classifier, device="cpu", precision="fp32")).explain(
-        video
+        motions
     )
-    overlays_NHW3 = draw_overlays(explained, video, 360)[1]
+    overlays_NHW3 = draw_overlays(explained, motions, 360)[1]
     with open_video(content) as opened:
         shown_NHW3 = opened.read(range(opened.num_frames)).permute(1, 2, 3, 0).numpy()
     assert shown_NHW3.shape == overlays_NHW3.shape
@@ -148,8 +120,8 @@ def test_a_plain_overlay_is_the_frames_under_the_map(service: str, weights: Path
     assert end == pytest.approx(explained.seconds[-1] + 1 / rate)
 
 
-def test_attention_takes_the_place_of_the_video_and_keeps_its_time(opened: Any, video: Path, service: str) -> None:
-    classify(opened, video)
+def test_attention_takes_the_place_of_the_video_and_keeps_its_time(opened: Any, motions: Path, service: str) -> None:
+    classify(opened, motions)
     asked, toggle = requests_of(opened), opened.locator("#attention")
     opened.locator("#track").click(position={"x": opened.locator("#track").bounding_box()["width"] / 2, "y": 40})
     toggle.click()
@@ -159,7 +131,7 @@ def test_attention_takes_the_place_of_the_video_and_keeps_its_time(opened: Any, 
     size = "(video) => [video.videoWidth, video.videoHeight]"
     assert opened.locator("#overlay").evaluate(size) == opened.locator("#video").evaluate(size)
     assert opened.locator("#overlay").bounding_box() == opened.locator(".screen:visible").bounding_box()  # all of it
-    start, end = overlay_of(service, video)[1]
+    start, end = overlay_of(service, motions)[1]
     assert 1 < start < SECONDS / 2 < end < SECONDS - 1
     assert opened.locator("#looked").inner_text() == f"The model saw 0:{start:04.1f} to 0:{end:04.1f}."
     assert f"label={bars_of(opened)[0][0]}" in asked[0]
@@ -182,32 +154,9 @@ def test_attention_takes_the_place_of_the_video_and_keeps_its_time(opened: Any, 
     expect(opened.locator("#said")).to_have_text(f"Attention for {bars_of(opened)[1][0]}, by occlusion")
 
 
-def test_a_clip_of_the_camera_and_live(opened: Any) -> None:
-    opened.get_by_role("button", name="Use the camera").click()
-    expect(opened.locator("#camera-stage")).to_be_visible()
-    opened.locator("#record").click()
-    expect(opened.locator("#record")).to_have_text("Stop")
-    expect(opened.locator("#camera-progress")).to_be_visible()
-    opened.wait_for_timeout(1200)
-    opened.locator("#record").click()  # sooner than the seconds that were asked for
-    expect(opened.locator("#said")).to_have_text(re.compile("Timeline: "))
-    assert re.fullmatch(r"camera \d\d\.\d\d\.\d\d\.webm", opened.locator("#name").inner_text())
-    assert 0.3 < opened.locator("#video").evaluate("(video) => video.duration") < 3
-    assert seconds_of(opened) == 0
-    opened.locator("#seconds").select_option("2")
-    opened.locator("#live").click()
-    expect(opened.locator("#live-bars li")).to_have_count(5)
-    opened.locator("#live").click()
-    assert opened.locator("#live").get_attribute("aria-pressed") == "false"
-    opened.get_by_role("button", name="Close the camera").click()
-    assert not opened.locator("#camera").is_visible()
-    assert opened.locator("#preview").evaluate("(video) => video.srcObject") is None
-    assert opened.locator("#entries li").count() == 1  # live clips are not kept
-
-
-def test_history_shows_again_without_asking(opened: Any, video: Path, tmp_path: Path) -> None:
+def test_history_shows_again_without_asking(opened: Any, motions: Path, tmp_path: Path) -> None:
     write_video(tmp_path / "short.mp4", motion_clip("down", 5), FPS)
-    classify(opened, video)
+    classify(opened, motions)
     first = bars_of(opened), segments_of(opened)
     classify(opened, tmp_path / "short.mp4")
     assert (bars_of(opened), segments_of(opened)) != first
@@ -223,8 +172,8 @@ def test_history_shows_again_without_asking(opened: Any, video: Path, tmp_path: 
     assert not opened.locator("#history").is_visible()
 
 
-def test_another_model_for_the_same_video(opened: Any, video: Path) -> None:
-    classify(opened, video)
+def test_another_model_for_the_same_video(opened: Any, motions: Path) -> None:
+    classify(opened, motions)
     first, asked, select = bars_of(opened), requests_of(opened), opened.get_by_role("combobox", name="Model")
     assert select.locator("option").all_inner_texts() == ["motion", "again"]
     select.focus()
@@ -236,9 +185,9 @@ def test_another_model_for_the_same_video(opened: Any, video: Path) -> None:
     assert select.evaluate("(select) => select === document.activeElement")
 
 
-def test_what_is_copied_runs(opened: Any, video: Path, tmp_path: Path) -> None:
+def test_what_is_copied_runs(opened: Any, motions: Path, tmp_path: Path) -> None:
     file = tmp_path / 'it\'s "a" $(touch hacked); \\ é.mp4'
-    file.write_bytes(video.read_bytes())
+    file.write_bytes(motions.read_bytes())
     classify(opened, file)
     expected = bars_of(opened)
     opened.get_by_role("button", name="Copy as curl").click()
@@ -259,60 +208,3 @@ def test_what_is_copied_runs(opened: Any, video: Path, tmp_path: Path) -> None:
     opened.get_by_role("button", name="Copy as curl").click()
     expect(opened.locator("#copied")).to_have_text("Selected: copy it.")
     assert opened.evaluate("() => String(getSelection())").startswith("curl -F ")
-
-
-DROP = """(names) => {
-  const dropped = new DataTransfer();
-  for (const name of names) dropped.items.add(new File(["no video"], name, { type: "video/mp4" }));
-  for (const kind of ["dragenter", "dragover", "drop"]) {
-    document.body.dispatchEvent(new DragEvent(kind, { dataTransfer: dropped, bubbles: true, cancelable: true }));
-    if (kind === "dragover" && document.getElementById("drop-here").hidden) throw new Error("not seen");
-  }
-}"""
-
-
-def test_files_are_dropped_anywhere_one_at_a_time(opened: Any, any_chromium: browser.Chromium) -> None:
-    opened.evaluate(DROP, ["a.mp4", "b.mp4"])
-    assert opened.locator("#notice").inner_text() == "2 files were dropped; drop one video at a time."
-    opened.evaluate(DROP, ["a.mp4"])
-    expect(opened.locator("#name")).to_have_text("a.mp4")
-    assert not opened.locator("#drop-here").is_visible()
-    expect(opened.locator("#prediction-task .problem")).to_be_visible()
-    any_chromium.expect_problem("status of 4")
-
-
-def test_everything_is_reached_by_keyboard(opened: Any, video: Path) -> None:
-    def focused() -> str:
-        return opened.evaluate("() => document.activeElement.id || document.activeElement.className")
-
-    def tabs(count: int) -> list[str]:
-        found = []
-        for _ in range(count):
-            opened.keyboard.press("Tab")
-            found.append(focused())
-        return found
-
-    assert [one for one in tabs(4) if one != "model"][:3] == ["skip", "choose", "use-camera"]
-    opened.locator("#use-camera").focus()
-    outline = opened.locator("#use-camera").evaluate("(one) => getComputedStyle(one).outlineStyle")
-    assert outline == "solid"
-    classify(opened, video)
-    order = list(dict.fromkeys(tabs(40)))  # a video's own controls are several stops
-    wanted = ["video", "attention", "explained", "method", "button quiet", "window", "track", "clear"]
-    assert [one for one in order if one in wanted] == wanted
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_no_serious_fault_and_room_on_a_phone(opened: Any, video: Path, scheme: Any) -> None:
-    page = opened
-    page.emulate_media(color_scheme=scheme)
-    page.set_viewport_size({"width": 390, "height": 844})
-    assert browser.faults(page) == []
-    classify(page, video)
-    page.get_by_role("button", name="Copy as Python").click()
-    page.get_by_role("button", name="Use the camera").click()
-    expect(page.locator("#camera-stage")).to_be_visible()
-    assert browser.faults(page) == []
-    assert not browser.is_wider_than_window(page)
-    page.set_viewport_size({"width": 1280, "height": 900})
-    assert not browser.is_wider_than_window(page)

@@ -137,7 +137,6 @@ def test_what_cannot_be_explained(service: Running, videos: list[Path]) -> None:
 
     assert refused(label="up") == (400, "bad_parameter")
     assert refused(method="gradcam") == (400, "bad_parameter")
-    assert refused(format="gif") == (400, "bad_parameter")
 
 
 def test_exported_files_are_models_too(weights: dict[str, Path], videos: list[Path], tmp_path: Path) -> None:

@@ -83,6 +83,8 @@ def test_the_page_may_load_nothing_from_elsewhere(service: Running) -> None:
         assert "access-control-allow-origin" not in answer.headers
     for name in ("secret.txt", "../settings.py", "%2e%2e/settings.py", "..%2fsettings.py", "/etc/passwd", "", "parts"):
         assert service.client.get(f"/page/{name}", headers={"authorization": "Bearer s3cret"}).status_code == 404
+    detail = service.client.get("/page/secret.txt").json()["detail"]
+    assert detail == "'secret.txt': not a file of the page; the page is /"
 
 
 def test_every_request_has_an_id_a_line_and_its_metrics(

@@ -11,9 +11,11 @@ import typer
 
 from timesformer.cli.options import Device, Engine, Threads
 from timesformer.cli.stop import draining
+from timesformer.serve.settings import ServiceSettings
 from timesformer.threads import use_threads
 
 TOKEN = "TIMESFORMER_TOKEN"  # environment variable
+DEFAULT = {name: field.default for name, field in ServiceSettings.model_fields.items()}
 
 
 def serve(
@@ -36,14 +38,18 @@ def serve(
     workers: Annotated[
         int | None, typer.Option(min=1, help="Uploads decoded at a time; one a core if not given.")
     ] = None,
-    queue_clips: Annotated[int, typer.Option(min=1, help="Clips that may wait for a model; more are refused.")] = 256,
-    max_mb: Annotated[float, typer.Option(help="MiB of an upload.")] = 512,
-    max_seconds: Annotated[float, typer.Option(help="Seconds of a video.")] = 600,
-    max_frames: Annotated[int, typer.Option(help="Frames of a video.")] = 36_000,
-    max_pixels: Annotated[int, typer.Option(help="Pixels of a frame.")] = 4096 * 2304,
-    decode_seconds: Annotated[float, typer.Option(help="Seconds that decoding may take.")] = 60,
-    decode_mb: Annotated[int, typer.Option(help="MiB of memory that decoding may take.")] = 2048,
-    drain_seconds: Annotated[float, typer.Option(help="Seconds that requests have to end at SIGTERM.")] = 30,
+    queue_clips: Annotated[
+        int, typer.Option(min=1, help="Clips that may wait for a model; more are refused.")
+    ] = DEFAULT["queue_clips"],
+    max_mb: Annotated[float, typer.Option(help="MiB of a body.")] = DEFAULT["max_mb"],
+    max_seconds: Annotated[float, typer.Option(help="Seconds of a video.")] = DEFAULT["max_seconds"],
+    max_frames: Annotated[int, typer.Option(help="Frames of a video.")] = DEFAULT["max_frames"],
+    max_pixels: Annotated[int, typer.Option(help="Pixels of a frame.")] = DEFAULT["max_pixels"],
+    decode_seconds: Annotated[float, typer.Option(help="Seconds that decoding may take.")] = DEFAULT["decode_seconds"],
+    decode_mb: Annotated[int, typer.Option(help="MiB of memory that decoding may take.")] = DEFAULT["decode_mb"],
+    drain_seconds: Annotated[float, typer.Option(help="Seconds that requests have to end at SIGTERM.")] = DEFAULT[
+        "drain_seconds"
+    ],
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
@@ -53,7 +59,6 @@ def serve(
 
     docs/serve.md has the API. Logs are lines of JSON on standard error. SIGTERM and Ctrl-C let requests end first.
     """
-    from timesformer.device import cores
     from timesformer.errors import SettingError
     from timesformer.settings import make
 
@@ -68,13 +73,12 @@ def serve(
         from timesformer.serve.server import address_of, listen
         from timesformer.serve.server import serve as answer
         from timesformer.serve.service import Service
-        from timesformer.serve.settings import ServiceSettings
     except ModuleNotFoundError as error:
         raise SettingError(f"serve needs {error.name}: pip install 'timesformer[serve]'") from None
     settings = make(
         ServiceSettings,
         {
-            "workers": workers or cores(),
+            **({} if workers is None else {"workers": workers}),
             "queue_clips": queue_clips,
             "max_mb": max_mb,
             "max_seconds": max_seconds,
@@ -83,7 +87,7 @@ def serve(
             "decode_seconds": decode_seconds,
             "decode_mb": decode_mb,
             "drain_seconds": drain_seconds,
-            "allow_urls": tuple(filter(None, (allow_urls or "").split(","))),
+            "allow_urls": () if allow_urls is None else tuple(allow_urls.split(",")),
         },
         "serve",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 from anyio import to_thread
 from fastapi import FastAPI, Query, Request
@@ -93,7 +93,6 @@ def _add_api(app: FastAPI, service: Service) -> None:
         model: Model = None,
         method: Method = "rollout",
         label: Annotated[str | None, Query(description="The class; the best one if not given.")] = None,
-        kind: Annotated[Literal["mp4"], Query(alias="format", description="Of the answer.")] = "mp4",
         plain: Annotated[bool, Query(description="The frames alone, as large as they are in the video.")] = False,
     ) -> Response:
         """Where and when a model looked: the frames that it saw under a map, as a video.
@@ -112,7 +111,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
             )
         stretch = zip(("Overlay-Start", "Overlay-End"), overlay.stretch or (), strict=False)
         return Response(
-            overlay.content, media_type=f"video/{kind}", headers={name: f"{value:.6f}" for name, value in stretch}
+            overlay.content, media_type="video/mp4", headers={name: f"{value:.6f}" for name, value in stretch}
         )
 
     @app.post("/v1/features", **schema.FEATURES)
@@ -176,7 +175,7 @@ def _add_page(app: FastAPI, page: Page) -> None:
 
 
 def _add_problems(app: FastAPI) -> None:
-    """Answers for whatever goes wrong."""
+    """Refusals have one form, whoever refuses, and the log has their code."""
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:

@@ -27,7 +27,7 @@ class JsonFormatter(logging.Formatter):
 
 
 def use_json_logs() -> None:
-    """Send what the service and the server below it say to standard error."""
+    """From now on the service, and uvicorn where it warns, log to standard error alone."""
     handler = logging.StreamHandler()
     handler.setFormatter(JsonFormatter())
     for name, level in (("timesformer.serve", logging.INFO), ("uvicorn", logging.WARNING)):
@@ -37,5 +37,5 @@ def use_json_logs() -> None:
 
 
 def log(event: str, level: int = logging.INFO, *, exc_info: bool = False, **fields: Any) -> None:
-    """A line of the log."""
+    """Log an event. exc_info: with the traceback of the error that is being handled; fields: what JSON can hold."""
     LOGGER.log(level, event, extra={EXTRA: fields}, exc_info=exc_info)

@@ -38,7 +38,7 @@ class Metrics:
             registry=self.registry,
         )
         self.problems = Counter(
-            "timesformer_problems", "Requests without an answer, by why.", ("error",), registry=self.registry
+            "timesformer_problems", "Requests that got an error, by its code.", ("error",), registry=self.registry
         )
         self.upload_bytes = Counter("timesformer_upload_bytes", "Bytes of uploads.", registry=self.registry)
         self.running = Gauge("timesformer_requests_running", "Requests being worked on.", registry=self.registry)
@@ -72,14 +72,14 @@ class Metrics:
     @contextmanager
     def stage(self, name: str) -> Iterator[None]:
         """The seconds of a block are of this stage."""
-        began = time.perf_counter()
+        start = time.perf_counter()
         try:
             yield
         finally:
-            self.stages.labels(name).observe(time.perf_counter() - began)
+            self.stages.labels(name).observe(time.perf_counter() - start)
 
     def response(self) -> Response:
-        """All of them, in the text format."""
+        """In the text format of Prometheus."""
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 

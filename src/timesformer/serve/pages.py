@@ -14,25 +14,18 @@ TYPES = {
     ".html": "text/html; charset=utf-8",
     ".css": "text/css; charset=utf-8",
     ".js": "text/javascript; charset=utf-8",
-    ".json": "application/json",
     ".svg": "image/svg+xml",
-    ".png": "image/png",
-    ".ico": "image/vnd.microsoft.icon",
-    ".woff2": "font/woff2",
-    ".webmanifest": "application/manifest+json",
 }
 
-# Videos and pictures that the page makes itself are blobs; nothing comes from, or goes to, any other host.
+# The videos that it plays are blobs of its own; nothing comes from, or goes to, any other host.
 POLICY = "; ".join(
     (
         "default-src 'none'",
         "script-src 'self'",
         "style-src 'self'",
-        "img-src 'self' blob: data:",
-        "media-src 'self' blob:",
-        "font-src 'self'",
+        "img-src 'self'",
+        "media-src blob:",
         "connect-src 'self'",
-        "manifest-src 'self'",
         "base-uri 'none'",
         "form-action 'none'",
         "frame-ancestors 'none'",
@@ -55,7 +48,7 @@ class Page:
     def response(self, name: str) -> Response:
         """A file. Raises Problem for a name that is none."""
         if name not in self.files:
-            raise Problem("not_found", "there is nothing here")
+            raise Problem("not_found", f"{name!r}: not a file of the page; the page is /")
         content, kind = self.files[name]
         return Response(content, media_type=kind, headers=HEADERS)
 

@@ -19,7 +19,7 @@ const timing = new Task(byId("timeline-task"), "timeline");
 const explaining = new Task(byId("overlay-task"), "attention");
 const timeline = new Timeline((seconds) => player.seek(seconds), () => player.toggle());
 const player = new Player((...when) => timeline.setTime(...when), (seconds) => timeline.setDuration(seconds));
-const history = new History((chosen) => show(chosen), () => { stopAll(); close(); });
+const history = new History((chosen) => { if (chosen !== entry) show(chosen); }, () => { stopAll(); close(); });
 const camera = new Camera((clip) => open(clip), queryOf, () => { showSource(); byId("use-camera").focus(); });
 byId("video").addEventListener("loadeddata", () => { if (entry) history.picture(entry, byId("video")); });
 for (const task of [predicting, timing, explaining]) task.away = () => byId("name").focus();
@@ -177,25 +177,30 @@ async function explain(one) {
       call("v1/explain", { query: { model: one.model, method, label, plain: true }, file: one.file, blob: true, ...how }),
     () => explain(one));
     if (!answer) return press(player.overlaid);
-    one.overlays.set(key, { address: URL.createObjectURL(answer.content), ...stretchOf(answer) });
+    one.overlays.set(key, { address: URL.createObjectURL(answer.content), ...rangeOf(answer) });
     say(`Attention for ${label}, by ${method}`);
   } else {
     explaining.clear();
   }
   const { address, start, end } = one.overlays.get(key);
-  await player.showOverlay(address, start, end);
+  if (!await player.showOverlay(address, start, end)) {
+    URL.revokeObjectURL(address);
+    one.overlays.delete(key);
+    explaining.again = () => explain(one);
+    explaining.show(new Problem("This browser cannot play the overlay."));
+  }
   return press(player.overlaid);
 }
 
-/** What of the video the overlay shows; all of it where the service does not say. */
-function stretchOf({ header }) {
+/** The time range of the video that the overlay shows; all of it where the service does not say. */
+function rangeOf({ header }) {
   const [start, end] = ["Overlay-Start", "Overlay-End"].map((name) => Number.parseFloat(header(name) ?? ""));
   return end > start ? { start, end } : { start: 0, end: timeline.length };
 }
 
 function press(on) {
   byId("attention").setAttribute("aria-pressed", String(on));
-  const { start, end } = player.stretch ?? {}, all = start < 0.05 && end > timeline.length - 0.05;
+  const { start, end } = player.range ?? {}, all = start < 0.05 && end > timeline.length - 0.05;
   showNotice(byId("looked"), on && !all ? `The model saw ${clock(start)} to ${clock(end)}.` : "");
 }
 
@@ -253,7 +258,8 @@ addEventListener("drop", (event) => {
   const { items, files } = event.dataTransfer;
   if (files.length > 1) showNotice(byId("notice"), `${files.length} files were dropped; drop one video at a time.`);
   else if (items[0]?.webkitGetAsEntry?.()?.isDirectory) showNotice(byId("notice"), `${files[0].name} is a folder; drop a video.`);
-  else open(files[0]);
+  else if (files.length) open(files[0]);
+  else showNotice(byId("notice"), "What was dropped is not a file; drop a video.");
 });
 
 showSource();

@@ -7,13 +7,13 @@ const TYPES = ["video/webm;codecs=vp8", "video/webm", "video/mp4"];
 const WRONG = {
   NotAllowedError: "The browser was not allowed to use the camera. Allow it in the settings of this page.",
   NotFoundError: "There is no camera.",
-  NotReadableError: "The camera is in use elsewhere.",
+  NotReadableError: "Another program uses the camera.",
 };
 
 export class Camera {
   /** onClip(file): a clip was recorded. query(): what live clips are asked about. onClose(). */
   constructor(onClip, query, onClose) {
-    Object.assign(this, { onClip, query, onClose, stream: null, recorder: null, live: null });
+    Object.assign(this, { onClip, query, onClose, stream: null, asking: false, recording: null, live: null });
     byId("close-camera").addEventListener("click", () => this.close());
     byId("record").addEventListener("click", () => this.record());
     byId("live").addEventListener("click", () => (this.live ? this.endLive() : this.startLive()));
@@ -23,16 +23,19 @@ export class Camera {
     byId("camera").hidden = false;
     byId("camera-title").focus();
     showNotice(byId("camera-problem"), "");
-    if (this.stream) return;
+    if (this.stream || this.asking) return undefined; // a second stream would keep the camera on after `close`
+    this.asking = true;
     try {
       if (!navigator.mediaDevices?.getUserMedia) {
         throw new DOMException("Browsers give pages the camera only over HTTPS, or on localhost.", "InsecureContext");
       }
       const stream = await navigator.mediaDevices.getUserMedia({ video: { width: { ideal: 640 } }, audio: false });
-      if (byId("camera").hidden) return stream.getTracks().forEach((track) => track.stop()); // closed meanwhile
+      if (byId("camera").hidden) return void stream.getTracks().forEach((track) => track.stop()); // closed meanwhile
       this.stream = stream;
     } catch (wrong) {
       return showNotice(byId("camera-problem"), WRONG[wrong.name] ?? wrong.message);
+    } finally {
+      this.asking = false;
     }
     const preview = byId("preview");
     preview.srcObject = this.stream;
@@ -42,59 +45,76 @@ export class Camera {
     for (const track of this.stream.getTracks()) track.addEventListener("ended", () => {
       this.close();
       byId("camera").hidden = false;
-      showNotice(byId("camera-problem"), "The camera has gone.");
+      showNotice(byId("camera-problem"), "The camera was disconnected.");
     });
     return preview.play().catch(() => {});
   }
 
   close() {
     this.endLive();
-    this.dropped = true;
-    this.recorder?.stop();
+    this.drop();
     this.stream?.getTracks().forEach((track) => track.stop());
     this.stream = byId("preview").srcObject = null;
     byId("camera").hidden = byId("camera-stage").hidden = true;
     this.onClose();
   }
 
-  /** A clip, or null where the camera was closed meanwhile. `stop` ends it sooner. */
+  /** End what is being recorded; nothing is made of it. */
+  drop() {
+    if (!this.recording) return;
+    this.recording.dropped = true;
+    this.recording.recorder.stop();
+  }
+
+  /** A clip, or null where it was dropped meanwhile. `stop` of its recorder ends it sooner. */
   async clip(seconds) {
     const type = TYPES.find((one) => MediaRecorder.isTypeSupported(one)) ?? "", parts = [];
     const recorder = new MediaRecorder(this.stream, type ? { mimeType: type } : {});
-    const bar = byId("camera-progress");
-    this.recorder = recorder;
-    this.dropped = false;
+    const recording = { recorder, dropped: false }, bar = byId("camera-progress");
+    let timer;
     recorder.addEventListener("dataavailable", (event) => parts.push(event.data));
     const stopped = new Promise((resolve) => recorder.addEventListener("stop", resolve, { once: true }));
     const started = new Promise((resolve) => recorder.addEventListener("start", resolve, { once: true }));
     recorder.start();
-    await Promise.race([started, stopped]);
-    const began = performance.now();
-    bar.hidden = false;
-    const timer = setInterval(() => {
-      const gone = (performance.now() - began) / 1000;
-      bar.value = Math.min(gone / seconds, 1);
-      if (gone >= seconds && recorder.state === "recording") recorder.stop();
-    }, 50);
-    await stopped;
-    clearInterval(timer);
-    bar.hidden = true;
-    this.recorder = null;
+    this.recording = recording;
+    try {
+      await Promise.race([started, stopped]);
+      const start = performance.now();
+      bar.hidden = false;
+      timer = setInterval(() => {
+        const passed = (performance.now() - start) / 1000;
+        bar.value = Math.min(passed / seconds, 1);
+        if (passed >= seconds && recorder.state === "recording") recorder.stop();
+      }, 50);
+      await stopped;
+    } finally {
+      clearInterval(timer);
+      if (this.recording === recording) { // else live was switched off and on, and the next clip is being recorded
+        this.recording = null;
+        bar.hidden = true;
+      }
+    }
     const kind = recorder.mimeType.split(";")[0], at = new Date().toTimeString().slice(0, 8).replaceAll(":", ".");
-    return this.dropped ? null : new File(parts, `camera ${at}.${kind.split("/")[1] || "webm"}`, { type: kind });
+    return recording.dropped ? null : new File(parts, `camera ${at}.${kind.split("/")[1] || "webm"}`, { type: kind });
   }
 
   async record() {
-    if (this.recorder) return this.recorder.stop();
+    if (this.recording) return this.recording.recorder.stop();
     const seconds = Number(byId("seconds").value);
     setText(byId("record"), "Stop");
     setText(byId("camera-state"), "Recording.");
     say(`Recording ${seconds} seconds`);
     byId("live").disabled = true;
-    const clip = await this.clip(seconds);
-    byId("live").disabled = false;
-    setText(byId("record"), "Record");
-    setText(byId("camera-state"), "");
+    let clip = null;
+    try {
+      clip = await this.clip(seconds);
+    } catch (wrong) {
+      showNotice(byId("camera-problem"), `The camera cannot be recorded: ${wrong.message}`);
+    } finally {
+      byId("live").disabled = false;
+      setText(byId("record"), "Record");
+      setText(byId("camera-state"), "");
+    }
     if (clip) this.onClip(clip);
     return undefined;
   }
@@ -126,8 +146,7 @@ export class Camera {
     if (!this.live) return;
     this.live.abort();
     this.live = null;
-    this.dropped = true;
-    this.recorder?.stop();
+    this.drop();
     byId("live").setAttribute("aria-pressed", "false");
     byId("record").disabled = false;
     setText(byId("camera-state"), "");

@@ -9,7 +9,7 @@ export class Player {
     Object.assign(this, { onTime, onDuration });
     this.video = byId("video");
     this.overlay = byId("overlay");
-    this.stretch = null;
+    this.range = null;
     for (const screen of [this.video, this.overlay]) {
       for (const event of ["timeupdate", "seeking", "seeked"]) screen.addEventListener(event, () => this.tell(screen));
       screen.addEventListener("play", () => this.follow());
@@ -82,12 +82,12 @@ export class Player {
   }
 
   get time() {
-    return this.overlaid ? this.stretch.start + this.overlay.currentTime * this.pace : this.video.currentTime;
+    return this.overlaid ? this.range.start + this.overlay.currentTime * this.pace : this.video.currentTime;
   }
 
   /** Seconds of the video for each of the overlay. */
   get pace() {
-    return this.overlay.duration > 0 ? (this.stretch.end - this.stretch.start) / this.overlay.duration : 1;
+    return this.overlay.duration > 0 ? (this.range.end - this.range.start) / this.overlay.duration : 1;
   }
 
   seek(seconds) {
@@ -98,8 +98,8 @@ export class Player {
   }
 
   seekOverlay(seconds) {
-    const within = Math.min(Math.max(seconds, this.stretch.start), this.stretch.end);
-    this.overlay.currentTime = (within - this.stretch.start) / this.pace;
+    const within = Math.min(Math.max(seconds, this.range.start), this.range.end);
+    this.overlay.currentTime = (within - this.range.start) / this.pace;
   }
 
   toggle() {
@@ -107,7 +107,10 @@ export class Player {
     else this.shown.pause();
   }
 
-  /** In place of the video, at the same moment, playing if it played. start, end: what of the video the overlay shows. */
+  /**
+   * In place of the video, at the same moment, playing if it played. start, end: the time range of the video that the
+   * overlay shows. Gives false, and the video stays, where the browser cannot play the overlay.
+   */
   async showOverlay(address, start, end) {
     const seconds = this.time, played = !this.shown.paused;
     this.shown.pause();
@@ -116,13 +119,21 @@ export class Player {
       await new Promise((resolve) => {
         for (const event of ["loadedmetadata", "error"]) this.overlay.addEventListener(event, resolve, { once: true });
       });
-      if (this.overlay.getAttribute("src") !== address) return;
+      if (this.overlay.getAttribute("src") !== address) return true; // another video, or another overlay, by now
+      if (this.overlay.error) {
+        this.overlay.removeAttribute("src"); // so that it is loaded again when it is tried again
+        if (this.overlaid) this.video.currentTime = seconds;
+        this.arrange(false);
+        if (played) this.video.play().catch(() => {});
+        return false;
+      }
     }
-    this.stretch = { start, end };
+    this.range = { start, end };
     this.arrange(true);
     this.seekOverlay(seconds);
     this.entered = this.overlay.currentTime;
     if (played) this.overlay.play().catch(() => {});
+    return true;
   }
 
   hideOverlay() {

@@ -1,7 +1,8 @@
 // Requests to the service. XMLHttpRequest, because fetch does not say how much of a file has been sent.
-import { byId } from "./dom.js";
+import { byId, showNotice } from "./dom.js";
 
 const KEPT = "timesformer-token"; // in sessionStorage: it goes with the tab
+const TOKEN = /^[!-~]+$/; // others no service has, and no header may carry
 
 export class Cancelled extends Error {}
 
@@ -18,10 +19,12 @@ const TITLES = { // by the code of the error, or else by the status
   unreadable_video: "The video cannot be read.",
   decoder_crashed: "The video cannot be read.",
   decoder_timeout: "Reading the video takes too long.",
+  explain_timeout: "Computing the attention takes too long.",
   400: "The service cannot do this.",
   401: "This service needs a token.",
+  403: "The service refused the request.",
   404: "The service does not have this.",
-  408: "The video came too slowly.",
+  408: "The upload was too slow.",
   413: "The video is too large.",
   415: "This is not a video that the service can read.",
   422: "The service cannot do this.",
@@ -37,9 +40,14 @@ function askToken(refused) {
   asking ??= new Promise((resolve) => {
     const dialog = byId("token-dialog"), input = byId("token"), before = document.activeElement;
     input.value = "";
-    byId("token-refused").hidden = !refused;
+    showNotice(byId("token-refused"), refused ? "The service does not accept this token." : "");
     byId("token-cancel").onclick = () => dialog.close("");
-    byId("token-form").onsubmit = (event) => { event.preventDefault(); dialog.close("given"); };
+    byId("token-form").onsubmit = (event) => {
+      event.preventDefault();
+      if (TOKEN.test(input.value.trim())) return dialog.close("given");
+      showNotice(byId("token-refused"), "A token has printable ASCII characters only, without spaces.");
+      return input.focus();
+    };
     dialog.oncancel = () => { dialog.returnValue = ""; };
     dialog.onclose = () => {
       asking = null;
@@ -103,7 +111,7 @@ function once(path, { query, file, onUpload, onSent, onText, signal, blob = fals
     request.onerror = () => reject(sending
       ? new Problem("The video could not be sent.", "The service ended the connection, as it may for a file that is too "
         + "large; or it cannot be reached; or the file has changed.")
-      : new Problem("The service cannot be reached.", "Check that it runs."));
+      : new Problem("The service cannot be reached.", "Check that it is running."));
     request.onabort = () => reject(new Cancelled());
     request.onloadend = () => signal?.removeEventListener("abort", stop);
     signal?.addEventListener("abort", stop);
@@ -117,13 +125,13 @@ function once(path, { query, file, onUpload, onSent, onText, signal, blob = fals
 }
 
 async function problemOf(request) {
-  let said = {};
+  let body = {};
   try {
-    said = JSON.parse(request.responseType === "blob" ? await request.response.text() : request.responseText);
+    body = JSON.parse(request.responseType === "blob" ? await request.response.text() : request.responseText);
   } catch { /* what stands between the page and the service may answer in its own way; the status says enough */ }
   const wait = Number.parseFloat(request.getResponseHeader("Retry-After") ?? "");
-  const title = TITLES[said?.error] ?? TITLES[request.status] ?? `The service failed (status ${request.status}).`;
-  return new Problem(title, sentence(said?.detail), request.status, Number.isFinite(wait) ? wait : null);
+  const title = TITLES[body?.error] ?? TITLES[request.status] ?? `The service failed (status ${request.status}).`;
+  return new Problem(title, sentence(body?.detail), request.status, Number.isFinite(wait) ? wait : null);
 }
 
 /** What the service says after a sentence of this page. */

@@ -78,9 +78,9 @@ export class Task {
   }
 
   computing() {
-    const began = performance.now();
+    const start = performance.now();
     const tell = () => {
-      const seconds = Math.floor((performance.now() - began) / 1000);
+      const seconds = Math.floor((performance.now() - start) / 1000);
       if (!this.fraction) this.progress(seconds ? `Computing, ${seconds} s` : "Computing", null);
     };
     this.fraction = null;
@@ -102,7 +102,7 @@ export class Task {
       let left = Math.ceil(seconds);
       const end = (how) => { clearInterval(timer); signal.removeEventListener("abort", cancelled); how(); };
       const cancelled = () => end(() => reject(new Cancelled()));
-      const tell = () => this.progress(`The service is busy; again in ${left} s`, null);
+      const tell = () => this.progress(`The service is busy; retrying in ${left} s`, null);
       const timer = setInterval(() => { left -= 1; if (left <= 0) end(resolve); else tell(); }, 1000);
       signal.addEventListener("abort", cancelled);
       tell();
