@@ -183,7 +183,7 @@ def test_a_client_that_leaves_ends_its_work(weights: dict[str, Path], good: byte
         until(lambda: not Path(f"/proc/{process}").exists())
         until(lambda: not service.left)
         model = service.service.find(None)
-        until(lambda: model.batcher.promised == 0)
+        until(lambda: model.batcher.reserved == 0)
         allowed.touch()
         assert service.client.post(f"/v1/{path}", content=content, headers=VIDEO).status_code == 200
 

@@ -14,7 +14,7 @@ from timesformer.errors import SettingError
 from timesformer.evaluation.protocol import as_classifiers
 from timesformer.explain.explainer import Explainer
 from timesformer.inference.predictor import Predictor
-from timesformer.serve.batching import Batcher, SharedEngine
+from timesformer.serve.batching import Batcher
 from timesformer.serve.job import Job
 from timesformer.serve.problems import Problem
 
@@ -33,13 +33,13 @@ class ServedModel:
 
     def predictor_for(self, job: Job) -> Predictor:
         """The predictor, whose engine is shared with other jobs and stops with this one."""
-        return self.predictor.with_engine(SharedEngine(self.batcher, job))
+        return self.predictor.with_engine(self.batcher.engine_for(job))
 
     def explainer_for(self, job: Job) -> Explainer:
         """The explainer, likewise. Raises Problem for an ensemble."""
         if self.explainer is None:
             raise Problem("not_supported", "an ensemble cannot be explained; its members can, one by one")
-        return self.explainer.with_engine(SharedEngine(self.batcher, job))
+        return self.explainer.with_engine(self.batcher.engine_for(job))
 
     @property
     def views(self) -> int:
