@@ -15,11 +15,21 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from torch import Tensor
 
 from timesformer.explain.placement import SHORT_SIDE, View, Views
-from timesformer.serve.problems import CODES, Problem
+from timesformer.serve.problems import Problem
 from timesformer.serve.worker import DRAWN_PIXELS, Limits, Message, Task
 from timesformer.video.seen import Seen
 from timesformer.video.windows import Window
 
+OF_FILES = (  # codes of problems
+    "bad_parameter",
+    "not_a_video",
+    "too_long",
+    "too_many_frames",
+    "too_many_pixels",
+    "too_many_windows",
+    "too_much_memory",
+    "unreadable_video",
+)
 FINITE = ConfigDict(allow_inf_nan=False)
 LARGEST = 2**20  # of whole numbers: pixels of a side
 Pixels = Annotated[int, Field(ge=1, le=LARGEST)]
@@ -49,7 +59,7 @@ def most_messages(task: Task, limits: Limits) -> int:
 def read_problem(found: Any) -> Problem:
     """Why a file is not decoded."""
     code, detail = PROBLEM.validate_python(found)
-    _check(code in CODES and code != "internal" and detail.isprintable(), "a problem of a file")
+    _check(code in OF_FILES and detail.isprintable(), "a problem of a file")
     return Problem(code, detail)
 
 
