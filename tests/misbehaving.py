@@ -24,7 +24,7 @@ def misbehave(theirs: Connection, path: Path, task: Task, limits: Limits) -> Non
     elif how == b"hang":
         time.sleep(600)
     elif how == b"half":
-        theirs.send_bytes(b'{"shapes": [[1000]]}')
+        theirs.send_bytes(b'{"shapes": [[3, 3, 4, 16, 16]]}')
         time.sleep(600)
     elif how == b"burn":
         while True:

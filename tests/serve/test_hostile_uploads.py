@@ -14,13 +14,12 @@ import pytest
 
 from conftest import moving_bar
 from misbehaving import misbehave
-from serving import Running, running, save_small, until, with_decode
+from serving import Running, running, save_small, until
 from timesformer.config import ClipShape, Preprocessing, Sampling
 from timesformer.errors import VideoError
-from timesformer.serve.job import Job
 from timesformer.serve.problems import Problem
 from timesformer.serve.settings import ServiceSettings
-from timesformer.serve.worker import ALLOWED, Limits, Task, check_container, decode_upload
+from timesformer.serve.worker import ALLOWED, Limits, Task, check_container, stride_of
 from timesformer.video.decode import VideoFile
 from timesformer.video.encode import write_video
 from timesformer.video.source import open_video
@@ -92,14 +91,13 @@ def test_a_list_beside_a_video_is_not_opened(good: bytes, tmp_path: Path) -> Non
         VideoFile(listed, listed, ALLOWED)
 
 
-def test_a_timeline_without_a_frame_rate_asks_for_the_window(tmp_path: Path) -> None:
+def test_a_timeline_without_a_frame_rate_asks_for_the_window() -> None:
     """It is the client's to give, not the video's to have."""
-    write_video(tmp_path / "one.mp4", moving_bar(1, 0, 1), 10)
-    sampling = Sampling(method="span", rate=2)
-    task = Task("windows", ClipShape(4, 16), Preprocessing(sampling=sampling))
-    decoder = with_decode(decode_upload, ServiceSettings())
-    with pytest.raises(Problem, match="bad_parameter: window: missing"):
-        list(decoder.read(Job(), tmp_path / "one.mp4", task))
+    task = Task("windows", ClipShape(4, 16), Preprocessing(sampling=Sampling(method="span", rate=2)))
+    with open_video(moving_bar(1, 0)) as video, pytest.raises(Problem, match="bad_parameter: window: missing"):
+        stride_of(task, video)
+    with open_video(moving_bar(1, 0), 10) as video:
+        assert stride_of(task, video) == pytest.approx(0.4)
 
 
 def test_limits(service: Running, good: bytes, tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def _decode(path: Path, task: Task, limits: Limits) -> Iterator[Message]:
             yield _views_and_frames(video, shape, preprocessing)
         else:
             length = length_of(video)
-            stride = _stride(task, video)
+            stride = stride_of(task, video)
             if length / stride > limits.frames:
                 raise Problem("too_many_windows", f"{length / stride:.0f} windows; expected at most {limits.frames}")
             yield {"stride": stride}, []
@@ -149,7 +149,7 @@ def _decode(path: Path, task: Task, limits: Limits) -> Iterator[Message]:
                 yield {"window": window._asdict()}, [views_VCTSS]
 
 
-def _stride(task: Task, video: Video) -> float:
+def stride_of(task: Task, video: Video) -> float:
     """Seconds from one window to the next. Raises Problem where only the client could say how long a window is."""
     try:
         return timeline_grid(task.window, task.stride, task.shape, task.preprocessing, video.fps)[1]
