@@ -118,9 +118,12 @@ def test_occlusion_reserves_what_it_runs(service: Running, good: bytes, monkeypa
     assert model.runs(Explain(method="occlusion"), 3) == 3 * (1 + 16)
     reserved: list[int] = []
     compute = model.batcher._run
-    monkeypatch.setattr(
-        model.batcher, "_run", lambda batch: (reserved.append(model.batcher.reserved), compute(batch))[1]
-    )
+
+    def run(batch: Any) -> None:
+        reserved.append(model.batcher.reserved)
+        compute(batch)
+
+    monkeypatch.setattr(model.batcher, "_run", run)
     assert explain(service, good, method="occlusion") == (200, "")
     assert set(reserved) == {51}
     reserved.clear()
