@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import signal
 import time
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -21,7 +24,7 @@ def misbehave(theirs: Connection, path: Path, task: Task, limits: Limits) -> Non
     elif how == b"hang":
         time.sleep(600)
     elif how == b"half":
-        theirs.send_bytes(b'{"shapes": [[1000]]}')
+        theirs.send_bytes(b'{"shapes": [[3, 3, 4, 16, 16]]}')
         time.sleep(600)
     elif how == b"burn":
         while True:
@@ -40,6 +43,13 @@ def misbehave(theirs: Connection, path: Path, task: Task, limits: Limits) -> Non
     elif how == b"eat":
         held = bytearray(2**28)
         theirs.send_bytes(held)
+    elif how.startswith(b"{"):  # messages, one a line: a header; arrays of its shapes follow, as long as they are small
+        with suppress(BrokenPipeError):
+            for line in how.splitlines():
+                theirs.send_bytes(line)
+                for shape in json.loads(line).get("shapes", []):
+                    if 0 < math.prod(shape) < 2**24:
+                        theirs.send_bytes(bytes(math.prod(shape)))
     else:
         decode_upload(theirs, path, task, limits)
 

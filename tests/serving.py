@@ -92,14 +92,7 @@ def running(
 
 def with_decode(decode: Decode, settings: ServiceSettings) -> Decoder:
     """Processes that do something else than decoding, within the limits of these settings."""
-    limits = Limits(
-        settings.max_seconds,
-        settings.max_frames,
-        settings.max_pixels,
-        settings.decode_cpu_seconds,
-        settings.decode_mb * 2**20,
-    )
-    return Decoder(limits, settings.decode_seconds, decode)
+    return Decoder(Limits.of(settings), settings.decode_seconds, decode)
 
 
 def until(done: Any) -> None:

@@ -12,9 +12,11 @@ from torch import Tensor, nn
 import timesformer
 from classifiers import classifier, some_clips
 from timesformer.config import ModelSettings
+from timesformer.config.explain import Explain
 from timesformer.data.motion import FPS, motion_clip
 from timesformer.errors import SettingError
 from timesformer.explain import explainer as explainers
+from timesformer.explain import recording
 from timesformer.explain.explainer import load_explainer
 from timesformer.explain.heat import blend, scale_of
 from timesformer.explain.pictures import weight_plot
@@ -202,3 +204,20 @@ def test_an_animation_takes_as_long_as_the_video() -> None:
     found = load_explainer(classifier(num_frames=8), "cpu").explain(motion_clip("left", 5), fps=FPS)
     for times, rate in (([0.5, 0.7, 0.9], 5.0), ([0.0, 3.0, 6.0], 2.0), ([0.0, 0.01, 0.02], 25.0), ([None] * 3, 4.0)):
         assert frame_rate(found._replace(seconds=times, frames=[0, 1, 2])) == pytest.approx(rate)
+
+
+def test_the_recorded_model_is_made_once_and_not_to_check(monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[VideoModel] = []
+
+    class Counted(recording.RecordedModel):
+        def __init__(self, model: VideoModel) -> None:
+            made.append(model)
+            super().__init__(model)
+
+    monkeypatch.setattr(recording, "RecordedModel", Counted)
+    explainer = load_explainer(classifier(), "cpu")
+    explainer.check(Explain())
+    assert not made
+    for _ in range(2):
+        explainer.with_engine(explainer.engine).explain(some_clips(3, 8, 40, 48), fps=10)
+    assert len(made) == 1

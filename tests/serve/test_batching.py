@@ -13,29 +13,30 @@ from torch import Tensor
 import timesformer
 from serving import save_small, until
 from timesformer.engine.engine import Engine
-from timesformer.serve.batching import Batcher, SharedEngine
+from timesformer.serve import batching
+from timesformer.serve.batching import Batcher
 from timesformer.serve.job import Gone, Job
 from timesformer.serve.problems import Problem
 
 
-class Held(Engine):
+class Held:
     """An engine that takes 4 clips at a time, says how many it got, and waits to be told to go on."""
 
     def __init__(self, engine: Engine) -> None:
-        vars(self).update(vars(engine))
-        self.views = 4
+        self.whole = engine
+        self.engine = engine.with_compute(self.compute)
+        self.engine.views = 4
         self.batches: list[int] = []
         self.features_of: list[int] = []
         self.go = threading.Semaphore(0)
 
-    def __call__(self, clips_BCTHW: Tensor) -> Tensor:
+    def compute(self, clips_BCTHW: Tensor, layer: int | None = None, tokens: bool = False) -> Tensor:
+        if layer is not None:
+            self.features_of.append(len(clips_BCTHW))
+            return self.whole.features(clips_BCTHW, layer, tokens)
         self.batches.append(len(clips_BCTHW))
         self.go.acquire()
-        return super().__call__(clips_BCTHW)
-
-    def features(self, clips_BCTHW: Tensor, layer: int = -1, tokens: bool = False) -> Tensor:
-        self.features_of.append(len(clips_BCTHW))
-        return super().features(clips_BCTHW, layer, tokens)
+        return self.whole(clips_BCTHW)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +52,7 @@ def held(engine: Engine) -> Held:
 
 @pytest.fixture
 def batcher(held: Held) -> Iterator[Batcher]:
-    made = Batcher(held, 10)
+    made = Batcher(held.engine, 10)
     yield made
     held.go.release(1000)
     made.close()
@@ -66,10 +67,10 @@ def test_batches_count_clips_not_requests(engine: Engine, held: Held, batcher: B
     """Five requests of 3, 1, 6, 2 and 1 clips are batches of 3, 4, 4 and 2, and each gets its own rows."""
     requests = [clips(count) for count in (3, 1, 6, 2, 1)]
     with ThreadPoolExecutor(5) as threads:
-        answers = [threads.submit(SharedEngine(batcher, Job()), requests[0])]
+        answers = [threads.submit(batcher.engine_for(Job()), requests[0])]
         until(lambda: held.batches == [3])  # the others come while it computes
         for number, request in enumerate(requests[1:], 1):
-            answers.append(threads.submit(SharedEngine(batcher, Job()), request))
+            answers.append(threads.submit(batcher.engine_for(Job()), request))
             until(lambda waiting=number: len(batcher._calls) == waiting)
         held.go.release(1000)
         for request, answer in zip(requests, answers, strict=True):
@@ -80,11 +81,11 @@ def test_batches_count_clips_not_requests(engine: Engine, held: Held, batcher: B
 def test_features_are_of_one_request_alone(engine: Engine, held: Held, batcher: Batcher) -> None:
     requests = [clips(1), clips(2), clips(2)]
     with ThreadPoolExecutor(3) as threads:
-        first = threads.submit(SharedEngine(batcher, Job()), requests[0])
+        first = threads.submit(batcher.engine_for(Job()), requests[0])
         until(lambda: held.batches == [1])
         answers = []
         for number, request in enumerate(requests[1:], 1):
-            answers.append(threads.submit(SharedEngine(batcher, Job()).features, request))
+            answers.append(threads.submit(batcher.engine_for(Job()).features, request))
             until(lambda waiting=number: len(batcher._calls) == waiting)
         held.go.release(1000)
         assert first.result().shape == (1, 3)
@@ -93,24 +94,29 @@ def test_features_are_of_one_request_alone(engine: Engine, held: Held, batcher: 
     assert held.features_of == [2, 2]
 
 
-def test_a_full_queue_says_when_to_come_again(batcher: Batcher) -> None:
-    with batcher.promise(6), batcher.promise(4):
-        with pytest.raises(Problem, match="busy: 10 clips wait") as full, batcher.promise(1):
+def test_a_full_queue_says_when_to_retry(batcher: Batcher) -> None:
+    with batcher.reserve(6), batcher.reserve(4):
+        with pytest.raises(Problem, match="busy: 10 clips wait") as full, batcher.reserve(1):
             pass
         assert (full.value.status, full.value.retry_after) == (429, 1)
-    with batcher.promise(1000):  # nothing waits
+    with batcher.reserve(1000):  # nothing waits
         pass
-    assert batcher.promised == 0
+    with batcher.reserve(3):
+        with batcher.reserve(1000, held=3):  # the same request, which turned out to be larger
+            assert batcher.reserved == 1003
+        with batcher.reserve(3), pytest.raises(Problem, match="busy"), batcher.reserve(5, held=3):
+            pass
+    assert batcher.reserved == 0
 
 
-def test_whoever_leaves_is_not_computed(held: Held, batcher: Batcher) -> None:
+def test_what_is_cancelled_is_not_computed(held: Held, batcher: Batcher) -> None:
     job = Job()
     with ThreadPoolExecutor(3) as threads:
-        first = threads.submit(SharedEngine(batcher, Job()), clips(1))
+        first = threads.submit(batcher.engine_for(Job()), clips(1))
         until(lambda: held.batches == [1])
-        left = threads.submit(SharedEngine(batcher, job), clips(6))
+        left = threads.submit(batcher.engine_for(job), clips(6))
         until(lambda: len(batcher._calls) == 1)
-        last = threads.submit(SharedEngine(batcher, Job()), clips(2))
+        last = threads.submit(batcher.engine_for(Job()), clips(2))
         until(lambda: len(batcher._calls) == 2)
         job.stop()
         with pytest.raises(Gone):
@@ -119,7 +125,7 @@ def test_whoever_leaves_is_not_computed(held: Held, batcher: Batcher) -> None:
         assert (len(first.result()), len(last.result())) == (1, 2)
     assert held.batches == [1, 2]
     with pytest.raises(Gone):
-        SharedEngine(batcher, job)(clips(1))
+        batcher.engine_for(job)(clips(1))
 
 
 def test_an_error_of_the_engine_is_of_its_batch_alone(
@@ -127,19 +133,25 @@ def test_an_error_of_the_engine_is_of_its_batch_alone(
 ) -> None:
     held.go.release(1000)
     with monkeypatch.context() as broken:
-        broken.setattr(held, "_run", None)
+        broken.setattr(held, "whole", None)
         with pytest.raises(TypeError):
-            SharedEngine(batcher, Job())(clips(2))
-    assert SharedEngine(batcher, Job())(clips(2)).shape == (2, 3)
+            batcher.engine_for(Job())(clips(9))
+    with monkeypatch.context() as broken:  # around the engine
+        broken.setattr(batcher, "on_batch", None)
+        with pytest.raises(TypeError):
+            batcher.engine_for(Job())(clips(2))
+    assert batcher.alive
+    assert batcher.engine_for(Job())(clips(2)).shape == (2, 3)
+    assert held.batches == [4, 2, 2]  # the other five of the nine clips are dropped
 
 
 def test_a_service_that_ends_sends_all_away(engine: Engine) -> None:
     held = Held(engine)
-    batcher = Batcher(held, 10)
+    batcher = Batcher(held.engine, 10)
     with ThreadPoolExecutor(2) as threads:
-        first = threads.submit(SharedEngine(batcher, Job()), clips(1))
+        first = threads.submit(batcher.engine_for(Job()), clips(1))
         until(lambda: held.batches == [1])
-        second = threads.submit(SharedEngine(batcher, Job()), clips(1))
+        second = threads.submit(batcher.engine_for(Job()), clips(1))
         until(lambda: len(batcher._calls) == 1)
         closing = threading.Thread(target=batcher.close)
         closing.start()
@@ -147,7 +159,40 @@ def test_a_service_that_ends_sends_all_away(engine: Engine) -> None:
         held.go.release(1)
         closing.join()
         assert first.result().shape == (1, 3)
-        with pytest.raises(Gone):
+        with pytest.raises(Problem, match="unavailable"):
             second.result()
-    with pytest.raises(Gone):
-        SharedEngine(batcher, Job())(clips(1))
+    with pytest.raises(Problem, match="unavailable"):
+        batcher.engine_for(Job())(clips(1))
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_an_engine_whose_thread_ends_answers_all(held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    def end(*_: object) -> Tensor:
+        held.go.acquire()
+        raise SystemExit
+
+    monkeypatch.setattr(held, "whole", end)
+    with ThreadPoolExecutor(2) as threads:
+        first = threads.submit(batcher.engine_for(Job()), clips(1))
+        until(lambda: held.batches == [1])
+        second = threads.submit(batcher.engine_for(Job()), clips(1))
+        until(lambda: len(batcher._calls) == 1)
+        held.go.release(1000)
+        for waiting in (first, second):
+            with pytest.raises(Problem, match="unavailable"):
+                waiting.result(60)
+    until(lambda: not batcher.alive)
+    with pytest.raises(Problem, match="unavailable"):
+        batcher.engine_for(Job())(clips(1))
+
+
+def test_an_engine_that_hangs_is_not_alive(held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    with ThreadPoolExecutor(1) as threads:
+        answer = threads.submit(batcher.engine_for(Job()), clips(1))
+        until(lambda: held.batches == [1])
+        assert batcher.alive
+        monkeypatch.setattr(batching, "HUNG", 0.0)
+        assert not batcher.alive
+        held.go.release(1)
+        answer.result()
+    until(lambda: batcher.alive)

@@ -15,7 +15,14 @@ import pytest
 from conftest import moving_bar
 from misbehaving import misbehave
 from serving import Running, running, save_small, until
+from timesformer.config import ClipShape, Preprocessing, Sampling
+from timesformer.errors import VideoError
+from timesformer.serve.problems import Problem
+from timesformer.serve.settings import ServiceSettings
+from timesformer.serve.worker import ALLOWED, Limits, Task, check_container, stride_of
+from timesformer.video.decode import VideoFile
 from timesformer.video.encode import write_video
+from timesformer.video.source import open_video
 from videos import write, write_image
 
 BENCHMARKS = Path(__file__).parents[2] / "benchmarks"
@@ -71,6 +78,28 @@ def test_files_that_are_no_videos(service: Running, good: bytes, tmp_path: Path)
     cut = (tmp_path / "cut.mkv").read_bytes()[:-2000]
     assert refusal(service, cut) == (422, "unreadable_video")
     assert answered(service, good)
+
+
+def test_a_list_beside_a_video_is_not_opened(good: bytes, tmp_path: Path) -> None:
+    """FFmpeg opens it, where nothing forbids it: in the first look, and when it is decoded."""
+    (tmp_path / "good.mp4").write_bytes(good)
+    listed = tmp_path / "listed"
+    listed.write_text("ffconcat version 1.0\nfile good.mp4\n")
+    with open_video(listed) as video:
+        assert video.num_frames
+    with pytest.raises(Problem, match="not_a_video"):
+        check_container(listed, Limits.of(ServiceSettings()))
+    with pytest.raises(VideoError, match="cannot be opened as a video"):
+        VideoFile(listed, listed, ALLOWED)
+
+
+def test_a_timeline_without_a_frame_rate_asks_for_the_window() -> None:
+    """It is the client's to give, not the video's to have."""
+    task = Task("windows", ClipShape(4, 16), Preprocessing(sampling=Sampling(method="span", rate=2)))
+    with open_video(moving_bar(1, 0)) as video, pytest.raises(Problem, match="bad_parameter: window: missing"):
+        stride_of(task, video)
+    with open_video(moving_bar(1, 0), 10) as video:
+        assert stride_of(task, video) == pytest.approx(0.4)
 
 
 def test_limits(service: Running, good: bytes, tmp_path: Path) -> None:

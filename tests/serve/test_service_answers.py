@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import timesformer
@@ -57,6 +59,20 @@ def test_predictions_are_those_of_predict(service: Running, weights: dict[str, P
             assert scores == pytest.approx([p.pop("score") for p in expected["predictions"]], abs=1e-6)
             del expected["video"]
             assert row == expected
+
+
+def test_clients_at_once_get_their_own_answers(service: Running, videos: list[Path]) -> None:
+    """Their clips go through the engine together."""
+
+    def ask(path: Path) -> tuple[str, dict[str, float]]:
+        row = httpx.post(f"{service.address}/v1/predict", files=form(path), timeout=240).json()
+        return row["video"], {prediction["label"]: prediction["score"] for prediction in row["predictions"]}
+
+    alone = dict(map(ask, videos))
+    assert len({tuple(scores.values()) for scores in alone.values()}) == len(videos)
+    with ThreadPoolExecutor(6) as threads:
+        for name, scores in threads.map(ask, videos * 4):
+            assert scores == pytest.approx(alone[name], abs=1e-5)
 
 
 def test_all_ways_to_send_a_video(service: Running, videos: list[Path]) -> None:

@@ -170,8 +170,10 @@ def test_a_full_queue_answers_429(weights: dict[str, Path], good: bytes, tmp_pat
         until(lambda: not service.left)
 
 
-@pytest.mark.parametrize("path", ["predict", "timeline"])
-def test_a_client_that_leaves_ends_its_work(weights: dict[str, Path], good: bytes, tmp_path: Path, path: str) -> None:
+@pytest.mark.parametrize("path", ["predict", "timeline", "explain", "features"])
+def test_a_client_that_disconnects_ends_its_work(
+    weights: dict[str, Path], good: bytes, tmp_path: Path, path: str
+) -> None:
     allowed = tmp_path / "allowed"
     content = good + b"|" + str(allowed).encode()
     with running(weights, decode=slow, workers=1) as service:
@@ -185,9 +187,19 @@ def test_a_client_that_leaves_ends_its_work(weights: dict[str, Path], good: byte
         until(lambda: not Path(f"/proc/{process}").exists())
         until(lambda: not service.left)
         model = service.service.find(None)
-        until(lambda: model.batcher.promised == 0)
+        until(lambda: model.batcher.reserved == 0)
         allowed.touch()
         assert service.client.post(f"/v1/{path}", content=content, headers=VIDEO).status_code == 200
+
+
+def test_a_service_whose_engine_hangs_is_not_ready(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    with running(weights) as service:
+        batcher = service.service.find(None).batcher
+        assert service.client.get("/readyz").status_code == 200
+        monkeypatch.setattr(batcher, "_computing_since", 0.0)  # long ago
+        monkeypatch.setattr("timesformer.serve.batching.HUNG", 0.0)
+        answer = service.client.get("/readyz")
+        assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
 
 
 def test_too_many_bodies_and_a_full_disk(

@@ -113,7 +113,8 @@ def serve(
 def _token(file: Path | None) -> str | None:
     from timesformer.errors import SettingError
 
-    token = os.environ.get(TOKEN) if file is None else file.read_text("utf-8")
+    given = os.environ.pop(TOKEN, None)  # processes that decode uploads would have it in their environment
+    token = given if file is None else file.read_text("utf-8")
     if token is None:
         return None
     token = token.strip()

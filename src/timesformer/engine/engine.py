@@ -12,6 +12,7 @@ Dimensions: B batch, C 3 colours, T frames, H and W pixels, N patches of a frame
 
 from __future__ import annotations
 
+import copy
 import threading
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,6 +62,14 @@ class Engine:
         tokens = self.clip_shape.frames // settings.frame_unit * max(1, self.clip_shape.side // unit) ** 2
         self.views = max(1, TOKENS["cpu" if device.type == "cpu" else "gpu"] // tokens)
         self._run, self._upload, self._lock = run, Uploads(device), threading.Lock()
+        self._compute: Run | None = None
+
+    def with_compute(self, compute: Run) -> Engine:
+        """The same, whose calls go to a function, once their clips have been checked: where many share an engine, to
+        the queue in front of it."""
+        other = copy.copy(self)
+        other._compute = compute
+        return other
 
     def __call__(self, clips_BCTHW: Tensor) -> Tensor:
         """Logits (B, K). Raises SettingError for clips of another type or shape."""
@@ -80,6 +89,8 @@ class Engine:
 
     def _call(self, clips_BCTHW: Tensor, layer: int | None, tokens: bool) -> Tensor:
         check_bytes(clips_BCTHW, *self._units)
+        if self._compute is not None:
+            return self._compute(clips_BCTHW, layer, tokens)
         with self._lock, torch.inference_mode():
             return self._run(self._upload(clips_BCTHW), layer, tokens)
 

@@ -17,14 +17,14 @@ from torch import Tensor
 
 from timesformer.config.explain import Explain
 from timesformer.engine.engine import Engine, make_engine
-from timesformer.engine.file import ExportedFile, Loaded, open_classifiers
+from timesformer.engine.file import Loaded, open_classifiers
 from timesformer.errors import SettingError
 from timesformer.evaluation.scores import score_views
 from timesformer.explain.faithfulness import Faithfulness, faithfulness, runs
 from timesformer.explain.occlusion import occlusion, parts_of
 from timesformer.explain.placement import Views, find_cell, moved_views, place_views, video_map, view_cells
 from timesformer.explain.propagation import carry, head_row, patch_map, query_row
-from timesformer.explain.recording import RecordedModel
+from timesformer.explain.recording import RecordedModel, Recorder
 from timesformer.explain.relevance import record_relevance
 from timesformer.explain.rollout import record_rollout
 from timesformer.settings import make
@@ -71,7 +71,7 @@ class Explanation(NamedTuple):
     @property
     def frame_weights(self) -> list[float]:
         """The part of each frame in the map, as fractions that sum to one; what is below zero does not count."""
-        sums = self.map_NHW.clamp(min=0).double().sum((1, 2))
+        sums = self.map_NHW.clamp(min=0).sum((1, 2), dtype=torch.float64)
         return (sums / sums.sum().clamp(min=torch.finfo(sums.dtype).tiny)).tolist()
 
     def as_dict(self) -> dict[str, Any]:
@@ -106,11 +106,10 @@ class Explainer:
     def __init__(self, classifier: Loaded, engine: Engine) -> None:
         self.engine, self.labels = engine, classifier.labels
         self.settings, self.preprocessing = classifier.settings, classifier.preprocessing
-        self._classifier = classifier
-        self._recorded: RecordedModel | None = None
+        self._recorded = Recorder(classifier)
 
     def with_engine(self, engine: Engine) -> Explainer:
-        """The same, with scores of another engine of the same classifier; they take turns, not at a time."""
+        """The same, with scores of another engine of the same classifier. Threads may use both: they take turns."""
         other = copy.copy(self)
         other.engine = engine
         return other
@@ -121,7 +120,7 @@ class Explainer:
         if label is not None:
             self._number(label)
         if settings.method != "occlusion":
-            self._record()
+            self._recorded.check()
 
     def explain(
         self,
@@ -222,17 +221,6 @@ class Explainer:
         hint = f"did you mean {' or '.join(close)}?" if close else f"there are {', '.join(named)}{more}"
         raise SettingError(f"class {label!r}: not one of the {len(self.labels)} classes; {hint}")
 
-    def _record(self) -> RecordedModel:
-        if isinstance(self._classifier, ExportedFile):
-            raise SettingError(
-                f"{self._classifier.path}: an exported network hides its attention; name the weights that it was "
-                "exported from, or --method occlusion"
-            )
-        if self._recorded is None:
-            self._recorded = RecordedModel(self._classifier.model)
-            self._recorded.model.to(self.engine.device)
-        return self._recorded
-
     def _progress(self, settings: Explain, views: int, faith: bool, on_run: OnRun) -> Callable[[int], None]:
         """Counts the views that occlusion and faithfulness run."""
         times, rows, columns = parts_of(self.settings)
@@ -252,7 +240,11 @@ class Explainer:
         """What the method finds in each view: (V, U, R, Q)."""
         if settings.method == "occlusion":
             return occlusion(self.engine, views.clips_VCTSS, number, parts_of(self.settings), progress)
-        model, found, seen = self._record(), [], settings.query is None
+        with self._recorded.on(self.engine.device) as model:
+            return self._recorded_cells(model, views, number, settings)
+
+    def _recorded_cells(self, model: RecordedModel, views: Views, number: int, settings: Explain) -> Tensor:
+        found, seen = [], settings.query is None
         for place, view_CTSS in zip(views.places, views.clips_VCTSS, strict=True):
             clips = normalise(view_CTSS[None].to(self.engine.device), self.preprocessing)
             if settings.method == "rollout":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from timesformer.explain.explainer import Explanation
 from timesformer.explain.heat import COLOURS, SIGNED, Scale, scale_of
 
+Image = NDArray[np.uint8]  # (H, W, 3)
 Images = NDArray[np.uint8]  # (N, H, W, 3)
 
 INK, PALE, BAR, NOW = "#222222", "#dddddd", "#8c8c8c", "#c33b4f"  # NOW is of the colours' middle
@@ -28,9 +29,11 @@ ON_SHEET = 12  # frames of a contact sheet, at most, spread over all
 TEXT: Any = {"text.parse_math": False, "font.size": 10, "text.color": INK, "axes.labelcolor": INK}
 
 
-def animation(explanation: Explanation, overlays_NHW3: Images) -> Iterator[NDArray[np.uint8]]:
-    """Pictures (H, W, 3), one a frame, of even sizes: the overlay, its scale, and the weight of all frames below."""
-    height, width = overlays_NHW3.shape[1:3]
+def animation(explanation: Explanation, overlays: Iterable[Image]) -> Iterator[Image]:
+    """Pictures, one a frame, of even sizes: the overlay, its scale, and the weight of all frames below."""
+    overlays = iter(overlays)
+    first_HW3 = next(overlays)
+    height, width = first_HW3.shape[:2]
     image_width = min(4.8, 4.0 * width / height)
     image_height = image_width * height / width
     size = (_even(max(image_width, 3.6) + 1.3), _even(image_height + 1.75))
@@ -39,7 +42,7 @@ def animation(explanation: Explanation, overlays_NHW3: Images) -> Iterator[NDArr
         canvas = FigureCanvasAgg(figure)
         left, base = 0.25, 1.0  # inches
         plot = figure.add_axes(_box(size, left, base, image_width, image_height))
-        shown = plot.imshow(overlays_NHW3[0], interpolation="bilinear")
+        shown = plot.imshow(first_HW3, interpolation="bilinear")
         plot.set_axis_off()
         _title(figure, explanation, size)
         _colour_bar(figure, scale_of(explanation), _box(size, left + image_width + 0.15, base, 0.16, image_height))
@@ -47,7 +50,7 @@ def animation(explanation: Explanation, overlays_NHW3: Images) -> Iterator[NDArr
         bars = _weights(strip, explanation)
         strip.set_yticks([])
         stamp = figure.text(1 - 0.25 / size[0], 0.08 / size[1], "", ha="right", va="bottom", fontsize=9)
-        for number, overlay in enumerate(overlays_NHW3):
+        for number, overlay in enumerate(itertools.chain((first_HW3,), overlays)):
             shown.set_data(overlay)
             for other, bar in enumerate(bars):
                 bar.set_color(NOW if other == number else BAR)

@@ -24,6 +24,8 @@ from timesformer.video.seen import Seen, seen_of
 from timesformer.video.video import Video
 from timesformer.video.views import crop_corners, read_views
 
+SHORT_SIDE = 360  # pixels of a frame in pictures, at most
+
 Cell = tuple[int, int, int]  # of a view: time, row, column
 
 
@@ -88,7 +90,7 @@ def video_map(views: Views, cells_VURQ: Tensor) -> tuple[Tensor, Tensor]:
     so that there are no edges; outside of all of them it is zero.
     """
     (height, width), row_of = views.size, {number: row for row, number in enumerate(views.frames)}
-    total_NHW, depth_NHW = torch.zeros(2, len(views.frames), height, width)
+    total_NHW, depth_NHW = (torch.zeros(len(views.frames), height, width) for _ in range(2))
     for view, cells_URQ in zip(views.places, cells_VURQ.float().cpu(), strict=True):
         (down_HR, depth_H), (right_WQ, depth_W) = (
             _axis(length, scaled, first, views.side, cells)
@@ -103,7 +105,8 @@ def video_map(views: Views, cells_VURQ: Tensor) -> tuple[Tensor, Tensor]:
             total_NHW[row_of[number]] += down_HR @ cells_RQ @ right_WQ.T * depth_HW
         for number in set(view.numbers):
             depth_NHW[row_of[number]] += depth_HW
-    return total_NHW / depth_NHW.clamp(min=torch.finfo(torch.float32).tiny), (depth_NHW > 0).any(0)
+    covered_HW = depth_NHW.amax(0) > 0
+    return total_NHW.div_(depth_NHW.clamp_(min=torch.finfo(torch.float32).tiny)), covered_HW  # without a copy
 
 
 def moved_views(views: Views, grids: int, patch: int) -> Views:

@@ -8,13 +8,16 @@ Dimensions: B batch, C 3 colours, T frames, H and W pixels, N patches of a frame
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from timesformer.engine.file import ExportedFile, Loaded
 from timesformer.errors import SettingError
 from timesformer.explain.matrices import AttentionMatrix
 from timesformer.model.attention import attend
@@ -24,6 +27,7 @@ from timesformer.model.protocol import VideoModel
 from timesformer.model.schemes import StepFunction
 from timesformer.model.timesformer import TimeSformer
 from timesformer.model.tokens import Grid
+from timesformer.weights.classifier import Classifier
 
 
 @dataclass
@@ -71,18 +75,24 @@ class Recording:
     like: Tensor
 
 
+def check_recordable(model: VideoModel) -> None:
+    """Raises SettingError for a model that has no attention that could be recorded."""
+    if type(model) is not TimeSformer:  # a subclass may compute something else
+        raise SettingError(
+            f"architecture {model.settings.architecture} has no attention that can be recorded; expected "
+            "timesformer, or --method occlusion, which any architecture takes"
+        )
+
+
 class RecordedModel:
     """A TimeSformer that shares the weights of another and keeps a recording of each clip.
 
-    Raises SettingError for a model that has no attention that could be recorded.
+    Raises SettingError as `check_recordable`.
     """
 
     def __init__(self, model: VideoModel) -> None:
-        if type(model) is not TimeSformer:  # a subclass may compute something else
-            raise SettingError(
-                f"architecture {model.settings.architecture} has no attention that can be recorded; expected "
-                "timesformer, or --method occlusion, which any architecture takes"
-            )
+        check_recordable(model)
+        assert isinstance(model, TimeSformer)
         self._keep: Keep | None = None
         self._calls: list[Call] = []
         with torch.device("meta"):
@@ -146,3 +156,31 @@ class RecordedModel:
     def _pool(self, pooling: nn.Module, inputs: tuple[Any, ...]) -> None:
         assert isinstance(pooling, AttentivePooling)
         self._calls = self._recording.pooling
+
+
+class Recorder:
+    """The recorded model of a classifier: made once, when it is first needed, and used by one thread at a time."""
+
+    def __init__(self, classifier: Loaded) -> None:
+        self._classifier, self._turn = classifier, threading.Lock()
+        self._model: RecordedModel | None = None
+
+    def check(self) -> Classifier:
+        """The classifier. Raises SettingError for one that has no attention that could be recorded."""
+        if isinstance(self._classifier, ExportedFile):
+            raise SettingError(
+                f"{self._classifier.path}: an exported network hides its attention; name the weights that it was "
+                "exported from, or --method occlusion"
+            )
+        check_recordable(self._classifier.model)
+        return self._classifier
+
+    @contextmanager
+    def on(self, device: torch.device) -> Iterator[RecordedModel]:
+        """The model on a device, for the block alone. Raises SettingError as `check`."""
+        classifier = self.check()
+        with self._turn:
+            if self._model is None:
+                self._model = RecordedModel(classifier.model)
+                self._model.model.to(device)
+            yield self._model

@@ -12,23 +12,23 @@ Dimensions: N frames, H and W pixels.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-import torch
 import torch.nn.functional as F
-from PIL import Image  # matplotlib brings it
+from PIL import Image as Picture  # matplotlib brings it
 from torch import Tensor
 
 from timesformer.errors import SettingError
 from timesformer.explain.explainer import Explanation
 from timesformer.explain.heat import blend, scale_of
-from timesformer.explain.pictures import Images, animation, contact_sheet, save_figure, weight_plot
+from timesformer.explain.pictures import Image, Images, animation, contact_sheet, save_figure, weight_plot
+from timesformer.explain.placement import SHORT_SIDE
 from timesformer.files import as_json, replacing
-from timesformer.video.encode import write_video
+from timesformer.video.encode import write_images
 from timesformer.video.source import Source, open_video
 
-SHORT_SIDE = 360  # pixels of a frame in pictures, at most
 SLOWEST, FASTEST = 2.0, 25.0  # frames a second of the animation
 FILES = ("overlay.mp4", "overlay.gif", "frames.png", "weights.png", "map.npz", "explanation.json")
 
@@ -54,7 +54,7 @@ def save_explanation(explanation: Explanation, video: Source, out: Path, *, fps:
     frames_NHW3, overlays_NHW3 = draw_overlays(explanation, video, SHORT_SIDE, fps=fps)
 
     pictures = np.stack(list(animation(explanation, overlays_NHW3)))
-    _write_mp4(paths["overlay.mp4"], explanation, pictures)
+    write_images(paths["overlay.mp4"], pictures, frame_rate(explanation))
     _write_gif(paths["overlay.gif"], pictures, frame_rate(explanation))
     for name, figure in (
         ("frames.png", contact_sheet(explanation, frames_NHW3, overlays_NHW3)),
@@ -87,15 +87,15 @@ def draw_overlays(
         # Scaled where they are large; the map is scaled with them.
         clip_CNHW = opened.read(explanation.frames, short_side if min(height, width) > short_side else None)
     frames_NHW3 = clip_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
-    return frames_NHW3, _overlays(explanation, frames_NHW3)
+    return frames_NHW3, np.stack(list(_overlays(explanation, frames_NHW3)))
 
 
 def save_overlay(explanation: Explanation, frames_NHW3: Images, path: Path, *, plain: bool = False) -> None:
-    """Write overlay.mp4 alone, of the frames that were looked at, of any size; `plain` without what is drawn around
-    them."""
-    overlays_NHW3 = _overlays(explanation, frames_NHW3)
-    pictures = overlays_NHW3 if plain else np.stack(list(animation(explanation, overlays_NHW3)))
-    _write_mp4(path, explanation, pictures)
+    """Write overlay.mp4 alone, of the frames that were looked at, of any size; `plain` without borders around them.
+
+    It is drawn frame by frame: memory does not grow with their number."""
+    overlays = _overlays(explanation, frames_NHW3)
+    write_images(path, overlays if plain else animation(explanation, overlays), frame_rate(explanation))
 
 
 def stretch_of(explanation: Explanation) -> tuple[float, float] | None:
@@ -106,17 +106,14 @@ def stretch_of(explanation: Explanation) -> tuple[float, float] | None:
     return first, first + len(explanation.frames) / frame_rate(explanation)
 
 
-def _overlays(explanation: Explanation, frames_NHW3: Images) -> Images:
-    """The frames under the map, which is scaled to them."""
+def _overlays(explanation: Explanation, frames_NHW3: Images) -> Iterator[Image]:
+    """The frames under the map, which is scaled to them, one after the other."""
     size = frames_NHW3.shape[1:3]
     scale = scale_of(explanation)
-    heat_NHW = scale.heat(_scaled(explanation.map_NHW, size))
     covered_HW = _scaled(explanation.covered_HW[None].float(), size)[0] > 0.5
-    return blend(frames_NHW3, heat_NHW, covered_HW, signed=scale.signed)
-
-
-def _write_mp4(path: Path, explanation: Explanation, pictures: Images) -> None:
-    write_video(path, torch.from_numpy(pictures).permute(3, 0, 1, 2), frame_rate(explanation))
+    for frame_HW3, map_HW in zip(frames_NHW3, explanation.map_NHW, strict=True):
+        heat_NHW = scale.heat(_scaled(map_HW[None], size))
+        yield blend(frame_HW3[None], heat_NHW, covered_HW, signed=scale.signed)[0]
 
 
 def frame_rate(explanation: Explanation) -> float:
@@ -136,10 +133,10 @@ def _scaled(map_NHW: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _write_gif(path: Path, pictures: Images, rate: float) -> None:
     """Endless, in the colours of all pictures together, so that they do not flicker."""
-    images = [Image.fromarray(picture) for picture in pictures]
+    images = [Picture.fromarray(picture) for picture in pictures]
     some = np.concatenate([pictures[number] for number in {0, len(pictures) // 2, len(pictures) - 1}])
-    palette = Image.fromarray(some).quantize(256, Image.Quantize.MEDIANCUT)
-    first, *others = (image.quantize(palette=palette, dither=Image.Dither.FLOYDSTEINBERG) for image in images)
+    palette = Picture.fromarray(some).quantize(256, Picture.Quantize.MEDIANCUT)
+    first, *others = (image.quantize(palette=palette, dither=Picture.Dither.FLOYDSTEINBERG) for image in images)
     with replacing(path) as temporary:
         first.save(
             temporary,

@@ -72,7 +72,7 @@ def _add_api(app: FastAPI, service: Service) -> None:
             said["upload_bytes"] = upload.size
             service.metrics.upload_bytes.inc(upload.size)
             service.metrics.stages.labels("upload").observe(upload.seconds)
-            with model.batcher.promise(clips):
+            with model.batcher.reserve(clips):
                 yield upload
 
     @app.post("/v1/predict", **schema.PREDICT)

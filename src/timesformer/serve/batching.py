@@ -15,15 +15,17 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import contextmanager, suppress
+from functools import partial
 
 import torch
 from torch import Tensor
 
-from timesformer.engine.engine import Engine, check_bytes
+from timesformer.engine.engine import Engine
 from timesformer.serve.job import Gone, Job
 from timesformer.serve.problems import Problem
 
-LONGEST = 60  # seconds, at most, after which a client is told to come again
+LONGEST = 60  # seconds, at most, after which a client is told to retry
+HUNG = 300.0  # seconds of a batch after which its engine counts as hung
 
 OnBatch = Callable[[int, float], None]  # clips, and the seconds they took
 
@@ -47,20 +49,25 @@ class _Call:
     def add(self, rows: Tensor) -> None:
         self.found.append(rows)
         if sum(map(len, self.found)) == len(self.clips_BCTHW):
-            with suppress(InvalidStateError):  # its client has left
+            with suppress(InvalidStateError):  # its client has disconnected
                 self.result.set_result(torch.cat(self.found))
+
+    def fail(self, error: BaseException) -> None:
+        with suppress(InvalidStateError):
+            self.result.set_exception(error)
 
 
 class Batcher:
     """An engine in a thread of its own, and how many clips wait for it.
 
-    limit: clips that may be promised to requests at a time. on_batch: is told of every batch.
+    limit: clips that may be reserved by requests at a time. on_batch: is told of every batch.
     """
 
     def __init__(self, engine: Engine, limit: int, on_batch: OnBatch = lambda clips, seconds: None) -> None:
         self.engine, self.limit, self.on_batch = engine, limit, on_batch
-        self.promised = 0
+        self.reserved = 0
         self._seconds_a_clip = 0.0
+        self._computing_since: float | None = None
         self._calls: deque[_Call] = deque()
         self._changed = threading.Condition()
         self._closed = False
@@ -69,36 +76,44 @@ class Batcher:
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs."""
-        return self._thread.is_alive()
+        """Whether the thread runs, and does not hang in a batch."""
+        since = self._computing_since
+        hangs = since is not None and time.perf_counter() - since > HUNG
+        return self._thread.is_alive() and not hangs
 
-    def check_room(self, clips: int) -> None:
-        """Raises Problem, with the seconds after which others will be done, where there is no place for so many clips.
+    def check_room(self, clips: int, held: int = 0) -> None:
+        """Raises Problem, with the seconds after which others will be done, where so many clips do not fit any more.
 
-        A request that is larger than the queue has its place when nothing else waits.
+        A request that is larger than the queue fits when nothing else waits. held: what it has reserved already.
         """
-        if self.promised and self.promised + clips > self.limit:
-            seconds = min(max(math.ceil(self.promised * self._seconds_a_clip), 1), LONGEST)
-            raise Problem("busy", f"{self.promised} clips wait for this model; come again in {seconds} s", seconds)
+        if self.reserved > held and self.reserved + clips > self.limit:
+            seconds = min(max(math.ceil(self.reserved * self._seconds_a_clip), 1), LONGEST)
+            raise Problem(
+                "busy", f"{self.reserved} clips wait for this model, of {self.limit}; retry in {seconds} s", seconds
+            )
 
     @contextmanager
-    def promise(self, clips: int) -> Iterator[None]:
-        """A place for so many clips. Raises Problem as `check_room` does."""
+    def reserve(self, clips: int, held: int = 0) -> Iterator[None]:
+        """Room for so many clips, beside what the request holds. Raises Problem as `check_room` does."""
         with self._changed:
-            self.check_room(clips)
-            self.promised += clips
+            self.check_room(clips, held)
+            self.reserved += clips
         try:
             yield
         finally:
             with self._changed:
-                self.promised -= clips
+                self.reserved -= clips
 
-    def run(self, job: Job, clips_BCTHW: Tensor, layer: int | None, tokens: bool) -> Tensor:
-        """What the engine makes of clips, on the CPU. Raises Gone when the job is stopped."""
+    def engine_for(self, job: Job) -> Engine:
+        """The engine for the job of one request: calls wait for their turn, and end with Gone when the job does."""
+        return self.engine.with_compute(partial(self.run, job))
+
+    def run(self, job: Job, clips_BCTHW: Tensor, layer: int | None = None, tokens: bool = False) -> Tensor:
+        """Rows of the clips, on the CPU. Raises Gone when the job is stopped; Problem when the engine is."""
         call = _Call(clips_BCTHW, layer, tokens)
         with self._changed:
             if self._closed:
-                raise Gone
+                raise _stopped()
             self._calls.append(call)
             self._changed.notify()
         with job.stoppable(call.result.cancel):
@@ -108,32 +123,34 @@ class Batcher:
                 raise Gone from None
 
     def close(self) -> None:
-        """End the thread when it has done its batch; whoever still waits gets Gone."""
+        """End the thread when it has done its batch; what still waits fails as `run` says."""
         with self._changed:
             self._closed = True
             self._changed.notify()
         self._thread.join()
-        for call in self._calls:
-            call.result.cancel()
 
     def _work(self) -> None:
-        while True:
+        try:
+            while True:
+                with self._changed:
+                    self._changed.wait_for(lambda: self._calls or self._closed)
+                    if self._closed:
+                        return
+                    batch = self._take()
+                if batch:
+                    self._run(batch)
+        finally:  # whatever ends it, nobody waits for ever
             with self._changed:
-                self._changed.wait_for(lambda: self._calls or self._closed)
-                if self._closed:
-                    return
-                batch = self._take()
-            if batch:
-                self._run(batch)
+                self._closed = True
+                for call in self._calls:
+                    call.fail(_stopped())
 
     def _take(self) -> list[tuple[_Call, Tensor]]:
         """The clips of the next batch, with the calls that they are of."""
-        while self._calls and self._calls[0].result.cancelled():
-            self._calls.popleft()
         batch: list[tuple[_Call, Tensor]] = []
         room = self.engine.views
         for call in list(self._calls):
-            if call.result.cancelled():
+            if call.result.done():  # cancelled, or failed in an earlier batch
                 self._calls.remove(call)
             elif room and (not batch or call.joins(batch[0][0])):
                 part = call.clips_BCTHW[call.taken : call.taken + room]
@@ -145,35 +162,28 @@ class Batcher:
         return batch
 
     def _run(self, batch: list[tuple[_Call, Tensor]]) -> None:
-        first = batch[0][0]
-        clips_BCTHW = torch.cat([part for _, part in batch])
-        began = time.perf_counter()
+        first, self._computing_since = batch[0][0], time.perf_counter()
         try:
+            clips_BCTHW = torch.cat([part for _, part in batch])
             if first.layer is None:
                 found = self.engine(clips_BCTHW)
             else:
                 found = self.engine.features(clips_BCTHW, first.layer, first.tokens)
             rows = found.float().cpu()
-        except Exception as error:
+            seconds = time.perf_counter() - self._computing_since
+            now = seconds / len(clips_BCTHW)
+            self._seconds_a_clip = 0.8 * self._seconds_a_clip + 0.2 * now if self._seconds_a_clip else now
+            self.on_batch(len(clips_BCTHW), seconds)
+            for (call, _), part in zip(batch, rows.split([len(part) for _, part in batch]), strict=True):
+                call.add(part)
+        except BaseException as error:
             for call, _ in batch:
-                with suppress(InvalidStateError):
-                    call.result.set_exception(error)
-            return
-        seconds = time.perf_counter() - began
-        now = seconds / len(clips_BCTHW)
-        self._seconds_a_clip = 0.8 * self._seconds_a_clip + 0.2 * now if self._seconds_a_clip else now
-        self.on_batch(len(clips_BCTHW), seconds)
-        for (call, _), part in zip(batch, rows.split([len(part) for _, part in batch]), strict=True):
-            call.add(part)
+                call.fail(error if isinstance(error, Exception) else _stopped())
+            if not isinstance(error, Exception):
+                raise
+        finally:
+            self._computing_since = None
 
 
-class SharedEngine(Engine):
-    """The same engine, for the job of one request: its calls wait for their turn, and end with Gone when it does."""
-
-    def __init__(self, batcher: Batcher, job: Job) -> None:
-        vars(self).update(vars(batcher.engine))
-        self._batcher, self._job = batcher, job
-
-    def _call(self, clips_BCTHW: Tensor, layer: int | None, tokens: bool) -> Tensor:
-        check_bytes(clips_BCTHW, *self._units)
-        return self._batcher.run(self._job, clips_BCTHW, layer, tokens)
+def _stopped() -> Problem:
+    return Problem("unavailable", "the engine of this model is stopped; retry when the service has been restarted")

@@ -1,8 +1,10 @@
 """Uploads are decoded in processes of their own, one each: whatever a file does to its process, the process ends, its
-memory is returned, and nothing that it said has been believed without a look.
+memory is returned, and nothing that it said has been believed without a look (`messages.py`).
 
 They are forked from a process that has imported what decoding needs and nothing else, so one takes 30 ms to start, and
-has neither weights nor tokens in its memory.
+has neither weights nor tokens in its memory. `timesformer serve` takes the token out of its environment before, so they
+have none in theirs; the environment that the service itself was started with stays readable, in /proc/PID/environ, to
+processes of the same user.
 """
 
 from __future__ import annotations
@@ -14,6 +16,8 @@ import signal
 import sys
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
+from itertools import count
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerProcess
 from pathlib import Path
@@ -22,7 +26,8 @@ from typing import Any
 import torch
 
 from timesformer.serve.job import Gone, Job
-from timesformer.serve.problems import CODES, Problem
+from timesformer.serve.messages import most_messages, read_problem, read_shapes
+from timesformer.serve.problems import Problem
 from timesformer.serve.worker import Limits, Message, Task, decode_upload
 
 HEADER = 2**20  # bytes, at most, of a header
@@ -54,52 +59,86 @@ class Decoder:
         """
         ours, theirs = self._context.Pipe(duplex=False)
         with ours:
-            with theirs, self._lock:
-                process = self._context.Process(target=self.decode, args=(theirs, path, task, self.limits), daemon=True)
-                process.start()
+            with theirs:
+                process = self._start(self.decode, theirs, path, task, self.limits)
+            ended = False
             try:
-                with job.stoppable(process.kill):
-                    yield from self._messages(ours, process)
+                with job.stoppable(partial(_kill, process)):
+                    yield from self._messages(ours, process, task)
+                ended = True  # on its own, or about to
             except EOFError:
                 if job.stopped:
                     raise Gone from None
                 raise self._crash(process) from None
             finally:
-                process.kill()
+                if not ended:
+                    _kill(process)
                 self._exit_code(process)
 
     def warm_up(self) -> None:
         """Start the process that the others are forked from."""
-        with self._lock:
-            process = self._context.Process(target=_nothing, daemon=True)
-            process.start()
-        self._exit_code(process, math.inf)
+        self._exit_code(self._start(_nothing), math.inf)
 
-    def _messages(self, ours: Connection, process: ForkServerProcess) -> Generator[Message, None, None]:
-        while True:
+    def _start(self, work: Callable[..., None], *given: Any) -> ForkServerProcess:
+        """Raises Problem where the system has no process for it."""
+        process = self._context.Process(target=work, args=given, daemon=True)
+        try:
+            with self._lock:
+                process.start()
+        except (OSError, EOFError):
+            raise Problem("unavailable", "no process to decode with; retry in 10 s", 10) from None
+        return process
+
+    def _messages(self, ours: Connection, process: ForkServerProcess, task: Task) -> Generator[Message, None, None]:
+        most = most_messages(task, self.limits)
+        for number in count():
             late = threading.Event()
 
             def end(late: threading.Event = late) -> None:
                 late.set()
-                process.kill()
+                _kill(process)
 
             watchdog = threading.Timer(self.seconds, end)  # it may hang within a message, too
             watchdog.daemon = True
             watchdog.start()
             try:
-                header, arrays = _receive(ours, self.limits.memory)
+                header, arrays = self._receive(ours, task, number)
+            except ValueError:
+                raise misbehaved() from None
             except EOFError:
                 if late.is_set():
                     raise Problem("decoder_timeout", f"decoding took longer than {self.seconds:g} seconds") from None
                 raise
             finally:
                 watchdog.cancel()
-            if "problem" in header:
-                code, detail = header["problem"]
-                raise Problem(code if code in CODES else "unreadable_video", str(detail))
             if header.get("end"):
                 return
+            if number == most:
+                raise misbehaved()
             yield header, arrays
+
+    def _receive(self, ours: Connection, task: Task, number: int) -> Message:
+        """Message number so many of a process that is not trusted. Raises EOFError where none comes, ValueError for
+        what is none, Problem where it is one."""
+        try:
+            header = json.loads(ours.recv_bytes(HEADER))
+            if not isinstance(header, dict):
+                raise ValueError
+            found = header.pop("shapes", None)
+            if "problem" in header:
+                raise read_problem(header["problem"])
+            if header.get("end"):
+                return header, []
+            arrays = []
+            for shape in read_shapes(found, task, self.limits, first=number == 0):
+                size = math.prod(shape)
+                content = bytearray(ours.recv_bytes(size))
+                if len(content) != size:
+                    raise ValueError
+                arrays.append(torch.frombuffer(content, dtype=torch.uint8).view(shape))
+        except (OSError, RecursionError) as error:
+            raise EOFError from error
+        return header, arrays
 
     def _crash(self, process: ForkServerProcess) -> Problem:
         code = self._exit_code(process)
@@ -111,25 +150,23 @@ class Decoder:
     def _exit_code(self, process: ForkServerProcess, seconds: float = ENDING) -> int | None:
         """How a process ended, when it has."""
         if not wait([process.sentinel], None if seconds == math.inf else seconds):
-            process.kill()
+            _kill(process)
             wait([process.sentinel])
         with self._lock:
             process.join()
             return process.exitcode
 
 
+def misbehaved() -> Problem:
+    """For what is no message."""
+    return Problem("decoder_crashed", "the decoder crashed: it sent no message of its task")
+
+
+def _kill(process: ForkServerProcess) -> None:
+    """Not one that has ended: its number may be that of another process by now."""
+    if not wait([process.sentinel], 0):
+        process.kill()
+
+
 def _nothing() -> None:
     pass
-
-
-def _receive(ours: Connection, limit: int) -> Message:
-    """A message of a process that is not trusted. Raises EOFError where it is none."""
-    try:
-        header: dict[str, Any] = json.loads(ours.recv_bytes(HEADER))
-        arrays = []
-        for shape in header.pop("shapes"):
-            content = bytearray(ours.recv_bytes(limit))
-            arrays.append(torch.frombuffer(content, dtype=torch.uint8).view(tuple(map(int, shape))))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError) as error:
-        raise EOFError from error
-    return header, arrays

@@ -1,4 +1,4 @@
-"""The work of one request, which ends early when its client leaves."""
+"""The work of one request, which ends early when its client disconnects."""
 
 from __future__ import annotations
 
@@ -31,6 +31,23 @@ class Job:
         finally:
             with self._lock:
                 self._stops.remove(stop)
+
+    @contextmanager
+    def at_most(self, seconds: float) -> Iterator[threading.Event]:
+        """Stop the job where the block takes longer; the event says so."""
+        late = threading.Event()
+
+        def end() -> None:
+            late.set()
+            self.stop()
+
+        timer = threading.Timer(seconds, end)
+        timer.daemon = True
+        timer.start()
+        try:
+            yield late
+        finally:
+            timer.cancel()
 
     def stop(self) -> None:
         """End the work, wherever it is."""

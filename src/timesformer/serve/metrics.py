@@ -51,7 +51,7 @@ class Metrics:
         self.batch_clips = Histogram(
             "timesformer_batch_clips", "Clips of a batch.", ("model",), buckets=CLIPS, registry=self.registry
         )
-        self.promised = Gauge(
+        self.reserved = Gauge(
             "timesformer_clips_waiting",
             "Clips of requests that wait or are computed.",
             ("model",),
@@ -61,7 +61,7 @@ class Metrics:
     def follow(self, models: Mapping[str, ServedModel]) -> None:
         """Count the batches of these models."""
         for name, model in models.items():
-            self.promised.labels(name).set_function(partial(_promised, model))
+            self.reserved.labels(name).set_function(partial(_reserved, model))
             model.batcher.on_batch = partial(self._batch, name)
 
     def _batch(self, name: str, clips: int, seconds: float) -> None:
@@ -83,5 +83,5 @@ class Metrics:
         return Response(generate_latest(self.registry), media_type=CONTENT_TYPE_LATEST)
 
 
-def _promised(model: ServedModel) -> float:
-    return model.batcher.promised
+def _reserved(model: ServedModel) -> float:
+    return model.batcher.reserved

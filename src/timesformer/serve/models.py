@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from timesformer.config.explain import Explain
 from timesformer.engine.engine import EngineName, Precision, make_engine
 from timesformer.engine.fingerprint import fingerprint_of
 from timesformer.errors import SettingError
 from timesformer.evaluation.protocol import as_classifiers
 from timesformer.explain.explainer import Explainer
+from timesformer.explain.occlusion import parts_of
 from timesformer.inference.predictor import Predictor
-from timesformer.serve.batching import Batcher, SharedEngine
+from timesformer.serve.batching import Batcher
 from timesformer.serve.job import Job
 from timesformer.serve.problems import Problem
 
@@ -33,19 +37,30 @@ class ServedModel:
 
     def predictor_for(self, job: Job) -> Predictor:
         """The predictor, whose engine is shared with other jobs and stops with this one."""
-        return self.predictor.with_engine(SharedEngine(self.batcher, job))
+        return self.predictor.with_engine(self.batcher.engine_for(job))
 
     def explainer_for(self, job: Job) -> Explainer:
         """The explainer, likewise. Raises Problem for an ensemble."""
         if self.explainer is None:
             raise Problem("not_supported", "an ensemble cannot be explained; its members can, one by one")
-        return self.explainer.with_engine(SharedEngine(self.batcher, job))
+        return self.explainer.with_engine(self.batcher.engine_for(job))
 
     @property
     def views(self) -> int:
         """Clips that a video has at least; as many as it is long with sampling `cover`."""
         preprocessing = self.predictor.preprocessing
         return preprocessing.test_clips * preprocessing.test_crops
+
+    def reserve_more(self, clips: int, most: int | None = None) -> AbstractContextManager[None]:
+        """Room in the queue for a request that is now known to have so many clips; `views` are reserved for it already.
+        most: of these, where others go in between. Raises Problem where there is none."""
+        more = clips if most is None else min(clips, most)
+        return self.batcher.reserve(max(more - self.views, 0), held=self.views)
+
+    def runs(self, settings: Explain, views: int) -> int:
+        """Clips that an explanation of a video of so many views takes."""
+        hidden = math.prod(parts_of(self.predictor.settings)) if settings.method == "occlusion" else 0
+        return views * (1 + hidden)
 
     def as_dict(self) -> dict[str, Any]:
         """What clients are told of it."""

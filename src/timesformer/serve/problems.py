@@ -27,6 +27,7 @@ CODES = {
     "unreadable_video": 422,
     "decoder_crashed": 422,
     "decoder_timeout": 422,
+    "explain_timeout": 422,
     "not_supported": 422,
     "download_failed": 422,
     "busy": 429,

@@ -16,17 +16,19 @@ from timesformer.config.explain import Explain
 from timesformer.errors import SettingError
 from timesformer.evaluation.scores import score_views
 from timesformer.explain.pictures import Images
-from timesformer.explain.placement import View, Views
+from timesformer.explain.placement import Views
 from timesformer.explain.save import save_overlay, stretch_of
 from timesformer.features.pooling import choose_pooling, pool_views
+from timesformer.files import FULL
 from timesformer.inference.predictor import Answer
 from timesformer.inference.timeline import TimelineOptions, WindowRow, row_of, score_windows
-from timesformer.serve.decoder import Decoder
+from timesformer.serve.decoder import Decoder, misbehaved
 from timesformer.serve.job import Gone, Job
+from timesformer.serve.messages import read_explained, read_seen, read_stride, read_window
 from timesformer.serve.metrics import Metrics
 from timesformer.serve.models import ServedModel
 from timesformer.serve.problems import Problem
-from timesformer.serve.settings import MIB, ServiceSettings
+from timesformer.serve.settings import ServiceSettings
 from timesformer.serve.uploads import Receiver, Spool, Upload
 from timesformer.serve.worker import Limits, Message, Task
 from timesformer.video.seen import Seen
@@ -43,6 +45,7 @@ class Overlay(NamedTuple):
 
 
 SCORING = 128  # threads, at most, that wait for engines
+EXPLAIN_SECONDS = 300.0  # that an explanation may take once it is decoded
 
 
 class Service:
@@ -55,20 +58,14 @@ class Service:
         self, models: Mapping[str, ServedModel], settings: ServiceSettings, decoder: Decoder | None = None
     ) -> None:
         self.models, self.settings, self.metrics = models, settings, Metrics()
-        limits = Limits(
-            settings.max_seconds,
-            settings.max_frames,
-            settings.max_pixels,
-            settings.decode_cpu_seconds,
-            settings.decode_mb * MIB,
-        )
-        self.decoder = Decoder(limits, settings.decode_seconds) if decoder is None else decoder
+        self.decoder = Decoder(Limits.of(settings), settings.decode_seconds) if decoder is None else decoder
         self.spool = Spool()
         self.receiver = Receiver(self.spool, settings)
         self.metrics.follow(models)
         # A timeline decodes while it computes; those that only decode do not wait for it.
         self.decoding, self.streaming = (anyio.CapacityLimiter(settings.workers) for _ in range(2))
-        self.explaining = anyio.CapacityLimiter(1)  # matplotlib's settings are of the whole process
+        # Decoded and drawn one at a time: matplotlib's settings are of the whole process, and one takes much memory.
+        self.explaining = anyio.CapacityLimiter(1)
         self.scoring = anyio.CapacityLimiter(SCORING)
 
     @property
@@ -121,7 +118,8 @@ class Service:
         predictor = model.predictor_for(job)
 
         def score() -> dict[str, Any]:
-            best = predictor.best(score_views(predictor.engine, views_VCTSS), top)
+            with model.reserve_more(len(views_VCTSS)):
+                best = predictor.best(score_views(predictor.engine, views_VCTSS), top)
             return Answer(upload.name, best, seen=seen).as_dict()
 
         with self.metrics.stage("score"):
@@ -135,7 +133,8 @@ class Service:
 
         def pool() -> dict[str, Any]:
             try:
-                vector_D = pool_views(one.engine, one.settings, one.preprocessing, pooling, views_VCTSS)
+                with model.reserve_more(len(views_VCTSS)):
+                    vector_D = pool_views(one.engine, one.settings, one.preprocessing, pooling, views_VCTSS)
             except SettingError as error:  # an ensemble has none
                 raise Problem("not_supported", "this model has no features") from error
             return {"video": upload.name, "features": vector_D.flatten().tolist()}
@@ -157,52 +156,60 @@ class Service:
     async def explain(
         self, job: Job, model: ServedModel, upload: Upload, settings: Explain, label: str | None, *, plain: bool
     ) -> Overlay:
-        """overlay.mp4 of `timesformer explain`, `plain` without what is drawn around the frames.
+        """overlay.mp4 of `timesformer explain`, `plain` without borders around the frames.
 
         Frames whose short side is above 360 pixels are scaled before."""
         one = model.explainer_for(job)
-        task = Task("explanation", one.settings.clip_shape, one.preprocessing)
+        task, limits = Task("explanation", one.settings.clip_shape, one.preprocessing), self.decoder.limits
 
         def decode() -> tuple[Views, Images]:
-            header, (clips_VCTSS, frames_CNHW) = self._only(job, upload.path, task, 2)
-            header["places"] = [View(**place) for place in header["places"]]
-            header["seen"] = Seen(**header["seen"])
-            header |= {name: tuple(header[name]) for name in ("size", "scaled")}
-            return Views(clips_VCTSS, **header), frames_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
+            views, frames_CNHW = self._only(job, upload.path, task, lambda said: read_explained(said, task, limits))
+            return views, frames_CNHW.permute(1, 2, 3, 0).contiguous().numpy()
 
         def explain() -> Overlay:
-            try:
-                found = one.explain_views(views, upload.name, label, settings)
-            except SettingError as error:  # nothing reaches what is asked
-                raise Problem("not_supported", str(error)) from None
+            with model.reserve_more(model.runs(settings, len(views.places)), most=model.batcher.limit // 2):
+                try:
+                    found = one.explain_views(views, upload.name, label, settings)
+                except SettingError as error:  # nothing reaches what is asked
+                    raise Problem("not_supported", str(error)) from None
             with job.stoppable(lambda: None):  # before what takes long
-                save_overlay(found, frames_NHW3, file, plain=plain)
-            return Overlay(file.read_bytes(), stretch_of(found))
+                try:
+                    save_overlay(found, frames_NHW3, file, plain=plain)
+                    return Overlay(file.read_bytes(), stretch_of(found))
+                except OSError as error:
+                    if error.errno in FULL:
+                        raise Problem("storage_full", "no room for the overlay; retry in 60 s", 60) from None
+                    raise
 
-        with self.metrics.stage("decode"):
-            views, frames_NHW3 = await anyio.to_thread.run_sync(decode, limiter=self.decoding)
-        async with self.spool.file() as file:
-            with self.metrics.stage("score"):
-                return await anyio.to_thread.run_sync(explain, limiter=self.explaining)
+        async with self.explaining, self.spool.file() as file:
+            with self.metrics.stage("decode"):
+                views, frames_NHW3 = await anyio.to_thread.run_sync(decode, limiter=self.decoding)
+            with self.metrics.stage("score"), job.at_most(EXPLAIN_SECONDS) as late:
+                try:
+                    return await anyio.to_thread.run_sync(explain, limiter=self.scoring)
+                except Gone:
+                    if late.is_set():
+                        detail = f"explaining took longer than {EXPLAIN_SECONDS:g} seconds; try method=rollout"
+                        raise Problem("explain_timeout", detail) from None
+                    raise
 
     async def _views(self, job: Job, model: ServedModel, upload: Upload) -> tuple[Tensor, Seen]:
         one = model.predictor
         task = Task("views", one.settings.clip_shape, one.preprocessing)
 
         def decode() -> tuple[Tensor, Seen]:
-            header, arrays = self._only(job, upload.path, task)
-            return arrays[0], Seen(**header["seen"])
+            return self._only(job, upload.path, task, lambda said: (said[1][0], read_seen(said[0])))
 
         with self.metrics.stage("decode"):
             return await anyio.to_thread.run_sync(decode, limiter=self.decoding)
 
-    def _only(self, job: Job, path: Path, task: Task, arrays: int = 1) -> Message:
-        """The one message of a task, with so many arrays."""
+    def _only(self, job: Job, path: Path, task: Task, read: Callable[[Message], T]) -> T:
+        """What the one message of a task says."""
         with closing(self.decoder.read(job, path, task)) as messages:
             found = list(messages)
-        if len(found) != 1 or len(found[0][1]) != arrays:
-            raise Problem("decoder_crashed", "the decoder said something else than it should")
-        return found[0]
+        if not found:
+            raise misbehaved()
+        return _believed(read, found[0])
 
     def timeline_rows(
         self, job: Job, model: ServedModel, upload: Upload, options: TimelineOptions
@@ -211,11 +218,33 @@ class Service:
         one = model.predictor_for(job)
         engine, shape = one.engine, one.settings.clip_shape
         task = Task("windows", shape, one.preprocessing, options.window, options.stride)
-        with closing(self.decoder.read(job, upload.path, task)) as messages:
-            stride = float(next(messages)[0]["stride"])
-            windows = ((Window(**header["window"]), arrays[0]) for header, arrays in messages)
+
+        def windows() -> Generator[tuple[Window, Tensor], None, None]:
+            after = 0.0
+            for header, arrays in messages:
+                window = _believed(read_window, header, after, self.decoder.limits)
+                after = window.start or 0.0
+                yield window, arrays[0]
+
+        # However long it is, no more of its clips wait at a time than the engine takes at once.
+        with (
+            closing(self.decoder.read(job, upload.path, task)) as messages,
+            model.reserve_more(engine.views, most=model.batcher.limit // 2),
+        ):
+            first = next(messages, None)
+            if first is None:
+                raise misbehaved()
+            stride = _believed(read_stride, first[0])
             scored = score_windows(
-                engine, windows, lambda window: int((window.start or 0.0) / stride + ROUNDING) // engine.views
+                engine, windows(), lambda window: int((window.start or 0.0) / stride + ROUNDING) // engine.views
             )
             for window, scores_K in scored:
                 yield row_of(upload.name, window, scores_K, one.labels)
+
+
+def _believed(read: Callable[..., T], *said: Any) -> T:
+    """What a decoder's message says. Raises Problem for one that cannot be."""
+    try:
+        return read(*said)
+    except ValueError:
+        raise misbehaved() from None

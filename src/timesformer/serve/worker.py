@@ -28,11 +28,12 @@ from timesformer.config import ClipShape, Preprocessing
 from timesformer.data.decoding import follow_parent
 from timesformer.device import is_out_of_memory
 from timesformer.errors import SettingError, VideoError
-from timesformer.explain.placement import place_views
+from timesformer.explain.placement import SHORT_SIDE, place_views
 from timesformer.serve.problems import Problem
+from timesformer.serve.settings import MIB, ServiceSettings
+from timesformer.video.decode import VideoFile
 from timesformer.video.part import length_of
 from timesformer.video.seen import seen_of
-from timesformer.video.source import open_video
 from timesformer.video.video import Video
 from timesformer.video.views import read_views, window_views
 from timesformer.video.windows import timeline_grid
@@ -42,9 +43,9 @@ FORMATS = (
     "mov,mp4,matroska,webm,avi,mpeg,mpegts,mpegvideo,flv,asf,ogg,gif,apng,h264,hevc,obu,ivf,m4v,mxf,nut,rm,dv,"
     "yuv4mpegpipe,mjpeg,png_pipe,jpeg_pipe,webp_pipe,bmp_pipe"
 )
+ALLOWED = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}  # whenever the file is opened
 OPEN_FILES = 64
-SHORT_SIDE = 360  # pixels of a frame that an explanation is drawn on, at most
-DRAWN_PIXELS = 2**26  # of all frames together: the service has a few numbers for each
+DRAWN_PIXELS = 2**25  # of all frames together: the service has some 20 bytes for each
 
 
 class Limits(NamedTuple):
@@ -55,6 +56,17 @@ class Limits(NamedTuple):
     pixels: int
     cpu_seconds: int
     memory: int
+
+    @classmethod
+    def of(cls, settings: ServiceSettings) -> Limits:
+        """Those of a service."""
+        return cls(
+            settings.max_seconds,
+            settings.max_frames,
+            settings.max_pixels,
+            settings.decode_cpu_seconds,
+            settings.decode_mb * MIB,
+        )
 
 
 class Task(NamedTuple):
@@ -117,7 +129,7 @@ def _data_bytes() -> int:
 
 def _decode(path: Path, task: Task, limits: Limits) -> Iterator[Message]:
     check_container(path, limits)
-    with open_video(path) as video:
+    with VideoFile(path, path, ALLOWED) as video:
         check_video(video, limits)
         shape, preprocessing = task.shape, task.preprocessing
         if task.what == "views":
@@ -127,7 +139,7 @@ def _decode(path: Path, task: Task, limits: Limits) -> Iterator[Message]:
             yield _views_and_frames(video, shape, preprocessing)
         else:
             length = length_of(video)
-            _, stride = timeline_grid(task.window, task.stride, shape, preprocessing, video.fps)
+            stride = stride_of(task, video)
             if length / stride > limits.frames:
                 raise Problem("too_many_windows", f"{length / stride:.0f} windows; expected at most {limits.frames}")
             yield {"stride": stride}, []
@@ -135,6 +147,14 @@ def _decode(path: Path, task: Task, limits: Limits) -> Iterator[Message]:
                 video, shape, preprocessing, window=task.window, stride=task.stride
             ):
                 yield {"window": window._asdict()}, [views_VCTSS]
+
+
+def stride_of(task: Task, video: Video) -> float:
+    """Seconds from one window to the next. Raises Problem where only the client could say how long a window is."""
+    try:
+        return timeline_grid(task.window, task.stride, task.shape, task.preprocessing, video.fps)[1]
+    except SettingError:  # the values themselves have been checked before the upload
+        raise Problem("bad_parameter", "window: missing, and the frame rate is unknown; expected seconds") from None
 
 
 def _views_and_frames(video: Video, shape: ClipShape, preprocessing: Preprocessing) -> Message:
@@ -157,9 +177,8 @@ def _views_and_frames(video: Video, shape: ClipShape, preprocessing: Preprocessi
 
 def check_container(path: Path, limits: Limits) -> None:
     """Raises Problem for what is no video of a kind that is one file, and for frames that are too large."""
-    options = {"format_whitelist": FORMATS, "protocol_whitelist": "file"}
     try:
-        with av.open(f"file:{path}", options=options, metadata_errors="replace") as container:
+        with av.open(f"file:{path}", options=dict(ALLOWED), metadata_errors="replace") as container:
             sizes = [(stream.codec_context.width, stream.codec_context.height) for stream in container.streams.video]
     except (av.FFmpegError, ValueError) as error:
         if is_out_of_memory(error):

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import os
+from collections.abc import Mapping
 from itertools import islice
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, BinaryIO
 
 import av
@@ -23,8 +25,12 @@ STREAM = (
 LIVE = frozenset(("hls", "dash", "mpjpeg"))  # formats that go on where they do not say how long they are
 
 
-def open_container(medium: Medium, name: Path | str, kind: str | None = None) -> InputContainer:
+def open_container(
+    medium: Medium, name: Path | str, kind: str | None = None, options: Mapping[str, str] = MappingProxyType({})
+) -> InputContainer:
     """A video or image, open; its format, `kind`, is recognised if not given. Raises VideoError for anything else.
+
+    options: FFmpeg's, of demuxers, such as format_whitelist.
 
     A live stream is one of those.
     """
@@ -34,7 +40,9 @@ def open_container(medium: Medium, name: Path | str, kind: str | None = None) ->
     try:
         if not isinstance(medium, Path | str):
             medium.seek(0)
-        container: InputContainer = av.open(file, format=kind, metadata_errors="replace", timeout=timeout)
+        container: InputContainer = av.open(
+            file, format=kind, options=dict(options), metadata_errors="replace", timeout=timeout
+        )
     except (av.FFmpegError, ValueError) as error:
         raise VideoError(name, f"cannot be opened as a video or an image: {why(error)}") from None
     if isinstance(medium, str) and container.duration is None and LIVE & set(container.format.name.split(",")):

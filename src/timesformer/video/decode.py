@@ -15,10 +15,11 @@ are converted.
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
+from types import MappingProxyType
 
 import av
 from av.container import InputContainer
@@ -49,11 +50,12 @@ class VideoFile(Video):
     Damage is an error wherever the decoder notices it, for all frames that may build on the damaged one. Videos have
     no checksums: FFmpeg's decoders of HEVC and VP9 seldom notice, that of h264 about every second flipped bit.
 
-    Raises VideoError for what is not a video, holds no frames or is truncated.
+    options: FFmpeg's, as for `open_container`. Raises VideoError for what is not a video, holds no frames or is
+    truncated.
     """
 
-    def __init__(self, medium: Medium, name: Path | str) -> None:
-        self.medium, self.name = medium, name
+    def __init__(self, medium: Medium, name: Path | str, options: Mapping[str, str] = MappingProxyType({})) -> None:
+        self.medium, self.name, self.options = medium, name, options
         self._reader: object = None
         self._open()
         try:
@@ -83,7 +85,7 @@ class VideoFile(Video):
         return self._index.seconds(number)
 
     def _open(self) -> None:
-        self._container: InputContainer = open_container(self.medium, self.name)
+        self._container: InputContainer = open_container(self.medium, self.name, options=self.options)
         # FFmpeg guesses missing time stamps wrongly where B-frames build on B-frames (h264 in AVI).
         self._container.flags &= ~MAKE_UP_STAMPS
 

@@ -8,9 +8,11 @@ from itertools import chain
 from pathlib import Path
 
 import av
+import numpy as np
 import torch
 from av.container import OutputContainer
 from av.video.stream import VideoStream
+from numpy.typing import NDArray
 from torch import Tensor
 
 from timesformer.errors import SettingError
@@ -27,18 +29,23 @@ def write_video(path: str | Path, clip_CTHW: Tensor, fps: float, crf: int = 18) 
 
     The file appears under its name only when it is complete. Raises SettingError for an odd size.
     """
-    path = Path(path)
-    height, width = clip_CTHW.shape[2:]
+    write_images(path, clip_CTHW.permute(1, 2, 3, 0).contiguous().numpy(), fps, crf)
+
+
+def write_images(path: str | Path, images: Iterable[NDArray[np.uint8]], fps: float, crf: int = 18) -> None:
+    """`write_video` of at least one RGB image (H, W, 3), of which no more than a few are kept."""
+    path, images = Path(path), iter(images)
+    first = next(images)
+    height, width = first.shape[:2]
     if height % 2 or width % 2:
         raise SettingError(f"{path}: frames of {height} x {width} pixels; expected even sizes, as h264 does")
-    frames_THWC = clip_CTHW.permute(1, 2, 3, 0).contiguous().numpy()
     with replacing(path) as temporary, av.open(str(temporary), "w", format="mp4") as container:
         stream = _add_stream(container, fps, height, width, crf)
         # x264's macroblock tree gives other bits from one call to the next for frames as small as the demo's.
         stream.options = {**stream.options, "mbtree": "0"}
         stream.codec_context.thread_count = 1
-        for frame in frames_THWC:
-            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        for image in chain((first,), images):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(image, format="rgb24")))
         container.mux(stream.encode(None))
 
 
