@@ -42,6 +42,14 @@ def test_weights_are_repeated_videos(classes: int) -> None:
             assert float(found[name][row]) == pytest.approx(value, abs=1e-6), name
 
 
+def test_one_group_says_nothing_of_others() -> None:
+    right = fraction(torch.tensor([True, True, False]))
+    found = intervals({"top1": right}, 3, ["a", "a", "a"])
+    assert found == {"top1": (0.0, 1.0)}
+    assert intervals({"less": right}, 3, ["a", "a", "a"], lowest=-1) == {"less": (-1.0, 1.0)}
+    assert intervals({"top1": fraction(torch.tensor([True]))}, 1) == {"top1": (0.0, 1.0)}
+
+
 @pytest.mark.parametrize("classes", [2, 6])
 def test_without_weights_they_are_the_metrics(classes: int) -> None:
     scores, labels = some_scores(80, classes, 2)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,9 @@ from conftest import SMALL, small_recipe
 from stops import stop_at
 from timesformer.errors import DataError, SettingError, TrainingError
 from timesformer.study import perform
+from timesformer.study import study as studying
+from timesformer.study.cache import CachedRun
+from timesformer.study.key import read_data
 from timesformer.study.plan import StudyPlan, plan_study
 from timesformer.study.results import Row, read_results
 from timesformer.study.studies import STUDIES, find_study
@@ -141,6 +145,70 @@ def test_one_cell_that_fails_does_not_end_the_rest(bars: Path, tmp_path: Path, m
     assert [row.status for row in run(planned("positions", bars, tmp_path / "out"))] == ["done"] * 3
 
 
+def test_what_another_process_has_seen_fail_is_not_tried_again(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, never_trains: None
+) -> None:
+    """But what has failed before this process began is."""
+    plan = planned("positions", bars, tmp_path / "positions")
+    runs = [task.run for task in plan.tasks]
+    runs[0].write_failure("of yesterday")
+    tried: list[Path] = []
+
+    def failing(run: CachedRun, *_: Any, **__: Any) -> bool:
+        tried.append(run.folder)
+        runs[1].write_failure("the loss is NaN")  # by another process, while this one is at the first
+        raise TrainingError("no memory")
+
+    monkeypatch.setattr(studying, "train_and_test", failing)
+    said: list[str] = []
+    rows = run(plan, say=said.append)
+    assert tried == [runs[0].folder, runs[2].folder]
+    assert [row.reason for row in rows] == ["no memory", "the loss is NaN", "no memory"]
+    assert "2/3  space, seed 0: failed in another process: the loss is NaN" in said
+
+
+def test_a_failure_of_before_is_none_of_a_cell_that_is_done(bars: Path, positions: Path, never_trains: None) -> None:
+    plan = planned("positions", bars, positions)
+    plan.tasks[0].run.write_failure("ended while it was tested; then another process tested it")
+    assert [row.status for row in run(plan, cell=1)] == ["done"]
+    plan.tasks[0].run.forget_failure()
+
+
+def test_a_look_at_a_lock_is_no_work(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another process that only looks lets go of it before the first time that this one waits is over."""
+    found = planned("positions", bars, tmp_path / "positions").tasks[0].run
+    look = ExitStack()
+    look.enter_context(found.locked())
+    monkeypatch.setattr("time.sleep", lambda _: look.close())
+    assert not found.is_busy
+
+
+def test_what_a_killed_training_leaves_is_removed(bars: Path, positions: Path, tmp_path: Path) -> None:
+    """Killed after its last line, before its checkpoints were removed."""
+    shutil.copytree(positions.parent / "runs", tmp_path / "runs")
+    found = planned("positions", bars, tmp_path / "positions").tasks[0].run
+    for left in (found.run / "checkpoints", found.folder / "pilot"):
+        left.mkdir()
+    found.scores({}).unlink()
+    run(planned("positions", bars, tmp_path / "positions"))
+    assert found.is_done([{}])
+    assert not (found.run / "checkpoints").exists()
+    assert not (found.folder / "pilot").exists()
+
+
+def test_groups_of_the_tested_split_are_of_the_data(bars: Path, tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        rows = [f"{bars}/{split}/{label}/{n}.mp4,{label},p{n}" for n in range(2) for label in ("left", "right")]
+        (tmp_path / f"{split}.csv").write_text("\n".join(["path,label,person", *rows]) + "\n")
+    grouped, plain = small_recipe("data.group=person"), small_recipe()
+    before = [read_data(one, tmp_path).digest for one in (grouped, plain)]
+    list_of = tmp_path / "test.csv"
+    list_of.write_text(list_of.read_text().replace(",p1", ",p0"))
+    after = [read_data(one, tmp_path).digest for one in (grouped, plain)]
+    assert after[0] != before[0]
+    assert after[1] == before[1]
+
+
 def test_two_processes_never_train_the_same(bars: Path, positions: Path, tmp_path: Path, never_trains: None) -> None:
     plan = planned("positions", bars, positions)
     with plan.tasks[0].run.locked():
@@ -243,8 +311,8 @@ def test_too_few_videos(bars: Path, tmp_path: Path) -> None:
 def test_results_of_another_study_stay(bars: Path, positions: Path) -> None:
     before = (positions / "results.csv").read_bytes()
     for plan, what in (
-        (planned("clips", bars, positions), "holds results of study positions with another study"),
-        (planned("positions", bars, positions, "optimizer.weight_decay=0.2"), "with another recipe"),
+        (planned("clips", bars, positions), "holds results of study positions, different in: study"),
+        (planned("positions", bars, positions, "optimizer.weight_decay=0.2"), "different in: recipe"),
     ):
         with pytest.raises(SettingError, match=what):
             run(plan)
@@ -253,10 +321,12 @@ def test_results_of_another_study_stay(bars: Path, positions: Path) -> None:
         run(planned("positions", bars, bars))
 
 
+@pytest.mark.parametrize("init", [False, True])
 @pytest.mark.parametrize("name", STUDIES)
-def test_every_study_has_its_reference(bars: Path, tmp_path: Path, name: str) -> None:
+def test_every_study_has_its_reference(name: str, init: bool) -> None:
     study, recipe = STUDIES[name], small_recipe()
-    names = [cell.name for cell in study.cells(recipe, False)]
+    cells = study.cells(recipe, init)
+    names = [cell.name for cell in cells]
     assert study.reference(recipe) in names
     assert len(set(names)) == len(names)
-    assert all(len(cell.paper) in (0, len(study.paper_columns)) for cell in study.cells(recipe, False))
+    assert all(len(cell.paper) in (0, len(study.paper_columns)) for cell in cells)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from timesformer.study.plan import StudyPlan, plan_study
 from timesformer.study.results import read_results, row_of, write_results
 from timesformer.study.studies import find_study
 from timesformer.study.summary import CellSummary, summarise
-from timesformer.study.table import cells_of, headings, markdown, terminal_lines
+from timesformer.study.table import cells_of, headings, markdown, notes, terminal_lines
 
 VIDEOS = 40
 RIGHT = {  # of 40 videos, of each seed
@@ -50,13 +51,14 @@ def plan(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> StudyPlan:
     return plan
 
 
-def write_run(plan: StudyPlan, seed: int, cell: str, right: int) -> None:
-    """The first videos are right, the others wrong."""
+def write_run(plan: StudyPlan, seed: int, cell: str, right: int, skipped: int = 0) -> None:
+    """The first videos are right, the others wrong; of the first so many are skipped."""
     task = next(task for task in plan.tasks if (task.seed, task.cell.name) == (seed, cell))
     labels_B = torch.arange(VIDEOS) % 2
     said_B = torch.where(torch.arange(VIDEOS) < right, labels_B, 1 - labels_B)
+    labels_B, said_B = labels_B[skipped:], said_B[skipped:]
     scores_BK = torch.nn.functional.one_hot(said_B, 2).float() * 0.8 + 0.1
-    paths = tuple(Path(f"{number}.mp4") for number in range(VIDEOS))
+    paths = tuple(Path(f"{number}.mp4") for number in range(skipped, VIDEOS))
     result = EvaluationResult(measure(scores_BK, labels_B), scores_BK, labels_B, paths, ("left", "right"), (), "eager",
                               "fp32")  # fmt: skip
     write_scores(result, task.run.scores({}))
@@ -93,22 +95,36 @@ def test_the_paired_t_test() -> None:
     differences = [0.02, 0.05, 0.03]
     t = (0.1 / 3) / (math.sqrt(sum((one - 0.1 / 3) ** 2 for one in differences) / 2) / math.sqrt(3))
     assert paired_p_value(differences) == pytest.approx(1 - t / math.sqrt(2 + t * t))
-    assert paired_p_value([0.1, 0.1]) == 0
-    assert paired_p_value([0.0, 0.0, 0.0]) == 1
+    assert paired_p_value([0.1, 0.4 - 0.3]) is None
+    assert paired_p_value([0.0, 0.0, 0.0]) is None
 
 
 def test_the_table(plan: StudyPlan) -> None:
     summaries = summaries_of(plan)
     cells = dict(zip(headings(plan, summaries), cells_of(plan, summaries[1]), strict=True))
     assert cells["top-1, %"] == "72.5"
-    assert cells["less reference"] == "-5.0 *"
-    assert cells["95%, seeds"] == "-5.0 to -5.0"
-    assert (cells["p"], cells["one clip, %"], cells["minutes"], cells["GB"]) == ("<0.001", "72.5", "3.0", "1.00")
+    assert cells["less reference"] == "-5.0"  # of all seeds, so with no spread to judge it by
+    assert cells["95%, seeds"] == "–"
+    assert (cells["p"], cells["one clip, %"], cells["minutes"], cells["GB"]) == ("–", "72.5", "3.0", "1.00")
     assert (cells["paper, K400"], cells["paper, SSv2"], cells["seeds"]) == ("77.8", "52.5", "3")
     assert cells_of(plan, summaries[0])[headings(plan, summaries).index("less reference")] == "-47.5 *"
     text = markdown(plan, summaries, "timesformer study positions")
     assert text.splitlines()[0] == "# positions: position tables (Table 4)"
     assert all(len(line) <= 80 for line in terminal_lines(plan, summaries))
+
+
+def test_a_video_that_one_test_has_skipped(plan: StudyPlan, tmp_path: Path) -> None:
+    """The scores stay those of each test; what is compared is of the videos that all have."""
+    moved = plan_study(find_study("positions"), small_recipe(), plan.data.folder, tmp_path / "positions", seeds=3)
+    shutil.copytree(plan.out.parent / "runs", tmp_path / "runs")
+    write_run(moved, 1, "none", 14, skipped=1)
+    none, space, _ = summaries = summaries_of(moved)
+    assert none.mean == pytest.approx((10 / 40 + 13 / 39 + 12 / 40) / 3)
+    assert none.difference is not None
+    assert none.difference.value == pytest.approx((9 - 29 + 13 - 31 + 11 - 30) / 3 / 39)
+    assert (none.videos, space.videos) == (39, 40)
+    found = [line for line in notes(moved, summaries) if "skipped" in line]
+    assert [line.partition(" videos")[0] for line in found] == ["none: interval and difference are of the 39 of 40"]
 
 
 def test_rows_are_read_as_they_were_written(plan: StudyPlan) -> None:
@@ -180,7 +196,11 @@ def test_what_networks_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, com
     assert "| x3d_s | 13 x 182 x 182 |" in (out / "table.md").read_text()
     assert axial.train_ran == "out of memory: too large"
     assert measure_costs(small_recipe(), out, classes=2) == rows == read_costs(out / "results.csv")
-    assert len(calls) == 2 * len(rows)
+    again = [(call["settings"]["scheme"], call["train"]) for call in calls[2 * len(rows) :]]
+    assert again == [("axial", True)]  # there may be more memory now
+    other = measure_costs(small_recipe(), out, classes=2, threads=torch.get_num_threads() + 1)
+    assert [call["threads"] for call in calls[2 * len(rows) + 1 :]] == [torch.get_num_threads() + 1] * 2 * len(rows)
+    assert read_costs(out / "results.csv") == [*other, *rows]
     assert max(map(len, cost_lines(rows))) <= 80
 
 
@@ -201,3 +221,5 @@ def test_the_headline() -> None:
 def test_cost_has_no_seeds_and_no_weights(tmp_path: Path, command: Command) -> None:
     result = command("study", "cost", "--out", tmp_path / "cost", "--recipe", "demo", *SMALL, "--init", "x")
     assert result.err == "timesformer: --init x: study cost trains nothing; leave it out\n"
+    result = command("study", "cost", "--out", tmp_path / "cost", "--recipe", "demo", *SMALL, "--seeds", 2)
+    assert result.err == "timesformer: --seeds 2: study cost trains nothing; leave it out\n"

@@ -8,7 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
+import timesformer
 from commands import Command, assert_one_line
 from conftest import SMALL, small_recipe
 from stops import stop_at
@@ -16,6 +18,7 @@ from timesformer.config import Recipe
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import SettingError, TrainingError
 from timesformer.recipes import load_recipe
+from timesformer.study import estimate as estimates
 from timesformer.study import pace, perform, studies
 from timesformer.study.pace import Pace
 from timesformer.study.plan import plan_study
@@ -23,6 +26,7 @@ from timesformer.study.studies import find_study
 from timesformer.study.trials import augmentation_of
 from timesformer.study.tune import Tuned, tune
 
+WITHOUT_EPOCHS = tuple(setting for setting in SMALL if not setting.startswith("training.epochs"))
 BY_TIME = ("optimizer.warmup_epochs=null", "training.checkpoint_steps=1")
 
 
@@ -74,6 +78,21 @@ def test_a_search_that_was_stopped_goes_on(people: Path, tmp_path: Path, two_epo
     assert again == found
 
 
+def test_one_search_in_a_folder(people: Path, tmp_path: Path, two_epochs: None) -> None:
+    """A second one would take the trial that runs for one that was stopped."""
+    out = tmp_path / "search"
+    second: list[str] = []
+
+    def say(_: str) -> None:
+        if not second:
+            with pytest.raises(SettingError) as refused:
+                search(people, out, trials=1)
+            second.append(str(refused.value))
+
+    assert search(people, out, trials=1, say=say).trials == 1
+    assert second == [f"{out}: another process searches in this folder; wait for it, or name another"]
+
+
 def test_trials_that_fail(people: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, two_epochs: None) -> None:
     def failing(*_: Any, **__: Any) -> Any:
         raise TrainingError("the loss is NaN")
@@ -103,6 +122,7 @@ def test_how_many_epochs_fit_a_time() -> None:
     assert Pace(10.0, 5.0).epochs_in(60, 1) == 4
     assert Pace(10.0, 5.0).epochs_in(60, 10) == 5
     assert Pace(61.0, 0.0).epochs_in(60, 1) == 0
+    assert Pace(0.0, 0.0).epochs_in(60, 1) == 600
 
 
 def test_models_are_trained_for_the_same_time(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,6 +155,32 @@ def test_models_are_trained_for_the_same_time(bars: Path, tmp_path: Path, monkey
     assert not (plan.tasks[0].run.folder / "pilot").exists()
 
 
+def test_other_threads_are_another_time(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They decide how many epochs fit."""
+    monkeypatch.setattr(studies, "BASELINES", ("frame_vit",))  # the others are large
+
+    def keys(name: str, *, threads: int | None = None, **how: Any) -> list[str]:
+        plan = plan_study(find_study(name), recipe(), bars, tmp_path / name, seeds=1, threads=threads, **how)
+        return [task.run.folder.name for task in plan.tasks]
+
+    here = torch.get_num_threads()
+    assert keys("models", minutes=1.0) == keys("models", minutes=1.0, threads=here)
+    assert not set(keys("models", minutes=1.0)) & set(keys("models", minutes=1.0, threads=here + 1))
+    assert keys("positions") == keys("positions", threads=here + 1)
+
+
+def test_a_plan_of_equal_times(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No step is timed: only parameters are counted."""
+    monkeypatch.setattr(studies, "BASELINES", ("frame_vit",))  # the others are large
+    monkeypatch.delattr(estimates, "Step")
+    plan = plan_study(find_study("models"), recipe(), bars, tmp_path / "models", seeds=1, minutes=1.5)
+    found = estimates.estimate(plan)
+    assert [one.minutes for one in found] == [1.5, 1.5]
+    built = timesformer.build_model(plan.tasks[0].run.recipe.model.model_copy(update={"num_classes": 2}))
+    assert found[0].disk == 4 * sum(parameter.numel() for parameter in built.parameters()) + estimates.BESIDE
+    assert estimates.plan_lines(plan, found)[-1].endswith("without the three epochs that find each pace")
+
+
 def test_tuned_settings_of_a_study(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(studies, "BASELINES", ("frame_vit",))  # the others are large
     for name in ("timesformer", "frame_vit"):
@@ -156,6 +202,8 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "a column": (("--group", "source"), "has no column source"),
     "epochs of warmup": (("optimizer.warmup_epochs=0.5",), "optimizer.warmup_epochs is 0.5; training by time needs"),
     "steps": (("optimizer.schedule=steps",), "optimizer.schedule is steps, at epochs; training by time needs cosine"),
+    "epochs": (("training.epochs=9",), "override 'training.epochs=9': tune decides it itself; leave it out"),
+    "validation": (("training.patience=2",), "override 'training.patience=2': tune decides it itself"),
     "a probe": (("--recipe", "probe"), "the recipe's task is probe"),
     "an architecture": (("--architecture", "c3d"), "c3d"),
 }
@@ -164,7 +212,7 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
 @pytest.mark.parametrize("name", BAD)
 def test_what_is_refused(people: Path, tmp_path: Path, command: Command, name: str) -> None:
     words, line = BAD[name]
-    settings = () if "--recipe" in words else ("--recipe", "demo", *SMALL, "optimizer.warmup_epochs=null")
+    settings = () if "--recipe" in words else ("--recipe", "demo", *WITHOUT_EPOCHS, "optimizer.warmup_epochs=null")
     assert_one_line(command("tune", "--data", people, "--out", tmp_path / "out", *settings, *words), line)
     assert not (tmp_path / "out").exists()
 
@@ -183,7 +231,11 @@ def test_without_optuna(people: Path, tmp_path: Path, command: Command, monkeypa
 
 
 def test_minutes_are_for_studies_of_equal_time(bars: Path, tmp_path: Path, command: Command) -> None:
-    words = ("--data", bars, "--recipe", "demo", *SMALL, "--out", tmp_path / "out")
+    words = ("--data", bars, "--recipe", "demo", *WITHOUT_EPOCHS, "--out", tmp_path / "out")
     assert_one_line(command("study", "models", *words), "study models trains each cell for the same time; name it with")
+    assert_one_line(
+        command("study", "models", *words, "--minutes", 3, "optimizer.warmup_epochs=null", "training.epochs=9"),
+        "override 'training.epochs=9': study models decides it itself; leave it out",
+    )
     assert_one_line(command("study", "schemes", *words, "--minutes", 3), "leave out --minutes")
     assert_one_line(command("study", "schemes", *words, "--tuned", tmp_path), "is for study models, not schemes")

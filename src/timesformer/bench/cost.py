@@ -23,6 +23,7 @@ from timesformer.config import ActivationCheckpointing, ModelSettings
 from timesformer.device import find_device, peak_memory
 from timesformer.engine.engine import EngineName, Precision, load_engine
 from timesformer.settings import make
+from timesformer.threads import use_threads
 
 TABLE, PICTURE = "cost.csv", "cost.png"
 FREE = 0.9  # fraction of the free memory that a point may take where no limit is given
@@ -124,8 +125,11 @@ def measure_point(
     device: str,
     seconds: float,
     memory_limit: float | None,
+    threads: int | None = None,
 ) -> dict[str, Any]:
-    """Passes of one point in this process: values of a `Row`. `seconds`: after which no further pass begins."""
+    """Passes of one point in this process: values of a `Row`. `seconds`: after which no further pass begins.
+    threads: that compute; None for torch's choice."""
+    use_threads(threads)
     used = find_device(device)
     if used.type == "cuda" and memory_limit is not None:
         whole = torch.cuda.get_device_properties(used).total_memory

@@ -24,6 +24,7 @@ from typing import Any, Literal, NamedTuple
 
 from pydantic import Field
 
+from timesformer.errors import SettingError
 from timesformer.settings import Settings
 
 HOUR = 3600.0
@@ -77,7 +78,8 @@ class Amount(Settings):
 
 
 def plan(amount: Amount, costs: Costs) -> Plan:
-    """What so many videos need; see the formula at the top of this module."""
+    """What so many videos need; see the formula at the top of this module. Raises SettingError where none of it costs
+    anything."""
     videos, seconds = amount.videos, amount.seconds
     decode = videos * seconds * costs.decode / HOUR
     model = videos * costs.views * costs.model / HOUR
@@ -90,6 +92,8 @@ def plan(amount: Amount, costs: Costs) -> Plan:
     needed["network"] = (read + written) * 8 / (costs.network * 1e9) / HOUR
     bottleneck = max(needed, key=lambda name: needed[name])
     hours = needed[bottleneck]
+    if not hours:
+        raise SettingError("decode, model, read and write are 0; expected at least one cost above 0")
     return Plan(
         videos,
         seconds,
@@ -98,8 +102,8 @@ def plan(amount: Amount, costs: Costs) -> Plan:
         read,
         written,
         hours,
-        videos / hours if hours else float("inf"),
+        videos / hours,
         bottleneck,
-        {name: one / hours if hours else 0.0 for name, one in needed.items()},
+        {name: one / hours for name, one in needed.items()},
         costs.cores * costs.decoder_memory + max(1, costs.gpus) * costs.model_memory,
     )

@@ -38,7 +38,9 @@ def study(
     init: Annotated[
         str | None, typer.Option(help="Weights to initialise the networks from.", metavar="WEIGHTS")
     ] = None,
-    seeds: Annotated[int, typer.Option(min=1, help="Train each cell with so many seeds.", metavar="N")] = 3,
+    seeds: Annotated[
+        int | None, typer.Option(min=1, help="Train each cell with so many seeds, 3 if not given.", metavar="N")
+    ] = None,
     minutes: Annotated[
         float | None, typer.Option(help="Of study models: minutes that each network is trained.", metavar="M")
     ] = None,
@@ -69,7 +71,7 @@ def study(
 
     folder = out or Path("runs/study") / name
     if name == COST:
-        given = {"--init": init, "--minutes": minutes, "--tuned": tuned, "--cell": cell}
+        given = {"--init": init, "--seeds": seeds, "--minutes": minutes, "--tuned": tuned, "--cell": cell}
         for option, value in given.items():
             if value is not None:
                 raise SettingError(f"{option} {value}: study cost trains nothing; leave it out")
@@ -97,11 +99,12 @@ def study(
         settings,
         data,
         folder,
-        seeds=seeds,
+        seeds=3 if seeds is None else seeds,
         init=init,
         overrides=overrides or (),
         minutes=minutes,
         tuned=tuned,
+        threads=threads,
     )
     check_folder(folder, identity_of(planned))
     if plan:
@@ -129,7 +132,7 @@ def _cost(recipe: AnyRecipe, data: Path | None, out: Path, *, plan: bool, thread
         for line in plan_lines(networks(recipe, classes)):
             print(line)
         return
-    rows = measure_costs(recipe, out, classes=classes, say=_say)
+    rows = measure_costs(recipe, out, classes=classes, device=recipe.training.device, threads=threads, say=_say)
     page = write_costs(rows, out, shlex.join(["timesformer", *sys.argv[1:]]))
     for line in ["", *terminal_lines(rows), "", f"page    {page}"]:
         print(line)

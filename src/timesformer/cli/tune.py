@@ -62,6 +62,7 @@ def tune(
         group=group,
         architecture=architecture,
         init=init,
+        overrides=overrides or (),
         threads=threads,
         say=lambda line: print(line, flush=True),
     )

@@ -42,18 +42,24 @@ def measures(scores_BK: Tensor, labels_B: Tensor, top_k: Sequence[int] = ()) -> 
 
 
 def intervals(
-    named: Mapping[str, Measure], videos: int, groups: Sequence[Hashable] | None = None
+    named: Mapping[str, Measure], videos: int, groups: Sequence[Hashable] | None = None, *, lowest: float = 0.0
 ) -> dict[str, Interval]:
     """The 95% interval of each metric: what lies between the quantiles of its values in RESAMPLES resamples.
 
     groups: of each video; whole groups are drawn then, since only they are independent. Resamples in which a metric is
-    not defined, such as an AUC of one class alone, do not count; where none is, the interval is 0 to 1.
+    not defined, such as an AUC of one class alone, do not count; where none is, the interval is `lowest` to 1. So it is
+    of a single group or video: all its resamples are the same, which says nothing of other ones.
+
+    lowest: that a metric can be; -1 of differences.
     """
+    whole = Interval(lowest, 1.0)
+    if len(set(groups if groups else range(videos))) < 2:
+        return dict.fromkeys(named, whole)
     values: dict[str, list[Tensor]] = {name: [] for name in named}
     for weights_RB in resamples(videos, groups):
         for name, measure in named.items():
             values[name].append(measure(weights_RB))
-    return {name: _middle(torch.cat(parts)) for name, parts in values.items()}
+    return {name: _middle(torch.cat(parts), whole) for name, parts in values.items()}
 
 
 def resamples(videos: int, groups: Sequence[Hashable] | None = None) -> Iterator[Tensor]:
@@ -69,10 +75,10 @@ def resamples(videos: int, groups: Sequence[Hashable] | None = None) -> Iterator
         yield counts_RG.scatter_add_(1, drawn_RG, torch.ones_like(counts_RG))[:, group_B]
 
 
-def _middle(values_R: Tensor) -> Interval:
+def _middle(values_R: Tensor, whole: Interval) -> Interval:
     known = values_R[~values_R.isnan()]
     if not len(known):
-        return Interval(0.0, 1.0)
+        return whole
     tail = (1 - LEVEL) / 2
     low, high = known.quantile(torch.tensor([tail, 1 - tail], dtype=known.dtype)).tolist()
     return Interval(low, high)

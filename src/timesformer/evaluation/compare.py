@@ -92,7 +92,7 @@ def compare(first: str | Path | Scores, second: str | Path | Scores) -> Comparis
     for name, measure in measures(one.scores_BK, labels_B).items():
         if name != "calibration_error":  # all resamples of it are too high
             pairs[name] = (measure, of_other[name])
-    found = intervals({name: _difference(*pair) for name, pair in pairs.items()}, videos, groups)
+    found = intervals({name: _difference(*pair) for name, pair in pairs.items()}, videos, groups, lowest=-1)
     one_B = torch.ones(1, videos, dtype=torch.float64)
     differences = {
         name: Difference(float(pairs[name][0](one_B)), float(pairs[name][1](one_B)), interval)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 LEVEL = 0.95
+ROUNDING = 1e-9  # by which sums of the same fractions differ
 NORMAL = 1.959964  # standard deviations that 95% of a normal distribution lie within
 
 
@@ -71,7 +72,8 @@ def mean_interval(scores: Sequence[float], videos: int | None = None) -> Interva
     show that the next score is 1. Fractions end at 0 and 1.
 
     Folds share most of their training videos, which this leaves out of account, so that it is a little too narrow for
-    runs on other data (Bengio and Grandvalet, 2004).
+    runs on other data (Bengio and Grandvalet, 2004). Scores that are all equal give no width, which says nothing of how
+    far apart others would be: see `are_equal`.
 
     scores: two or more. videos: None for what is no fraction of videos. Raises ValueError for fewer than two scores.
     """
@@ -93,15 +95,20 @@ def student(degrees: int) -> float:
     return high
 
 
-def paired_p_value(differences: Sequence[float]) -> float:
+def are_equal(values: Sequence[float]) -> bool:
+    """Whether values are the same but for rounding: so many show no spread, and nothing can be said of others."""
+    return max(values) - min(values) < ROUNDING
+
+
+def paired_p_value(differences: Sequence[float]) -> float | None:
     """The two-sided p-value of Student's paired t-test: how probable a mean this far from zero is, were it zero.
 
-    differences: of two or more pairs, such as two cells of a study with the same seeds. 0 where all are equal and not
-    zero, 1 where all are zero. Raises ValueError for fewer than two.
+    differences: of two or more pairs, such as two cells of a study with the same seeds. None where all are equal: the
+    test compares the mean with a spread, and they show none. Raises ValueError for fewer than two.
     """
     mean, spread = statistics.fmean(differences), statistics.stdev(differences)
-    if not spread:
-        return 0.0 if mean else 1.0
+    if are_equal(differences):
+        return None
     return 1 - _within(abs(mean) * math.sqrt(len(differences)) / spread, len(differences) - 1)
 
 

@@ -63,6 +63,14 @@ class CachedRun:
         found = _read(self.folder / FAILED)
         return None if found is None else str(found["reason"])
 
+    @property
+    def failed_at(self) -> int | None:
+        """When the last attempt has failed, in nanoseconds of the disk's clock, if it has."""
+        try:
+            return (self.folder / FAILED).stat().st_mtime_ns
+        except FileNotFoundError:
+            return None
+
     def is_done(self, protocols: list[Mapping[str, Any]]) -> bool:
         """Whether it has been trained and tested with all these protocols."""
         return self.done is not None and all(self.scores(protocol).exists() for protocol in protocols)
@@ -73,18 +81,18 @@ class CachedRun:
         if not self.folder.exists():
             return False
         try:
-            with self.locked():
+            with self.locked(0.2):  # another look at it takes less
                 return False
         except BusyError:
             return True
 
     @contextmanager
-    def locked(self) -> Iterator[None]:
-        """No other process works on it meanwhile. Raises BusyError where one does. The system lets go of the lock of a
-        process that has died."""
+    def locked(self, wait: float = 0.0) -> Iterator[None]:
+        """No other process works on it meanwhile. Raises BusyError where one still does after `wait` seconds. The
+        system lets go of the lock of a process that has died."""
         self.folder.mkdir(parents=True, exist_ok=True)
         try:
-            with FileLock(self.folder / LOCK, timeout=0):
+            with FileLock(self.folder / LOCK, timeout=wait):
                 yield
         except Timeout:
             raise BusyError(f"{self.folder}: another process works on it") from None

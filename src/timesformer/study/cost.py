@@ -6,7 +6,6 @@ measured again.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import json
 from collections.abc import Callable, Sequence
@@ -15,18 +14,18 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import torch
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
 from timesformer.baselines.cost import count_cost
 from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.timing import timed
 from timesformer.config import SCHEMES, ModelSettings, Recipe
 from timesformer.device import find_device
-from timesformer.errors import DataError, SettingError
-from timesformer.files import replacing
+from timesformer.errors import SettingError
 from timesformer.recipes import change_recipe, load_recipe
 from timesformer.settings import make
-from timesformer.study.folder import claim_folder
+from timesformer.study.folder import claim_folder, writing_to
+from timesformer.study.rows import Maybe, read_rows, write_rows
 from timesformer.study.studies import BASELINES, scheme_changes
 
 NAME, TITLE = "cost", "what schemes and baselines cost (Table 2, Figure 3)"
@@ -34,18 +33,11 @@ RESULTS = "results.csv"
 CLASSES = 400  # of Kinetics-400, where no data are given
 VIDEOS = 20_000  # of the paper's headline
 PAPER_HOURS = {"slowfast": 14.88, "divided_space_time": 0.6}  # for them, on 8 V100s
-PAPER_VIEWS = {"i3d": 30, "slowfast": 30, "divided_space_time": 3}
 TIME_LIMIT = 600.0  # seconds of a measurement
 ROUNDS = 3
 MEASURED = (*BASELINES, "x3d_m")
+MEASURES = ("seconds", "memory", "ran")
 START = 10.0  # seconds that a process of a measurement takes to start
-
-
-def _known(value: Any) -> Any:
-    return None if value == "" else value
-
-
-Maybe = BeforeValidator(_known)
 
 
 class CostRow(BaseModel):
@@ -117,22 +109,30 @@ def measure_costs(
     *,
     classes: int = CLASSES,
     device: str = "auto",
+    threads: int | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> list[CostRow]:
-    """Measure what OUT/results.csv does not have, and write it after each network. Raises SettingError for what is not
-    possible, DataError where results.csv is another table."""
+    """Measure what OUT/results.csv does not have, and write it after each network. What ran out of memory or time is
+    measured again: there may be more of both now.
+
+    threads: that compute; None for torch's choice. Raises SettingError for what is not possible, DataError where
+    results.csv is another table.
+    """
+    machine = f"{find_device(device)} {threads or torch.get_num_threads()}"
     all_of_them = networks(recipe, classes)
     claim_folder(out, {"study": NAME})
     kept = {(row.network, row.settings): row for row in read_costs(out / RESULTS)}
     rows: list[CostRow] = []
     for number, network in enumerate(all_of_them, 1):
-        key = _key(network, device)
+        key = _key(network, machine)
         row = kept.get((network.name, key))
-        if row is None:
+        if row is None or row.seconds is None or row.train_seconds is None:
             say(f"{number:2}/{len(all_of_them)}  {network.name}")
-            row = _measure(network, key, device)
+            row = _measure(network, key, device, threads, row)
         rows.append(row)
-        _write([*rows, *(one for one in kept.values() if (one.network, one.settings) not in _names(rows))], out)
+        others = [one for one in kept.values() if (one.network, one.settings) not in _names(rows)]
+        with writing_to(out):
+            write_rows(CostRow, [*rows, *others], out / RESULTS)
     return rows
 
 
@@ -140,7 +140,8 @@ def _names(rows: Sequence[CostRow]) -> set[tuple[str, str]]:
     return {(row.network, row.settings) for row in rows}
 
 
-def _measure(network: Network, key: str, device: str) -> CostRow:
+def _measure(network: Network, key: str, device: str, threads: int | None, before: CostRow | None) -> CostRow:
+    """What is missing of a row; before: what there is."""
     counted = count_cost(network.settings)
     values: dict[str, Any] = {
         "network": network.name,
@@ -151,7 +152,11 @@ def _measure(network: Network, key: str, device: str) -> CostRow:
         "macs": counted.macs,
         "views": network.views,
     }
-    for before, train in (("", False), ("train_", True)):
+    for prefix, train in (("", False), ("train_", True)):
+        names = [f"{prefix}{name}" for name in MEASURES]
+        if before is not None and getattr(before, names[0]) is not None:
+            values |= {name: getattr(before, name) for name in names}
+            continue
         try:
             found = run_apart(
                 "timesformer.bench.cost:measure_point",
@@ -164,38 +169,26 @@ def _measure(network: Network, key: str, device: str) -> CostRow:
                     "engine": "auto",
                     "precision": "auto",
                     "device": device,
+                    "threads": threads,
                     "seconds": TIME_LIMIT / 10,
                     "memory_limit": None,
                 },
                 time_limit=TIME_LIMIT,
             )
-            values |= {f"{before}{name}": found[name] for name in ("seconds", "memory", "ran")}
+            values |= dict(zip(names, (found[name] for name in MEASURES), strict=True))
         except EndedError as end:
-            values[f"{before}ran"] = f"{end.status}: {end}"
+            values[f"{prefix}ran"] = f"{end.status}: {end}"
     return CostRow(**values)
 
 
-def _key(network: Network, device: str) -> str:
-    text = f"{network.settings.model_dump_json()} {network.views} {device}"
+def _key(network: Network, machine: str) -> str:
+    text = f"{network.settings.model_dump_json()} {network.views} {machine}"
     return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def read_costs(file: Path) -> list[CostRow]:
     """The rows of such a table; none where there is no file. Raises DataError for any other file."""
-    if not file.exists():
-        return []
-    try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            return [CostRow.model_validate(line) for line in csv.DictReader(stream)]
-    except (ValueError, TypeError):
-        raise DataError(f"{file}: no results of study cost; name another folder with --out") from None
-
-
-def _write(rows: Sequence[CostRow], out: Path) -> None:
-    with replacing(out / RESULTS) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(CostRow.model_fields), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row.model_dump() for row in rows)
+    return read_rows(CostRow, file, "results of study cost") if file.exists() else []
 
 
 def headline(rows: Sequence[CostRow]) -> str | None:

@@ -6,9 +6,10 @@ import statistics
 import time
 from dataclasses import dataclass
 
+from timesformer.baselines.cost import count_cost
 from timesformer.bench.timing import timed
 from timesformer.bench.train import Step, pick_precision
-from timesformer.config import Recipe
+from timesformer.config import ModelSettings, Recipe
 from timesformer.data.dataset import TrainingClips
 from timesformer.data.loader import ShuffledEpochs
 from timesformer.data.manifest import Manifest
@@ -26,8 +27,11 @@ BESIDE = 500_000  # bytes of a run beside its weights: log, metrics, curves, sco
 
 @dataclass(frozen=True)
 class Estimate:
-    """Of one training of a plan. minutes: of training; disk: bytes that stay; checkpoint: bytes more while it runs.
-    known: whether it is done, and `minutes` are what it has taken."""
+    """Of one training of a plan.
+
+    minutes: of training, without the epochs that find the pace of equal times. disk: bytes that stay; checkpoint: bytes
+    more while it runs. known: whether it is done, and `minutes` are what it has taken.
+    """
 
     minutes: float
     disk: int
@@ -65,20 +69,16 @@ def _known(plan: StudyPlan, task: Task) -> tuple[float, int] | None:
 def _measure(plan: StudyPlan, task: Task) -> tuple[float, int]:
     recipe = task.run.recipe
     training = choose_videos(recipe, *read_training(recipe, plan.data.folder)).training
-    seconds, parameters = epoch_seconds(recipe, training, task.init)
     if minutes := task.run.extra.get("minutes"):
-        return float(minutes), parameters
+        return float(minutes), count_cost(_settings(recipe, training, task.init)).parameters
+    seconds, parameters = epoch_seconds(recipe, training, task.init)
     return recipe.training.epochs * seconds / 60, parameters
 
 
 def epoch_seconds(recipe: Recipe, training: Manifest, init: str | None) -> tuple[float, int]:
     """Seconds that an epoch will take, and the number of parameters: steps of random clips, and reading a few videos
     on all cores. A processor does one after the other, beside a GPU they go on together."""
-    settings = recipe.model
-    if init is not None:
-        made = initialise_classifier(settings, recipe.preprocessing, training.labels, init)
-        settings = made.classifier.model.settings
-    settings = make(type(settings), settings.model_dump() | {"num_classes": len(training.labels)}, "model")
+    settings = _settings(recipe, training, init)
     device = find_device(recipe.training.device)
     repeats = recipe.augmentation.repeats
     sampler = ShuffledEpochs(len(training.videos), recipe.seed, recipe.training.batch_size // repeats)
@@ -107,6 +107,15 @@ def epoch_seconds(recipe: Recipe, training: Manifest, init: str | None) -> tuple
     return sampler.batches * whole, parameters
 
 
+def _settings(recipe: Recipe, training: Manifest, init: str | None) -> ModelSettings:
+    """Those of the network that is trained: of the weights, where there are any, with the classes of the videos."""
+    settings = recipe.model
+    if init is not None:
+        made = initialise_classifier(settings, recipe.preprocessing, training.labels, init)
+        settings = made.classifier.model.settings
+    return make(type(settings), settings.model_dump() | {"num_classes": len(training.labels)}, "model")
+
+
 def plan_lines(plan: StudyPlan, estimates: list[Estimate]) -> list[str]:
     """A plan as lines of at most 80 columns."""
     trainings = plan.trainings
@@ -131,6 +140,8 @@ def plan_lines(plan: StudyPlan, estimates: list[Estimate]) -> list[str]:
         "",
         f"{len(trainings)} trainings, {len(trainings) - len(left)} done; about {sum(one.minutes for one in left):.0f} "
         f"minutes and {disk / 1e6:.0f} MB to go",
-        "minutes are of training alone, from a timed step of each network here",
+        "minutes are of training alone, without the three epochs that find each pace"
+        if trainings[0][0].run.extra.get("minutes")
+        else "minutes are of training alone, from a timed step of each network here",
     ]
     return lines

@@ -30,7 +30,7 @@ def check_folder(out: Path, identity: dict[str, Any]) -> None:
         raise SettingError(f"{file}: damaged: {one_line(error)[:100]}") from None
     if changed := [name for name in identity if name in before and before[name] != identity[name]]:
         raise SettingError(
-            f"{out}: holds results of study {before.get('study')} with another {', '.join(changed)}; name another "
+            f"{out}: holds results of study {before.get('study')}, different in: {', '.join(changed)}; name another "
             "folder with --out"
         )
 

@@ -11,9 +11,12 @@ import json
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import torch
+
 from timesformer.config import Recipe
 from timesformer.data.layouts import find_splits
 from timesformer.data.manifest import Manifest, read_manifest
+from timesformer.device import find_device
 from timesformer.errors import DataError
 from timesformer.settings import Settings
 
@@ -22,7 +25,7 @@ WITHOUT_EFFECT = (
     "data.workers",
     "data.max_bad_fraction",
     "data.quarantine",  # the videos that are left are in the hash of the data
-    "training.device",
+    "training.device",  # but of trainings for a time, see `machine_of`
     "training.checkpoint_steps",
     "training.loggers",
 )
@@ -61,9 +64,18 @@ def read_data(recipe: Recipe, folder: Path) -> StudyData:
     digest = hashlib.sha256()
     for split, manifest in manifests.items():
         sizes = [video.path.stat().st_size if video.path.is_file() else 0 for video in manifest.videos]
-        groups = manifest.groups(recipe.data.group) if recipe.data.group and split == "train" else []
+        named = manifest.groups(recipe.data.group) if recipe.data.group and split == "train" else None
+        groups = named or groups_of(recipe, manifest) or []
         digest.update(json.dumps([split, manifest.digest(), sizes, groups]).encode())
     return StudyData(folder, training, tested, digest.hexdigest()[:DIGITS], groups_of(recipe, tested) is not None)
+
+
+def machine_of(recipe: Recipe, threads: int | None) -> dict[str, Any]:
+    """What of a machine decides how far a training of some minutes gets: the device, and the threads that compute.
+
+    threads: as `use_threads` has them; None is the number that compute in this process.
+    """
+    return {"device": find_device(recipe.training.device).type, "threads": threads or torch.get_num_threads()}
 
 
 def groups_of(recipe: Recipe, tested: Manifest) -> list[str] | None:

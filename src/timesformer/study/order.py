@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, get_args
+from typing import Literal
 
 import torch
 from torch import Tensor
@@ -10,7 +10,6 @@ from torch import Tensor
 from timesformer.engine.engine import Engine
 
 FrameOrder = Literal["reversed", "shuffled"]
-ORDERS = get_args(FrameOrder)
 
 
 class Reordered(Engine):

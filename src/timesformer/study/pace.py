@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +24,9 @@ from timesformer.study.key import config_key
 from timesformer.training.fit import fit
 from timesformer.training.log import epoch_seconds
 
+EPOCHS = ("training.epochs",)  # which the time decides
+LEAST = 0.1  # seconds of an epoch: a log has tenths, so a shorter one is 0.0 there
+PILOT_RUN = "pilot"  # in the folder of the training that is the first to need a pace
 PILOT = 3  # epochs: the first one starts the workers, the second is timed, the third is validated too
 
 
@@ -34,10 +38,18 @@ class Pace(NamedTuple):
 
     def epochs_in(self, seconds: float, validate_every: int) -> int:
         """How many epochs fit, with a validation after every so many and after the last."""
-        epochs = math.floor(seconds / self.epoch)
-        while epochs and epochs * self.epoch + math.ceil(epochs / validate_every) * self.validation > seconds:
+        epoch = max(self.epoch, LEAST)
+        epochs = math.floor(seconds / epoch)
+        while epochs and epochs * epoch + math.ceil(epochs / validate_every) * self.validation > seconds:
             epochs -= 1
         return epochs
+
+
+def check_overrides(overrides: Sequence[str], decided: Sequence[str], what: str) -> None:
+    """Raises SettingError for an override that would have no effect. decided: settings that `what` decides itself."""
+    for override in overrides:
+        if override.partition("=")[0] in decided:
+            raise SettingError(f"override {override!r}: {what} decides it itself; leave it out")
 
 
 def by_time(recipe: Recipe, cell: str) -> Recipe:
@@ -69,11 +81,12 @@ def measure_pace(recipe: Recipe, data: Path, run: CachedRun, init: str | None) -
     it is the same, under the name that they share."""
     folder = run.folder.parent / "pace"
     folder.mkdir(parents=True, exist_ok=True)
-    key = run.extra.get("pace") or config_key(recipe, {"data": run.data, "init": run.init})
+    machine = {name: run.extra[name] for name in ("device", "threads") if name in run.extra}
+    key = run.extra.get("pace") or config_key(recipe, {"data": run.data, "init": run.init} | machine)
     file = folder / f"{key}.json"
     with FileLock(file.with_suffix(".lock")):
         if not file.exists():
-            pilot = run.folder / "pilot"
+            pilot = run.folder / PILOT_RUN
             shutil.rmtree(pilot, ignore_errors=True)
             timed = change_recipe(_with_epochs(recipe, PILOT), [f"training.validate_every={PILOT}"])
             fit(timed, data, pilot, init=init)

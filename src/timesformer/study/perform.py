@@ -15,6 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from timesformer.bench.child import run_apart
 from timesformer.bench.timing import forget_peak
 from timesformer.config import Recipe
 from timesformer.data.quarantine import inside
@@ -29,14 +30,44 @@ from timesformer.settings import make
 from timesformer.study.cache import BusyError, CachedRun
 from timesformer.study.key import groups_of, read_data
 from timesformer.study.order import Reordered
-from timesformer.study.pace import recipe_for
+from timesformer.study.pace import PILOT_RUN, recipe_for
 from timesformer.threads import use_threads
 from timesformer.training.fit import fit, holds_work, resume
 from timesformer.training.log import epoch_seconds, read_sessions
 from timesformer.weights.classifier import load_model
 
 FINISHED = ("checkpoints", "initial", "features")  # of a run that has ended; they are several times its weights
+LOOK = 1.0  # seconds: others hold the lock for less, who only look whether it is free
 EVERY = 0.5  # seconds between looks at whether the parent is there
+
+
+def train_and_test(
+    run: CachedRun,
+    data: Path,
+    init: str | None,
+    protocols: Sequence[Mapping[str, Any]],
+    threads: int | None,
+    *,
+    apart: bool,
+) -> bool:
+    """`perform` for a training, in a process of its own where `apart`. Returns False where another process works on
+    it. Raises EndedError of a process that has ended without a result, and what `perform` raises."""
+    arguments: dict[str, Any] = {
+        "folder": str(run.folder),
+        "recipe": run.recipe.model_dump(mode="json"),
+        "data": str(data),
+        "digest": run.data,
+        "init": init,
+        "init_digest": run.init,
+        "extra": dict(run.extra),
+        "protocols": [dict(protocol) for protocol in protocols],
+        "threads": threads,
+    }
+    if apart:
+        found = run_apart("timesformer.study.perform:perform", arguments | {"parent": os.getpid()})
+    else:
+        found = perform(**arguments)
+    return not found.get("busy")
 
 
 def perform(
@@ -62,7 +93,8 @@ def perform(
     made = make(Recipe, recipe, "recipe")
     run = CachedRun(Path(folder), made, digest, init_digest, extra)
     try:
-        with run.locked():
+        with run.locked(LOOK):
+            _remove_finished(run)
             run.forget_failure()
             run.write_facts()
             if run.done is None:
@@ -108,8 +140,16 @@ def _train(run: CachedRun, data: Path, init: str | None) -> None:
             "device": str(device),
         }
     )
-    for name in FINISHED:
-        shutil.rmtree(run.run / name, ignore_errors=True)
+    _remove_finished(run)
+
+
+def _remove_finished(run: CachedRun) -> None:
+    """Remove what a training leaves that nothing needs: at its end, and before the next work on one that was killed
+    between its last line and this one, or while its pace was measured."""
+    shutil.rmtree(run.folder / PILOT_RUN, ignore_errors=True)
+    if run.done is not None:
+        for name in FINISHED:
+            shutil.rmtree(run.run / name, ignore_errors=True)
 
 
 def _test(run: CachedRun, data: Path, protocols: Sequence[Mapping[str, Any]]) -> None:

@@ -15,8 +15,8 @@ from timesformer.recipes import change_recipe
 from timesformer.settings import make
 from timesformer.study.cache import CachedRun
 from timesformer.study.grid import Cell, Study
-from timesformer.study.key import StudyData, config_key, read_data, run_key
-from timesformer.study.pace import by_time
+from timesformer.study.key import StudyData, config_key, machine_of, read_data, run_key
+from timesformer.study.pace import EPOCHS, by_time, check_overrides
 from timesformer.study.tuned import with_tuned
 from timesformer.training.plan import check_beside_videos
 from timesformer.training.videos import choose_videos, read_training
@@ -82,12 +82,14 @@ def plan_study(
     overrides: Sequence[str] = (),
     minutes: float | None = None,
     tuned: Path | None = None,
+    threads: int | None = None,
 ) -> StudyPlan:
     """The rows of a study, checked; nothing is written.
 
     recipe: with the overrides, which are here for the check that none of them is what the study varies. out: folder of
     the study; its trainings are in OUT/../runs. minutes: that each training takes, of a study of equal times. tuned:
-    folder with the settings of each architecture, as `timesformer tune --out TUNED/ARCHITECTURE` writes them.
+    folder with the settings of each architecture, as `timesformer tune --out TUNED/ARCHITECTURE` writes them. threads:
+    that compute, which with the device decide how far a training gets in its minutes.
 
     Raises SettingError, DataError and WeightsError for what is not possible, with the name of the cell where it is one.
     """
@@ -111,6 +113,8 @@ def plan_study(
     try:
         cells = study.cells(recipe, init is not None)
         study.check_overrides(cells, overrides)
+        if study.minutes:
+            check_overrides(overrides, EPOCHS, f"study {study.name}")
     except SettingError as error:
         text = str(error)
         raise SettingError(text if study.name in text else f"study {study.name}: {text}") from None
@@ -120,7 +124,7 @@ def plan_study(
     extra: dict[str, Any] = {}
     if minutes is not None:
         recipes = [by_time(one, cell.name) for one, cell in zip(recipes, cells, strict=True)]
-        extra = {"minutes": minutes}
+        extra = {"minutes": minutes, **machine_of(recipe, threads)}
     digest = None if init is None else digest_weights(init)
     tasks = []
     for cell, changed in zip(cells, recipes, strict=True):

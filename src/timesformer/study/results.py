@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-import csv
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from timesformer.errors import DataError
 from timesformer.evaluation.score_files import read_scores
-from timesformer.files import replacing
 from timesformer.study.plan import StudyPlan, Task
+from timesformer.study.rows import Maybe, read_rows, write_rows
 
 RESULTS = "results.csv"
 METRICS = ("top1", "mean_average_precision")  # the first that there is, is the score
-
-
-def _known(value: Any) -> Any:
-    return None if value == "" else value
-
-
-Maybe = BeforeValidator(_known)
 
 
 class Row(BaseModel):
@@ -90,17 +81,9 @@ def row_of(plan: StudyPlan, task: Task) -> Row:
 
 def write_results(rows: list[Row], out: Path) -> None:
     """Write OUT/results.csv, whole or not at all."""
-    with replacing(out / RESULTS) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.DictWriter(stream, list(Row.model_fields), lineterminator="\n")
-        writer.writeheader()
-        writer.writerows(row.model_dump() for row in rows)
+    write_rows(Row, rows, out / RESULTS)
 
 
 def read_results(file: Path) -> list[Row]:
     """The rows of such a file. Raises DataError, in one line, for any other."""
-    try:
-        with file.open(newline="", encoding="utf-8") as stream:
-            return [Row.model_validate(line) for line in csv.DictReader(stream)]
-    except (OSError, ValueError, TypeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else "no results of a study"
-        raise DataError(f"{file}: {reason}") from None
+    return read_rows(Row, file, "results of a study")

@@ -10,20 +10,19 @@ OUT/../runs/        the trainings, which studies share
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
 import time
 from collections.abc import Callable
 from typing import Any
 
-from timesformer.bench.child import EndedError, run_apart
+from timesformer.bench.child import EndedError
 from timesformer.errors import SettingError, TimesformerError, TrainingError, one_line
 from timesformer.study.figure import FIGURE, draw_study
 from timesformer.study.folder import claim_folder, writing_to
 from timesformer.study.key import settings_that_count
 from timesformer.study.page import write_study_page
-from timesformer.study.perform import perform
+from timesformer.study.perform import train_and_test
 from timesformer.study.plan import StudyPlan, Task
 from timesformer.study.results import Row, row_of, write_results
 from timesformer.study.summary import summarise
@@ -60,9 +59,10 @@ def run_study(
         tasks = trainings[cell - 1]
         if not _attempt(plan, cell, threads, say, apart=apart):
             raise TrainingError(f"{_title(tasks)}: another process works on it")
-        if tasks[0].run.failure:
-            raise TrainingError(f"{_title(tasks)}: {tasks[0].run.failure}")
-        return [row_of(plan, task) for task in tasks]
+        rows = [row_of(plan, task) for task in tasks]
+        if failed := next((row for row in rows if row.status == "failed"), None):
+            raise TrainingError(f"{_title(tasks)}: {failed.reason}")
+        return rows
     claim_folder(plan.out, identity_of(plan))
     try:
         _attempt_all(plan, threads, say, apart=apart)
@@ -73,12 +73,18 @@ def run_study(
 
 
 def _attempt_all(plan: StudyPlan, threads: int | None, say: Say, *, apart: bool) -> None:
-    """Do all trainings, those last that other processes work on; when these are done there is nothing left to do."""
+    """Do all trainings, those last that other processes work on; when these are done there is nothing left to do. One
+    that another process has seen fail meanwhile is not tried again: it would fail here as well."""
     count = len(plan.trainings)
+    before = [tasks[0].run.failed_at for tasks in plan.trainings]
     left, waiting = list(range(1, count + 1)), 0
     while left:
         busy = []
         for number in left:
+            tasks = plan.trainings[number - 1]
+            if tasks[0].run.failed_at not in (None, before[number - 1]):
+                say(f"{number}/{count}  {_title(tasks)}: failed in another process: {tasks[0].run.failure}")
+                continue
             if not _attempt(plan, number, threads, say, apart=apart):
                 busy.append(number)
             _write_rows(plan)
@@ -134,30 +140,14 @@ def _attempt(plan: StudyPlan, number: int, threads: int | None, say: Say, *, apa
     if run.is_busy:
         return False
     say(f"{title}: {'testing' if run.done else 'training'}")
-    arguments: dict[str, Any] = {
-        "folder": str(run.folder),
-        "recipe": run.recipe.model_dump(mode="json"),
-        "data": str(plan.data.folder),
-        "digest": run.data,
-        "init": tasks[0].init,
-        "init_digest": run.init,
-        "extra": dict(run.extra),
-        "protocols": protocols,
-        "threads": threads,
-    }
     try:
-        found = (
-            run_apart("timesformer.study.perform:perform", arguments | {"parent": os.getpid()})
-            if apart
-            else perform(**arguments)
-        )
+        if not train_and_test(run, plan.data.folder, tasks[0].init, protocols, threads, apart=apart):
+            return False
     except (EndedError, TimesformerError) as error:
         status = f"{error.status}: " if isinstance(error, EndedError) and error.status != "failed" else ""
         run.write_failure(one_line(f"{status}{error}"))
         say(f"{title}: failed: {one_line(error)}")
         return True
-    if found.get("busy"):
-        return False
     say(f"{title}: {_score(plan, tasks)}")
     return True
 

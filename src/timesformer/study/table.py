@@ -88,7 +88,13 @@ def notes(plan: StudyPlan, summaries: Sequence[CellSummary]) -> list[str]:
         )
     if plan.study.paper_columns:
         lines.append(f"Paper: {PAPER}; top-1 in %, on {' and '.join(plan.study.paper_columns)}, from ImageNet weights.")
+    most = max((row.test_videos or 0 for summary in summaries for row in summary.done), default=0)
     for summary in summaries:
+        if summary.videos is not None and summary.videos < most:
+            lines.append(
+                f"{summary.cell.name}: interval and difference are of the {summary.videos} of {most} videos that no "
+                "test of it or of the reference has skipped."
+            )
         lines += [f"{summary.cell.name} has failed: {reason}" for reason in summary.reasons]
     return lines
 

@@ -9,20 +9,21 @@ OUT/recipe.yaml  the recipe with the best settings, for `timesformer train --rec
 
 from __future__ import annotations
 
-import os
 import shlex
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 
-from timesformer.bench.child import EndedError, run_apart
+from timesformer.bench.child import EndedError
 from timesformer.config import ProbeRecipe, Recipe
 from timesformer.data.folds import Fold, Folds, make_folds
-from timesformer.data.manifest import read_manifest
+from timesformer.data.manifest import Manifest, read_manifest
 from timesformer.data.write_lists import write_lists
 from timesformer.errors import SettingError, TimesformerError, TrainingError, one_line
 from timesformer.evaluation.score_files import read_scores
@@ -31,9 +32,9 @@ from timesformer.recipes import change_recipe
 from timesformer.settings import make
 from timesformer.study.cache import CachedRun
 from timesformer.study.folder import claim_folder
-from timesformer.study.key import config_key, read_data, run_key, settings_that_count
-from timesformer.study.pace import by_time
-from timesformer.study.perform import perform
+from timesformer.study.key import config_key, machine_of, read_data, run_key, settings_that_count
+from timesformer.study.pace import EPOCHS, by_time, check_overrides
+from timesformer.study.perform import train_and_test
 from timesformer.study.results import METRICS
 from timesformer.study.studies import architecture_model
 from timesformer.study.trials import Trial, ended, enqueue_own, find_optuna, suggest, tell
@@ -43,6 +44,8 @@ from timesformer.training.videos import choose_videos, read_training
 from timesformer.weights.keep import digest_weights
 
 LAST = 1_000_000  # epochs between validations: after the last one alone
+DECIDED = {"training.validate_every": LAST, "training.validation_fraction": 0, "training.patience": "null"}
+LOCK = ".search.lock"
 Say = Callable[[str], object]
 
 
@@ -69,6 +72,7 @@ def tune(
     group: str | None = None,
     architecture: str | None = None,
     init: str | Path | None = None,
+    overrides: Sequence[str] = (),
     threads: int | None = None,
     say: Say = lambda line: None,
     apart: bool = True,
@@ -78,7 +82,8 @@ def tune(
 
     recipe: what is tuned; the first trial has its own settings. out: folder of the search, which goes on where it was
     stopped. folds, group: as for `fit_folds`; the first fold is what the trials are scored on. architecture: a baseline
-    in place of the recipe's network, as study `models` has it. threads, say, apart: as for `run_study`.
+    in place of the recipe's network, as study `models` has it. overrides: that the recipe has, which are here for the
+    check that none of them is what tune decides itself. threads, say, apart: as for `run_study`.
 
     Raises SettingError, DataError and WeightsError for what is not possible, TrainingError where every trial fails.
     """
@@ -93,21 +98,35 @@ def tune(
         recipe = make(
             Recipe, recipe.model_dump(mode="json") | {"model": architecture_model(recipe, architecture)}, architecture
         )
+    check_overrides(overrides, (*EPOCHS, *DECIDED), "tune")
     if group is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"group": group})})
     out = Path(out)
-    plan = _plan(recipe, Path(data), out, minutes, folds, init)
-    search = study_of(out, recipe.seed)
-    enqueue_own(search, recipe)
-    while (number := len(ended(search, recipe)) + 1) <= trials:
-        trial = search.ask()
-        overrides = suggest(trial, recipe)
-        say(f"{number}/{trials}  {' '.join(overrides)}")
-        score = _try(plan, overrides, threads, say, apart=apart)
-        tell(search, trial, score)
-        if score is not None:
-            say(f"{number}/{trials}  {plan.metric(score)}")
-    return _finish(ended(search, recipe), recipe, out, plan)
+    part = _claim(recipe, Path(data), out, minutes, folds, init)
+    with _searching(out):
+        plan = _plan(part, out, minutes, init, threads)
+        search = study_of(out, recipe.seed)
+        enqueue_own(search, recipe)
+        while (number := len(ended(search, recipe)) + 1) <= trials:
+            trial = search.ask()
+            changes = suggest(trial, recipe)
+            say(f"{number}/{trials}  {' '.join(changes)}")
+            score = _try(plan, changes, threads, say, apart=apart)
+            tell(search, trial, score)
+            if score is not None:
+                say(f"{number}/{trials}  {plan.metric(score)}")
+        return _finish(ended(search, recipe), recipe, out, plan)
+
+
+@contextmanager
+def _searching(out: Path) -> Iterator[None]:
+    """One search at a time: a second one would take the trials of the first for stopped ones. Raises SettingError where
+    another process searches."""
+    try:
+        with FileLock(out / LOCK, timeout=0):
+            yield
+    except Timeout:
+        raise SettingError(f"{out}: another process searches in this folder; wait for it, or name another") from None
 
 
 @dataclass(frozen=True)
@@ -127,15 +146,24 @@ class _Plan:
         return f"score {score:.3f} on {len(self.part.test)} of {self.videos} training videos"
 
 
-def _plan(recipe: Recipe, data: Path, out: Path, minutes: float, folds: Folds, init: str | Path | None) -> _Plan:
+@dataclass(frozen=True)
+class _Claimed:
+    """What was checked. plain: the recipe that trials are of, without their own settings."""
+
+    recipe: Recipe
+    plain: Recipe
+    training: Manifest
+    part: Fold
+    init_digest: str | None
+
+
+def _claim(recipe: Recipe, data: Path, out: Path, minutes: float, folds: Folds, init: str | Path | None) -> _Claimed:
     """Cut the training videos, and check that what is left can be trained on, before anything is computed."""
     training = read_manifest(data, "train", quarantine=recipe.data.quarantine or True)
     part = make_folds(training, folds, recipe.data.group)[0]
     timed = by_time(recipe, "tune")
     # One validation, after the last epoch: so none chooses an epoch, which would flatter a trial.
-    values = [f"training.validate_every={LAST}", "training.validation_fraction=0", "training.patience=null"]
-    values.append("data.quarantine=null")
-    plain = change_recipe(timed, values)
+    plain = change_recipe(timed, [*(f"{name}={value}" for name, value in DECIDED.items()), "data.quarantine=null"])
     assert isinstance(plain, Recipe)
     _, other = read_training(plain, data)
     choose_videos(plain, training.part(part.training), other)
@@ -151,44 +179,40 @@ def _plan(recipe: Recipe, data: Path, out: Path, minutes: float, folds: Folds, i
             "minutes": minutes,
         },
     )
+    return _Claimed(recipe, plain, training, part, digest)
+
+
+def _plan(claimed: _Claimed, out: Path, minutes: float, init: str | Path | None, threads: int | None) -> _Plan:
+    """Write the lists of both parts."""
+    plain, training, part, digest = claimed.plain, claimed.training, claimed.part, claimed.init_digest
     lists = out / "data"
     write_lists(training, {"train": part.training, "val": part.test}, lists)
     found = read_data(plain, lists)
-    extra = {"minutes": minutes, "pace": config_key(plain, {"data": found.digest, "init": digest})}
+    machine = machine_of(plain, threads)
+    pace = config_key(plain, {"data": found.digest, "init": digest, **machine})
+    extra = {"minutes": minutes, "pace": pace, **machine}
     given = None if init is None else str(init)
-    return _Plan(recipe, plain, lists, out / "runs", found.digest, given, digest, extra, part, len(training.videos))
+    return _Plan(
+        claimed.recipe, plain, lists, out / "runs", found.digest, given, digest, extra, part, len(training.videos)
+    )
 
 
-def _try(plan: _Plan, overrides: list[str], threads: int | None, say: Say, *, apart: bool) -> float | None:
+def _try(plan: _Plan, changes: list[str], threads: int | None, say: Say, *, apart: bool) -> float | None:
     """The score of a trial; None of one that has failed."""
-    recipe = change_recipe(plan.timed, overrides)
+    recipe = change_recipe(plan.timed, changes)
     assert isinstance(recipe, Recipe)
     run = CachedRun(
         plan.runs / run_key(recipe, plan.digest, plan.init_digest, plan.extra), recipe, plan.digest, plan.init_digest,
         plan.extra,
     )  # fmt: skip
-    arguments: dict[str, Any] = {
-        "folder": str(run.folder),
-        "recipe": recipe.model_dump(mode="json"),
-        "data": str(plan.lists),
-        "digest": plan.digest,
-        "init": plan.init,
-        "init_digest": plan.init_digest,
-        "extra": plan.extra,
-        "protocols": [{}],
-        "threads": threads,
-    }
     try:
-        if apart:
-            found = run_apart("timesformer.study.perform:perform", arguments | {"parent": os.getpid()})
-        else:
-            found = perform(**arguments)
+        free = train_and_test(run, plan.lists, plan.init, [{}], threads, apart=apart)
     except (EndedError, TimesformerError) as error:
         run.write_failure(one_line(error))
         say(f"failed: {one_line(error)}")
         return None
-    if found.get("busy"):
-        raise SettingError(f"{run.folder}: another process works on this search")
+    if not free:
+        raise SettingError(f"{run.folder}: another process works on it")
     measured = read_scores(run.scores({})).as_result().metrics.known()
     return next(measured[name] for name in METRICS if name in measured)
 

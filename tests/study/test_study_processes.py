@@ -1,0 +1,64 @@
+"""`timesformer study` as it is run: trainings in processes of their own, killed, and several on one study."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from commands import Command
+from conftest import SMALL, small_recipe
+from started import Started, wait_until
+from timesformer.bench.child import EndedError
+from timesformer.study import perform
+from timesformer.study.plan import plan_study
+from timesformer.study.results import read_results
+from timesformer.study.studies import find_study
+from timesformer.study.study import run_study
+
+CHANGING = {"minutes", "memory", "test_seconds"}
+SETTINGS = (*SMALL, "training.epochs=6", "training.checkpoint_steps=1")
+
+
+def lasting(out: Path) -> list[dict[str, Any]]:
+    return [row.model_dump(exclude=CHANGING) for row in read_results(out / "results.csv")]
+
+
+def test_killed_and_then_done_by_two_processes(bars: Path, tmp_path: Path) -> None:
+    """The training ends with the command that was killed. Two others then train it once, to the same table."""
+    out = tmp_path / "clips"
+    words = ("study", "clips", "--data", bars, "--recipe", "demo", "--out", out, "--seeds", 1, *SETTINGS)
+    plan = plan_study(find_study("clips"), small_recipe(*SETTINGS), bars, out, seeds=1)
+    (run,) = {task.run.folder: task.run for task in plan.tasks}.values()
+
+    first = Started(*words)
+    wait_until((run.folder / "cell.json").exists, first)
+    first.kill()
+    first.communicate()
+    again = [Started(*words), Started(*words)]
+    said = [process.communicate() for process in again]
+    assert [process.returncode for process in again] == [0, 0], said
+    assert not run.is_busy
+    lines = [line for out_of, _ in said for line in out_of.splitlines() if line.startswith("1/1")]
+    assert sum("minutes" in line and "done before" not in line for line in lines) == 1, lines
+
+    never = tmp_path / "never-stopped" / "clips"
+    run_study(plan_study(find_study("clips"), small_recipe(*SETTINGS), bars, never, seeds=1), apart=False)
+    assert lasting(out) == lasting(never)
+
+
+def test_a_training_that_the_system_ends(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command
+) -> None:
+    def ended(*_: Any, **__: Any) -> Any:
+        raise EndedError("out of memory", "ended by the system, which had no memory left")
+
+    monkeypatch.setattr(perform, "run_apart", ended)
+    out = tmp_path / "clips"
+    result = command("study", "clips", "--data", bars, "--recipe", "demo", "--out", out, "--seeds", 1, *SETTINGS)
+    assert result.code == 1
+    assert result.out.splitlines()[-1] == "4 of 4 rows have failed; the same command tries them again"
+    reasons = {row.reason for row in read_results(out / "results.csv")}
+    assert reasons == {"out of memory: ended by the system, which had no memory left"}
+    assert [file.name for file in (tmp_path / "runs").glob("*/*.json")] == ["failed.json"]
