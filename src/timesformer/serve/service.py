@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -22,7 +23,7 @@ from timesformer.features.pooling import choose_pooling, pool_views
 from timesformer.inference.predictor import Answer
 from timesformer.inference.timeline import TimelineOptions, WindowRow, row_of, score_windows
 from timesformer.serve.decoder import Decoder
-from timesformer.serve.job import Gone, Job
+from timesformer.serve.job import Job, while_connected
 from timesformer.serve.metrics import Metrics
 from timesformer.serve.models import ServedModel
 from timesformer.serve.problems import Problem
@@ -92,28 +93,8 @@ class Service:
 
     async def run(self, request: Request, work: Callable[[Job], Any]) -> Any:
         """The result of an async `work(job)`; the job is stopped when the client leaves. Raises Gone then."""
-        job, outcome = Job(), dict[str, Any]()
-
-        async def watch() -> None:
-            try:
-                while (await request.receive())["type"] != "http.disconnect":
-                    pass
-            finally:
-                job.stop()
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(watch)
-            try:
-                outcome["result"] = await work(job)
-            except Exception as error:
-                outcome["error"] = error
-            group.cancel_scope.cancel()
-        if "error" in outcome:
-            raise outcome["error"]
-        if "result" not in outcome:
-            raise Gone
-        return outcome["result"]
+        job = Job()
+        return await while_connected(request.receive, partial(work, job), job.stop)
 
     async def predict(self, job: Job, model: ServedModel, upload: Upload, top: int) -> dict[str, Any]:
         """The row of `timesformer predict`."""

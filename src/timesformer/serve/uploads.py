@@ -22,8 +22,8 @@ import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from timesformer.files import FULL
-from timesformer.serve.download import Address, download, read_address
-from timesformer.serve.job import Gone
+from timesformer.serve.download import download, read_url
+from timesformer.serve.job import Gone, while_connected
 from timesformer.serve.multipart import FileField
 from timesformer.serve.problems import Problem
 from timesformer.serve.settings import MIB, ServiceSettings
@@ -137,16 +137,9 @@ class Receiver:
                         await writer.write(chunk)
                     name = NAMELESS
                 elif kind == "application/json":
-                    address = await self._address(request)
-                    chunks = download(address, self.settings.idle_seconds)
-                    try:
-                        while chunk := await anyio.to_thread.run_sync(next, chunks, b""):
-                            await writer.write(chunk)
-                            if time.monotonic() - began > self.settings.upload_seconds:
-                                raise Problem("download_failed", "the download took too long")
-                    finally:
-                        chunks.close()
-                    name = address.url
+                    name = await self._url(request)
+                    limits = {"idle_seconds": self.settings.idle_seconds, "seconds": self.settings.upload_seconds}
+                    await while_connected(request.receive, partial(download, name, writer.write, **limits))
                 else:
                     raise Problem(
                         "unsupported_body",
@@ -179,13 +172,13 @@ class Receiver:
                 raise Problem("upload_stalled", "the body does not come, or comes too slowly") from None
             yield chunk
 
-    async def _address(self, request: Request) -> Address:
+    async def _url(self, request: Request) -> str:
         body = bytearray()
         async for chunk in self._chunks(request):
             body += chunk
             if len(body) > MIB:
                 raise Problem("too_large", "the JSON is larger than 1 MiB")
-        return read_address(bytes(body), self.settings.allow_urls)
+        return read_url(bytes(body), self.settings.allow_urls)
 
 
 class _Writer:
