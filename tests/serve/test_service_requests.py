@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
 import socket
@@ -221,6 +222,24 @@ def test_an_error_in_a_timeline_is_its_last_line(weights: dict[str, Path], good:
         assert len(rows) == 2
         assert last == {"error": "decoder_crashed", "detail": "the decoder crashed: exit code 3"}
         until(lambda: not service.left)
+
+
+def test_a_folder_that_another_service_removes_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a new folder for one that was left, before this service has locked it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lock, removed = fcntl.flock, list[Path]()
+
+    def late(descriptor: int, how: int) -> None:
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].rmdir()
+        lock(descriptor, how)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    spool = Spool()
+    assert removed
+    assert [spool.folder] == list(tmp_path.iterdir())
+    spool.close()
 
 
 def test_what_a_killed_service_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
