@@ -20,7 +20,7 @@ from timesformer.serve.app import create_app
 from timesformer.serve.decoder import Decode, Decoder
 from timesformer.serve.models import ServedModel, load_models
 from timesformer.serve.pages import Page
-from timesformer.serve.server import address_of, listen
+from timesformer.serve.server import address_of, configure, listen
 from timesformer.serve.service import Service
 from timesformer.serve.settings import ServiceSettings
 from timesformer.serve.worker import Limits
@@ -76,8 +76,7 @@ def running(
     FORKED.set_forkserver_preload([*PRELOADED, "timesformer.serve.worker", "pytest"])
     with listen("127.0.0.1", 0) as listening:
         app = create_app(service, token=token, page=page)
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=10)
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(configure(app, values.drain_seconds))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         address = address_of(listening)

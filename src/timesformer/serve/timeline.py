@@ -6,7 +6,7 @@ What goes wrong before the first row is an answer with its status; later it is t
 from __future__ import annotations
 
 import logging
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import anyio
@@ -90,13 +90,19 @@ class TimelineResponse(Response):
         async with sending:
             try:
                 await anyio.to_thread.run_sync(self._put_rows, job, upload, sending, limiter=self.service.streaming)
-            except (Gone, anyio.BrokenResourceError):  # nobody reads any more
+            except anyio.BrokenResourceError:  # nobody reads any more
                 return
-            except Problem as problem:
-                await sending.send(problem)
+            except Gone:  # an engine that is closed raises it too, while the client still waits
+                problem = Problem("unavailable", "the service is stopping; retry later")
+            except Problem as error:
+                problem = error
             except Exception:
                 log("failed", logging.ERROR, exc_info=True, request_id=request_id)
-                await sending.send(Problem("internal", "the service failed"))
+                problem = Problem("internal", "the service failed")
+            else:
+                return
+            with suppress(anyio.BrokenResourceError):
+                await sending.send(problem)
 
     def _put_rows(self, job: Job, upload: Upload, sending: MemoryObjectSendStream[WindowRow | Problem]) -> None:
         rows = self.service.timeline_rows(job, self.model, upload, self.options)

@@ -1,0 +1,131 @@
+"""Connections whose clients take too long, leave, or are cut off."""
+
+from __future__ import annotations
+
+import json
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from select import select
+from types import SimpleNamespace
+from typing import Any
+
+import httpx
+import pytest
+
+from serving import Running, running, save_small, until
+from timesformer.inference.timeline import WindowRow
+from timesformer.serve import server
+from timesformer.serve.job import Gone
+
+VIDEO = {"content-type": "video/mp4"}
+UPLOAD = b"POST /v1/timeline HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: 3\r\n\r\nabc"
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return {"small": save_small(tmp_path_factory.mktemp("weights") / "small")}
+
+
+@pytest.fixture(scope="module")
+def service(weights: dict[str, Path]) -> Iterator[Running]:
+    with running(weights, workers=1) as found:
+        yield found
+
+
+def connect(service: Running) -> socket.socket:
+    host, port = service.address.removeprefix("http://").split(":")
+    return socket.create_connection((host, int(port)))
+
+
+def read_answer(client: socket.socket) -> bytes:
+    answer = b""
+    while not answer.endswith(b"}"):
+        answer += client.recv(4096)
+    return answer
+
+
+@pytest.mark.parametrize("first", [b"", b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n"])
+def test_a_head_that_drips(service: Running, monkeypatch: pytest.MonkeyPatch, first: bytes) -> None:
+    """The first of a connection, and one that follows an answer."""
+    monkeypatch.setattr(server, "HEAD_SECONDS", 0.3)
+    ends = time.monotonic() + 60
+    with connect(service) as client, suppress(ConnectionError):
+        if first:
+            client.sendall(first)
+            assert read_answer(client).startswith(b"HTTP/1.1 200 ")
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: ")
+        while not select([client], [], [], 0.02)[0]:
+            assert time.monotonic() < ends
+            client.sendall(b"x")
+        assert client.recv(4096) == b""
+
+
+def test_a_connection_that_is_used_stays_open(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "HEAD_SECONDS", 1.0)
+    with connect(service) as client:
+        for _ in range(4):
+            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+            assert read_answer(client).startswith(b"HTTP/1.1 200 ")
+            time.sleep(0.4)
+
+
+def test_too_many_connections(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "CONNECTIONS", 3)
+    with running(weights) as service:
+        held = [connect(service) for _ in range(3)]
+        until(lambda: httpx.get(f"{service.address}/healthz", trust_env=False).status_code == 503)
+        for client in held:
+            client.close()
+        until(lambda: httpx.get(f"{service.address}/healthz", trust_env=False).status_code == 200)
+
+
+def test_a_client_that_does_not_read(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its rows fill what the system keeps for it; then the one place for timelines is free again."""
+    ended = threading.Event()
+
+    def rows(*_: Any) -> Iterator[WindowRow]:
+        try:
+            while True:
+                yield WindowRow("x" * 2**16, 0.0, 1.0, False, False, "left", 1.0, {})
+        finally:
+            ended.set()
+
+    monkeypatch.setattr(server, "READ_SECONDS", 0.3)
+    monkeypatch.setattr(service.service, "timeline_rows", rows)
+    with connect(service) as client:
+        client.sendall(UPLOAD)
+        assert ended.wait(60)
+        until(lambda: not service.left and service.service.streaming.borrowed_tokens == 0)
+
+
+def test_a_client_that_reads_slowly() -> None:
+    """It may take longer than the limit for all of an answer, as long as it goes on."""
+    left, aborted, later = [10 * server.READ_BYTES], list[bool](), list[tuple[Any, ...]]()
+    connection = object.__new__(server.Connection)
+    connection.transport = SimpleNamespace(  # type: ignore[assignment]
+        get_write_buffer_size=lambda: left[0], abort=lambda: aborted.append(True)
+    )
+    connection.loop = SimpleNamespace(call_later=lambda _, *call: later.append(call))  # type: ignore[assignment]
+    connection._time_reading()
+    for read, ends in ((server.READ_BYTES, False), (server.READ_BYTES, False), (server.READ_BYTES - 1, True)):
+        left[0] -= read
+        call, *given = later.pop()
+        call(*given)
+        assert bool(aborted) == ends
+        assert bool(later) != ends
+
+
+def test_a_timeline_whose_engine_is_closed(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(*_: Any) -> Iterator[WindowRow]:
+        yield WindowRow("x", 0.0, 1.0, False, False, "left", 1.0, {})
+        raise Gone
+
+    monkeypatch.setattr(service.service, "timeline_rows", rows)
+    answer = service.client.post("/v1/timeline", content=b"abc", headers=VIDEO)
+    row, last = map(json.loads, answer.text.splitlines())
+    assert row["label"] == "left"
+    assert last == {"error": "unavailable", "detail": "the service is stopping; retry later"}
