@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -35,6 +35,7 @@ class Running(NamedTuple):
     service: Service
     client: httpx.Client
     address: str
+    stop: Callable[[], None]  # as SIGTERM does; it does not wait
 
     @property
     def left(self) -> list[str]:
@@ -82,7 +83,7 @@ def running(
         address = address_of(listening)
         try:
             with httpx.Client(base_url=address, timeout=240, trust_env=False) as client:
-                yield Running(service, client, address)
+                yield Running(service, client, address, lambda: setattr(server, "should_exit", True))
         finally:
             server.should_exit = True
             thread.join()

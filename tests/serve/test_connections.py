@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import socket
 import threading
 import time
@@ -16,10 +17,12 @@ from typing import Any
 import httpx
 import pytest
 
+from misbehaving import slow
 from serving import Running, running, save_small, until
 from timesformer.inference.timeline import WindowRow
 from timesformer.serve import server
-from timesformer.serve.job import Gone
+from timesformer.serve.job import Gone, Job
+from timesformer.serve.logs import LOGGER, JsonFormatter
 
 VIDEO = {"content-type": "video/mp4"}
 UPLOAD = b"POST /v1/timeline HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: 3\r\n\r\nabc"
@@ -129,3 +132,50 @@ def test_a_timeline_whose_engine_is_closed(service: Running, monkeypatch: pytest
     row, last = map(json.loads, answer.text.splitlines())
     assert row["label"] == "left"
     assert last == {"error": "unavailable", "detail": "the service is stopping; retry later"}
+
+
+@pytest.mark.parametrize("path", ["predict", "timeline"])
+def test_what_is_cut_at_the_end_of_the_drain(
+    weights: dict[str, Path],
+    tmp_path: Path,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    path: str,
+) -> None:
+    """Its client is told, and its line is in the log; there is no traceback."""
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    caplog.set_level(logging.INFO, "timesformer.serve")
+    allowed = tmp_path / "allowed"
+    with running(weights, decode=slow, drain_seconds=0) as service, connect(service) as client:
+        content = b"|" + str(allowed).encode()
+        client.sendall(
+            UPLOAD.replace(b"timeline", path.encode()).replace(b": 3", b": %d" % len(content))[:-3] + content
+        )
+        until(allowed.with_suffix(".begun").exists)
+        service.stop()
+        answer = bytearray()
+        while chunk := client.recv(4096):
+            answer += chunk
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 503 ")
+    assert json.loads(body) == {"error": "unavailable", "detail": "the service is stopping; retry later"}
+    (line,) = (json.loads(JsonFormatter().format(record)) for record in caplog.records if record.name == LOGGER.name)
+    assert (line["path"], line["status"], line["error"]) == (f"/v1/{path}", 503, "cancelled")
+    assert not [record for record in caplog.records if record.exc_info]
+
+
+def test_a_timeline_that_is_cut_says_so(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+    def rows(job: Job, *_: Any) -> Iterator[WindowRow]:
+        stopped = threading.Event()
+        yield WindowRow("x", 0.0, 1.0, False, False, "left", 1.0, {})
+        with job.stoppable(stopped.set):
+            stopped.wait(240)
+        raise Gone
+
+    with running(weights, drain_seconds=0) as service:
+        monkeypatch.setattr(service.service, "timeline_rows", rows)
+        with service.client.stream("POST", "/v1/timeline", content=b"abc", headers=VIDEO) as answer:
+            lines = answer.iter_lines()
+            assert json.loads(next(lines))["label"] == "left"
+            service.stop()
+            assert [json.loads(line)["error"] for line in lines] == ["unavailable"]
