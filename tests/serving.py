@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -20,7 +20,7 @@ from timesformer.serve.app import create_app
 from timesformer.serve.decoder import Decode, Decoder
 from timesformer.serve.models import ServedModel, load_models
 from timesformer.serve.pages import Page
-from timesformer.serve.server import address_of, listen
+from timesformer.serve.server import address_of, configure, listen
 from timesformer.serve.service import Service
 from timesformer.serve.settings import ServiceSettings
 from timesformer.serve.worker import Limits
@@ -35,6 +35,7 @@ class Running(NamedTuple):
     service: Service
     client: httpx.Client
     address: str
+    stop: Callable[[], None]  # as SIGTERM does; it does not wait
 
     @property
     def left(self) -> list[str]:
@@ -76,14 +77,13 @@ def running(
     FORKED.set_forkserver_preload([*PRELOADED, "timesformer.serve.worker", "pytest"])
     with listen("127.0.0.1", 0) as listening:
         app = create_app(service, token=token, page=page)
-        config = uvicorn.Config(app, log_config=None, access_log=False, ws="none", timeout_graceful_shutdown=10)
-        server = uvicorn.Server(config)
+        server = uvicorn.Server(configure(app, values.drain_seconds))
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         address = address_of(listening)
         try:
             with httpx.Client(base_url=address, timeout=240, trust_env=False) as client:
-                yield Running(service, client, address)
+                yield Running(service, client, address, lambda: setattr(server, "should_exit", True))
         finally:
             server.should_exit = True
             thread.join()

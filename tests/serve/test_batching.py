@@ -15,7 +15,7 @@ from serving import save_small, until
 from timesformer.engine.engine import Engine
 from timesformer.serve import batching
 from timesformer.serve.batching import Batcher
-from timesformer.serve.job import Gone, Job
+from timesformer.serve.job import Disconnected, Job
 from timesformer.serve.problems import Problem
 
 
@@ -119,12 +119,12 @@ def test_what_is_cancelled_is_not_computed(held: Held, batcher: Batcher) -> None
         last = threads.submit(batcher.engine_for(Job()), clips(2))
         until(lambda: len(batcher._calls) == 2)
         job.stop()
-        with pytest.raises(Gone):
+        with pytest.raises(Disconnected):
             left.result()
         held.go.release(1000)
         assert (len(first.result()), len(last.result())) == (1, 2)
     assert held.batches == [1, 2]
-    with pytest.raises(Gone):
+    with pytest.raises(Disconnected):
         batcher.engine_for(job)(clips(1))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -145,6 +146,44 @@ def test_a_client_that_is_too_slow(service: Running) -> None:
     until(lambda: not service.left)
 
 
+def test_a_client_that_drips(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its pauses are short, and yet it does not keep its place for the 300 s of a body."""
+    monkeypatch.setattr("timesformer.serve.envelope.LINGER", 0.1)
+    started, answer = time.monotonic(), b""
+    with connect(service) as client, suppress(ConnectionError):
+        client.sendall(HEAD + b"Content-Length: 99999\r\n\r\n")
+        while not answer and time.monotonic() < started + 60:
+            client.sendall(b"x")
+            if select([client], [], [], 0.05)[0]:
+                answer = client.recv(4096)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    until(lambda: not service.left)
+
+
+@pytest.mark.parametrize("where", ["another field", "what follows the form"])
+def test_all_of_a_form_counts(service: Running, good: bytes, where: str) -> None:
+    """A limit of half a MiB, and a body that does not say how long it is."""
+
+    def part(name: str, content: bytes) -> bytes:
+        return b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n' % (name.encode(), content)
+
+    def sent(size: int) -> Iterator[bytes]:
+        yield part("video", good)
+        if where == "another field":
+            yield part("other", bytes(size))
+        yield b"--x--\r\n"
+        if where != "another field":
+            yield from (bytes(2**16) for _ in range(size // 2**16))
+
+    def ask(size: int) -> int:
+        headers = {"content-type": "multipart/form-data; boundary=x"}
+        return service.client.post("/v1/predict", content=sent(size), headers=headers).status_code
+
+    assert ask(2**17) == 200
+    assert ask(2**20) == 413
+    until(lambda: not service.left)
+
+
 def test_forms_that_are_none(service: Running, good: bytes) -> None:
     def refused(**given: Any) -> tuple[int, str]:
         answer = service.client.post("/v1/predict", **given)
@@ -161,6 +200,8 @@ def test_forms_that_are_none(service: Running, good: bytes) -> None:
         "bad_request",
     )
     assert refused(files={"other": good}) == (400, "bad_request")
+    named = part.replace(b'"a"', b'"%s"' % (b"a" * 400_000)) + b"\r\n--x--\r\n"
+    assert refused(content=named, headers={"content-type": kind}) == (400, "bad_request")
     assert refused(content=good, headers={"content-type": "text/plain"}) == (415, "unsupported_body")
     assert refused(content=good) == (415, "unsupported_body")
     until(lambda: not service.left)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import logging
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -172,8 +175,15 @@ def test_a_full_queue_answers_429(weights: dict[str, Path], good: bytes, tmp_pat
 
 @pytest.mark.parametrize("path", ["predict", "timeline", "explain", "features"])
 def test_a_client_that_disconnects_ends_its_work(
-    weights: dict[str, Path], good: bytes, tmp_path: Path, path: str
+    weights: dict[str, Path],
+    good: bytes,
+    tmp_path: Path,
+    path: str,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(LOGGER, "propagate", True)
+    caplog.set_level(logging.INFO, "timesformer.serve")
     allowed = tmp_path / "allowed"
     content = good + b"|" + str(allowed).encode()
     with running(weights, decode=slow, workers=1) as service:
@@ -188,6 +198,9 @@ def test_a_client_that_disconnects_ends_its_work(
         until(lambda: not service.left)
         model = service.service.find(None)
         until(lambda: model.batcher.reserved == 0)
+        until(lambda: caplog.records)
+        line = json.loads(JsonFormatter().format(caplog.records[0]))
+        assert (line["path"], line["status"], line["error"]) == (f"/v1/{path}", 499, "client_left")
         allowed.touch()
         assert service.client.post(f"/v1/{path}", content=content, headers=VIDEO).status_code == 200
 
@@ -200,6 +213,34 @@ def test_a_service_whose_engine_hangs_is_not_ready(weights: dict[str, Path], mon
         monkeypatch.setattr("timesformer.serve.batching.HUNG", 0.0)
         answer = service.client.get("/readyz")
         assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+
+
+def test_several_clients_get_their_own_answers(weights: dict[str, Path], tmp_path: Path) -> None:
+    with running(weights) as service:
+
+        def ask(content: bytes) -> Any:
+            return httpx.post(f"{service.address}/v1/predict", content=content, headers=VIDEO, timeout=240).json()
+
+        contents = []
+        for number in range(4):
+            write_video(tmp_path / f"{number}.mp4", moving_bar(1 - 2 * (number % 2), number), 10)
+            contents.append((tmp_path / f"{number}.mp4").read_bytes())
+        alone = [ask(content) for content in contents]
+        with ThreadPoolExecutor(8) as clients:
+            together = list(clients.map(ask, contents * 2))
+    scores = [[(best["label"], pytest.approx(best["score"], abs=1e-6)) for best in one["predictions"]] for one in alone]
+    assert len({str(one) for one in alone}) == 4
+    assert [[(best["label"], best["score"]) for best in one["predictions"]] for one in together] == scores * 2
+
+
+def test_a_service_whose_engine_has_ended_is_not_ready(weights: dict[str, Path]) -> None:
+    with running(weights) as service:
+        assert service.client.get("/readyz").status_code == 200
+        service.service.find(None).batcher.close()
+        answer = service.client.get("/readyz")
+        assert (answer.status_code, answer.json()["error"]) == (503, "unavailable")
+        assert answer.json()["detail"] == "small: the engine has ended; restart the service"
+        assert service.client.get("/healthz").status_code == 200
 
 
 def test_too_many_bodies_and_a_full_disk(
@@ -235,6 +276,24 @@ def test_an_error_in_a_timeline_is_its_last_line(weights: dict[str, Path], good:
         assert len(rows) == 2
         assert last == {"error": "decoder_crashed", "detail": "the decoder crashed: exit code 3"}
         until(lambda: not service.left)
+
+
+def test_a_folder_that_another_service_removes_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It takes a new folder for one that was left, before this service has locked it."""
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    lock, removed = fcntl.flock, list[Path]()
+
+    def late(descriptor: int, how: int) -> None:
+        if not removed:
+            removed.extend(tmp_path.iterdir())
+            removed[0].rmdir()
+        lock(descriptor, how)
+
+    monkeypatch.setattr("fcntl.flock", late)
+    spool = Spool()
+    assert removed
+    assert [spool.folder] == list(tmp_path.iterdir())
+    spool.close()
 
 
 def test_what_a_killed_service_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

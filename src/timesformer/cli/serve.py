@@ -107,7 +107,7 @@ def serve(
             print(f"{name}: {model.predictor.engine}", file=sys.stderr)
         print(f"timesformer: {', '.join(models)} at {address_of(listening)}", file=sys.stderr, flush=True)
         with draining():
-            answer(create_app(service, token=token), listening, settings.drain_seconds)
+            answer(create_app(service, token=token, host=host), listening, settings.drain_seconds)
 
 
 def _token(file: Path | None) -> str | None:

@@ -17,8 +17,8 @@ from timesformer.config.explain import Explain, Method
 from timesformer.errors import SettingError
 from timesformer.inference.timeline import TimelineOptions
 from timesformer.serve import schema
-from timesformer.serve.envelope import Envelope, notes
-from timesformer.serve.job import Gone
+from timesformer.serve.envelope import CLIENT_LEFT, Envelope, log_fields
+from timesformer.serve.job import Disconnected
 from timesformer.serve.models import ServedModel
 from timesformer.serve.pages import Page
 from timesformer.serve.problems import Problem
@@ -26,16 +26,17 @@ from timesformer.serve.service import Service
 from timesformer.serve.timeline import TimelineResponse
 from timesformer.serve.uploads import Upload
 
-CLIENT_LEFT = 499  # in the log alone
-
 Model = Annotated[str | None, Query(description="A name of /v1/models; the default one if not given.")]
 Seconds = Annotated[float | None, Query(gt=0, description="Seconds.")]
 
 
-def create_app(service: Service, *, token: str | None = None, page: Page | None = None) -> FastAPI:
+def create_app(
+    service: Service, *, token: str | None = None, host: str | None = None, page: Page | None = None
+) -> FastAPI:
     """The application of a service, which it closes when it ends.
 
-    token: what requests to the API must bring as `Authorization: Bearer TOKEN`; None for anybody.
+    token: what requests to the API must bring as `Authorization: Bearer TOKEN`; None for anybody. host: a name by which
+    it is asked without a token, beside addresses and names without a dot.
     """
 
     @asynccontextmanager
@@ -53,7 +54,7 @@ def create_app(service: Service, *, token: str | None = None, page: Page | None 
         redoc_url=None,
         lifespan=lifespan,
     )
-    app.add_middleware(Envelope, metrics=service.metrics, token=token)
+    app.add_middleware(Envelope, metrics=service.metrics, token=token, host=host)
     _add_problems(app)
     _add_api(app, service)
     _add_operations(app, service)
@@ -64,12 +65,12 @@ def create_app(service: Service, *, token: str | None = None, page: Page | None 
 def _add_api(app: FastAPI, service: Service) -> None:
     @asynccontextmanager
     async def upload_for(request: Request, model: ServedModel, clips: int) -> AsyncIterator[Upload]:
-        """The upload of a request that has its place in the queue."""
-        said = notes(request.scope)
-        said["model"] = model.name
+        """The upload of a request for which the queue has room."""
+        fields = log_fields(request.scope)
+        fields["model"] = model.name
         model.batcher.check_room(clips)  # before its body comes, and again after
         async with service.receiver.receive(request) as upload:
-            said["upload_bytes"] = upload.size
+            fields["upload_bytes"] = upload.size
             service.metrics.upload_bytes.inc(upload.size)
             service.metrics.stages.labels("upload").observe(upload.seconds)
             with model.batcher.reserve(clips):
@@ -155,7 +156,8 @@ def _add_operations(app: FastAPI, service: Service) -> None:
     async def readyz() -> dict[str, str]:
         """Whether it takes requests: 503 where a model's engine has ended."""
         if not service.ready:
-            raise Problem("unavailable", "a model cannot be asked")
+            ended = ", ".join(name for name, model in service.models.items() if not model.batcher.alive)
+            raise Problem("unavailable", f"{ended}: the engine has ended; restart the service")
         return {"status": "ok"}
 
     @app.get("/metrics", tags=["operations"])
@@ -179,12 +181,12 @@ def _add_problems(app: FastAPI) -> None:
 
     @app.exception_handler(Problem)
     async def problem(request: Request, error: Problem) -> Response:
-        notes(request.scope)["error"] = error.code
+        log_fields(request.scope)["error"] = error.code
         return error.response()
 
-    @app.exception_handler(Gone)
-    async def gone(request: Request, error: Gone) -> Response:
-        notes(request.scope)["error"] = "client_left"
+    @app.exception_handler(Disconnected)
+    async def gone(request: Request, error: Disconnected) -> Response:
+        log_fields(request.scope)["error"] = "client_left"
         return Response(status_code=CLIENT_LEFT)
 
     @app.exception_handler(RequestValidationError)
@@ -197,7 +199,13 @@ def _add_problems(app: FastAPI) -> None:
     @app.exception_handler(HTTPException)
     async def http(request: Request, error: HTTPException) -> Response:
         if error.status_code == 404:
-            return await problem(request, Problem("not_found", "there is nothing here; see /openapi.json"))
+            return await problem(request, Problem("not_found", f"{request.url.path}: not found; see /openapi.json"))
         if error.status_code == 405:
-            return await problem(request, Problem("method_not_allowed", f"{request.method} is not of this path"))
-        return await problem(request, Problem("bad_request", "the request cannot be understood"))
+            return await problem(
+                request,
+                Problem(
+                    "method_not_allowed",
+                    f"{request.method}: not of this path; see /openapi.json",
+                ),
+            )
+        return await problem(request, Problem("bad_request", f"the request: {error.detail}; see /openapi.json"))

@@ -21,7 +21,7 @@ import torch
 from torch import Tensor
 
 from timesformer.engine.engine import Engine
-from timesformer.serve.job import Gone, Job
+from timesformer.serve.job import Disconnected, Job
 from timesformer.serve.problems import Problem
 
 LONGEST = 60  # seconds, at most, after which a client is told to retry
@@ -105,11 +105,11 @@ class Batcher:
                 self.reserved -= clips
 
     def engine_for(self, job: Job) -> Engine:
-        """The engine for the job of one request: calls wait for their turn, and end with Gone when the job does."""
+        """The engine for the job of one request: calls wait for their turn, and end with Disconnected when the job does."""
         return self.engine.with_compute(partial(self.run, job))
 
     def run(self, job: Job, clips_BCTHW: Tensor, layer: int | None = None, tokens: bool = False) -> Tensor:
-        """Rows of the clips, on the CPU. Raises Gone when the job is stopped; Problem when the engine is."""
+        """Rows of the clips, on the CPU. Raises Disconnected when the job is stopped; Problem when the engine is."""
         call = _Call(clips_BCTHW, layer, tokens)
         with self._changed:
             if self._closed:
@@ -120,7 +120,7 @@ class Batcher:
             try:
                 return call.result.result()
             except CancelledError:
-                raise Gone from None
+                raise Disconnected from None
 
     def close(self) -> None:
         """End the thread when it has done its batch; what still waits fails as `run` says."""

@@ -25,7 +25,7 @@ from typing import Any
 
 import torch
 
-from timesformer.serve.job import Gone, Job
+from timesformer.serve.job import Disconnected, Job
 from timesformer.serve.messages import most_messages, read_problem, read_shapes
 from timesformer.serve.problems import Problem
 from timesformer.serve.worker import Limits, Message, Task, decode_upload
@@ -55,7 +55,7 @@ class Decoder:
     def read(self, job: Job, path: Path, task: Task) -> Generator[Message, None, None]:
         """What the process says of a file, message by message. Close it when it is no longer needed.
 
-        Raises Problem where the file cannot be decoded, whatever the reason; Gone when the job is stopped.
+        Raises Problem where the file cannot be decoded, whatever the reason; Disconnected when the job is stopped.
         """
         ours, theirs = self._context.Pipe(duplex=False)
         with ours:
@@ -68,7 +68,7 @@ class Decoder:
                 ended = True  # on its own, or about to
             except EOFError:
                 if job.stopped:
-                    raise Gone from None
+                    raise Disconnected from None
                 raise self._crash(process) from None
             finally:
                 if not ended:

@@ -2,34 +2,21 @@
 
 from __future__ import annotations
 
-import http.client
 import json
-import urllib.error
-import urllib.request
-from collections.abc import Collection, Generator
-from typing import Any, NamedTuple
+import ssl
+from collections.abc import Awaitable, Callable, Collection
+from functools import cache
 from urllib.parse import urlsplit
 
+import anyio
+import httpx
+
 from timesformer.serve.problems import Problem
-from timesformer.serve.settings import MIB
 
 SCHEMES = ("http", "https")
 
 
-class Address(NamedTuple):
-    """A URL whose host is allowed."""
-
-    url: str
-
-
-class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Another address may be of another host."""
-
-    def redirect_request(self, *given: Any) -> None:
-        return None
-
-
-def read_address(body: bytes, allowed: Collection[str]) -> Address:
+def read_url(body: bytes, allowed: Collection[str]) -> str:
     """The URL of a JSON body {"url": ...}. Raises Problem for any other, and where its host is not allowed.
 
     allowed: hosts, with any port; or host:port.
@@ -47,20 +34,33 @@ def read_address(body: bytes, allowed: Collection[str]) -> Address:
         raise Problem("bad_request", "the url has characters that are not of URLs")
     host = parts.hostname
     if not {host, f"{host}:{port or {'http': 80, 'https': 443}[parts.scheme]}"} & set(allowed):
-        raise Problem("url_not_allowed", "this service does not download from that host")
-    return Address(url)
+        raise Problem("url_not_allowed", f"{host}: not a host that this service downloads from; see --allow-urls")
+    return str(url)
 
 
-def download(address: Address, timeout: float) -> Generator[bytes, None, None]:
-    """What is there, in chunks. timeout: seconds that the host may pause. Raises Problem where it cannot be read."""
-    opener = urllib.request.build_opener(_NoRedirect)
+async def download(url: str, write: Callable[[bytes], Awaitable[None]], *, idle_seconds: float, seconds: float) -> None:
+    """Give `write` what is there, as it comes. Raises Problem where it cannot be read.
+
+    idle_seconds: that the host may pause. seconds: that all of it may take, from the look-up of the host's name on.
+    """
+    # A redirect is not followed: another address may be of another host.
+    client = httpx.AsyncClient(verify=_certificates(), timeout=idle_seconds, follow_redirects=False)
     try:
-        with opener.open(address.url, timeout=timeout) as answer:
-            while chunk := answer.read(MIB):
-                yield chunk
-    except urllib.error.HTTPError as error:
-        error.close()
-        what = "a redirect, which is not followed" if 300 <= error.code < 400 else f"status {error.code}"
-        raise Problem("download_failed", f"the host answered with {what}") from None
-    except (OSError, http.client.HTTPException, ValueError) as error:
+        with anyio.fail_after(seconds):
+            async with client, client.stream("GET", url, headers={"Accept-Encoding": "identity"}) as answer:
+                if answer.is_redirect:
+                    raise Problem("download_failed", "the host answered with a redirect, which is not followed")
+                if not answer.is_success:
+                    raise Problem("download_failed", f"the host answered with status {answer.status_code}")
+                async for chunk in answer.aiter_raw():
+                    await write(chunk)
+    except TimeoutError:
+        raise Problem("download_failed", f"the download took longer than {seconds:g} seconds") from None
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise Problem("download_failed", f"the video cannot be downloaded: {type(error).__name__}") from None
+
+
+@cache
+def _certificates() -> ssl.SSLContext:
+    """Those of the system; reading them takes longer than a request."""
+    return ssl.create_default_context()

@@ -3,6 +3,7 @@ token is asked for, a look at it."""
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import re
@@ -17,26 +18,29 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from timesformer.serve.logs import log
 from timesformer.serve.metrics import Metrics
-from timesformer.serve.problems import Problem
+from timesformer.serve.origins import check_origin
+from timesformer.serve.problems import Problem, stopping
 
 ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
-NOTES, REQUEST_ID = "timesformer.notes", "timesformer.request_id"  # in a scope: what the log says of a request
+FIELDS, REQUEST_ID = "timesformer.fields", "timesformer.request_id"  # in a scope: what the log says of a request
+CLIENT_LEFT = 499  # the status of a request whose client has left: in the log and the metrics alone
 OPEN = ("/healthz", "/readyz", "/")  # without a token; and the page's files
 PAGE = "/page/"
 LINGER = 2.0  # seconds that the rest of a refused body is read and dropped, so that its client hears the answer
 
 
-def notes(scope: MutableMapping[str, Any]) -> dict[str, Any]:
+def log_fields(scope: MutableMapping[str, Any]) -> dict[str, Any]:
     """What the line of a request in the log will have, to be added to."""
-    found: dict[str, Any] = scope.setdefault(NOTES, {})
+    found: dict[str, Any] = scope.setdefault(FIELDS, {})
     return found
 
 
 class Envelope:
-    """ASGI middleware. token: what requests must bring as `Authorization: Bearer TOKEN`; None for anybody."""
+    """ASGI middleware. token: what requests must bring as `Authorization: Bearer TOKEN`; None for anybody, but for what
+    `check_origin` refuses. host: as there."""
 
-    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None) -> None:
-        self.app, self.metrics, self.token = app, metrics, token
+    def __init__(self, app: ASGIApp, metrics: Metrics, token: str | None, host: str | None) -> None:
+        self.app, self.metrics, self.token, self.host = app, metrics, token, host
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -46,7 +50,7 @@ class Envelope:
         given = headers.get("x-request-id", "")
         request_id = given if ID.fullmatch(given) else uuid.uuid4().hex
         scope[REQUEST_ID] = request_id
-        began, status, body = time.perf_counter(), 0, _Body(receive)
+        started, status, body = time.perf_counter(), 0, _Body(receive)
 
         async def reply(message: Message) -> None:
             nonlocal status
@@ -55,7 +59,7 @@ class Envelope:
                 added = MutableHeaders(scope=message)
                 if status >= 400 and scope["method"] not in ("GET", "HEAD"):
                     added["Connection"] = "close"  # it may never end
-                    if body.begun or "expect" not in headers:
+                    if body.started or "expect" not in headers:
                         await body.drop()
                 added["X-Request-Id"] = request_id
                 added["X-Content-Type-Options"] = "nosniff"
@@ -65,52 +69,69 @@ class Envelope:
 
         with self.metrics.running.track_inprogress():
             try:
-                if self._refuses(scope["path"], headers):
-                    problem = Problem("unauthorized", "expected the header Authorization: Bearer TOKEN")
-                    notes(scope)["error"] = problem.code
-                    await problem.response()(scope, body, reply)
-                else:
-                    await self.app(scope, body, reply)
+                await self._answer(scope, headers, body, reply)
+            except asyncio.CancelledError:  # the time that requests have to end is over; the server would log it all
+                log_fields(scope)["error"] = "cancelled"
+                if not status:
+                    body.ended = True  # there is no time for what is left of it
+                    await stopping().response()(scope, body, reply)
             except Exception:
                 log("failed", logging.ERROR, exc_info=True, request_id=request_id)
-                notes(scope)["error"] = "internal"
+                log_fields(scope)["error"] = "internal"
                 if not status:
                     problem = Problem("internal", f"the service failed; its log has the request {request_id}")
                     await problem.response()(scope, body, reply)
-        seconds = time.perf_counter() - began
-        said = notes(scope)
+            finally:
+                self._note(scope, status or CLIENT_LEFT, time.perf_counter() - started)
+
+    async def _answer(self, scope: Scope, headers: Headers, body: Receive, reply: Send) -> None:
+        try:
+            self._check(scope, headers)
+        except Problem as problem:
+            log_fields(scope)["error"] = problem.code
+            await problem.response()(scope, body, reply)
+        else:
+            await self.app(scope, body, reply)
+
+    def _check(self, scope: Scope, headers: Headers) -> None:
+        """Raises Problem for a request without the token, or that another site may have sent where there is none."""
+        path = scope["path"]
+        if self.token is None:
+            check_origin(scope["method"], headers, self.host)
+        elif path not in OPEN and not path.startswith(PAGE):
+            scheme, _, given = headers.get("authorization", "").partition(" ")
+            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
+                raise Problem("unauthorized", "expected the header Authorization: Bearer TOKEN")
+
+    def _note(self, scope: Scope, status: int, seconds: float) -> None:
+        """The line of a request in the log, and its metrics."""
+        fields = log_fields(scope)
         route = getattr(scope.get("route"), "path", "other")
         self.metrics.requests.labels(route, str(status)).inc()
         self.metrics.seconds.labels(route).observe(seconds)
-        if "error" in said:
-            self.metrics.problems.labels(said["error"]).inc()
+        if "error" in fields:
+            self.metrics.problems.labels(fields["error"]).inc()
         log(
             "request",
-            request_id=request_id,
+            request_id=scope[REQUEST_ID],
             method=scope["method"],
             path=scope["path"],
             status=status,
             seconds=round(seconds, 4),
             client=(scope.get("client") or ("",))[0],
-            **said,
+            **fields,
         )
-
-    def _refuses(self, path: str, headers: Headers) -> bool:
-        if self.token is None or path in OPEN or path.startswith(PAGE):
-            return False
-        scheme, _, given = headers.get("authorization", "").partition(" ")
-        return scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode())
 
 
 class _Body:
-    """Receives the messages of a request. begun, ended: whether any of its body has come, and all of it."""
+    """Receives the messages of a request. started, ended: whether any of its body has come, and all of it."""
 
     def __init__(self, receive: Receive) -> None:
-        self.receive, self.begun, self.ended = receive, False, False
+        self.receive, self.started, self.ended = receive, False, False
 
     async def __call__(self) -> Message:
         message = await self.receive()
-        self.begun, self.ended = True, not message.get("more_body", False)
+        self.started, self.ended = True, not message.get("more_body", False)
         return message
 
     async def drop(self) -> None:

@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from contextlib import contextmanager
+from typing import TypeVar
+
+import anyio
+from starlette.types import Receive
+
+T = TypeVar("T")
 
 
-class Gone(Exception):  # noqa: N818
+class Disconnected(Exception):  # noqa: N818
     """Nobody waits for the answer any more."""
 
 
@@ -21,10 +27,10 @@ class Job:
 
     @contextmanager
     def stoppable(self, stop: Callable[[], object]) -> Iterator[None]:
-        """Have `stop` called when the job is stopped meanwhile; raises Gone where it has been already."""
+        """Have `stop` called when the job is stopped meanwhile; raises Disconnected where it has been already."""
         with self._lock:
             if self.stopped:
-                raise Gone
+                raise Disconnected
             self._stops.append(stop)
         try:
             yield
@@ -55,3 +61,36 @@ class Job:
             self.stopped, stops = True, list(self._stops)
         for stop in stops:
             stop()
+
+
+async def while_connected(
+    receive: Receive, work: Callable[[], Awaitable[T]], stop: Callable[[], object] = lambda: None
+) -> T:
+    """The result of `work()`, which is cancelled when the client leaves; raises Disconnected then.
+
+    receive: of a request whose body has come. stop: is called at the end of the work, and before it is cancelled: what
+    runs in a thread has to be told.
+    """
+    results: list[T] = []
+    errors: list[Exception] = []
+
+    async def watch() -> None:
+        try:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+        finally:
+            stop()
+        group.cancel_scope.cancel()
+
+    async with anyio.create_task_group() as group:
+        group.start_soon(watch)
+        try:
+            results.append(await work())
+        except Exception as error:
+            errors.append(error)
+        group.cancel_scope.cancel()
+    if errors:
+        raise errors[0]
+    if not results:
+        raise Disconnected
+    return results[0]

@@ -8,6 +8,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 from timesformer.serve.problems import Problem
 
 FIELD = b"video"
+HEADER_BYTES = 4096  # of a part's header, such as the name of a file
 EXPECTED = "expected multipart/form-data with one file in a field named video"
 
 
@@ -36,6 +37,7 @@ class FileField:
                     "on_header_end": self._header,
                     "on_end": self._end,
                 },
+                max_header_size=HEADER_BYTES,
             )
         except FormParserError:
             raise Problem("bad_request", f"the boundary is too long; {EXPECTED}") from None

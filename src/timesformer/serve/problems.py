@@ -12,6 +12,7 @@ CODES = {
     "bad_parameter": 400,
     "upload_stalled": 408,
     "unauthorized": 401,
+    "forbidden": 403,
     "url_not_allowed": 400,
     "not_found": 404,
     "unknown_model": 404,
@@ -58,3 +59,8 @@ class Problem(Exception):  # noqa: N818
         if self.status == 401:
             headers["WWW-Authenticate"] = "Bearer"
         return JSONResponse(self.as_dict(), self.status, headers)
+
+
+def stopping() -> Problem:
+    """Of a service that ends before the request does."""
+    return Problem("unavailable", "the service is stopping; retry later")

@@ -135,6 +135,7 @@ BODY = {
 MEANINGS = {
     400: "The request is not understood.",
     401: "A token is asked for.",
+    403: "The request may come from another site.",
     404: "No such model.",
     408: "The body did not come in time.",
     413: "The body, or the video in it, is beyond a limit.",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -23,7 +24,7 @@ from timesformer.files import FULL
 from timesformer.inference.predictor import Answer
 from timesformer.inference.timeline import TimelineOptions, WindowRow, row_of, score_windows
 from timesformer.serve.decoder import Decoder, misbehaved
-from timesformer.serve.job import Gone, Job
+from timesformer.serve.job import Disconnected, Job, while_connected
 from timesformer.serve.messages import read_explained, read_seen, read_stride, read_window
 from timesformer.serve.metrics import Metrics
 from timesformer.serve.models import ServedModel
@@ -88,29 +89,9 @@ class Service:
         return self.models[name]
 
     async def run(self, request: Request, work: Callable[[Job], Any]) -> Any:
-        """The result of an async `work(job)`; the job is stopped when the client leaves. Raises Gone then."""
-        job, outcome = Job(), dict[str, Any]()
-
-        async def watch() -> None:
-            try:
-                while (await request.receive())["type"] != "http.disconnect":
-                    pass
-            finally:
-                job.stop()
-            group.cancel_scope.cancel()
-
-        async with anyio.create_task_group() as group:
-            group.start_soon(watch)
-            try:
-                outcome["result"] = await work(job)
-            except Exception as error:
-                outcome["error"] = error
-            group.cancel_scope.cancel()
-        if "error" in outcome:
-            raise outcome["error"]
-        if "result" not in outcome:
-            raise Gone
-        return outcome["result"]
+        """The result of an async `work(job)`; the job is stopped when the client leaves. Raises Disconnected then."""
+        job = Job()
+        return await while_connected(request.receive, partial(work, job), job.stop)
 
     async def predict(self, job: Job, model: ServedModel, upload: Upload, top: int) -> dict[str, Any]:
         """The row of `timesformer predict`."""
@@ -187,7 +168,7 @@ class Service:
             with self.metrics.stage("score"), job.at_most(EXPLAIN_SECONDS) as late:
                 try:
                     return await anyio.to_thread.run_sync(explain, limiter=self.scoring)
-                except Gone:
+                except Disconnected:
                     if late.is_set():
                         detail = f"explaining took longer than {EXPLAIN_SECONDS:g} seconds; try method=rollout"
                         raise Problem("explain_timeout", detail) from None

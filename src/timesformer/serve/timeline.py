@@ -5,8 +5,9 @@ What goes wrong before the first row is an answer with its status; later it is t
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from contextlib import AbstractAsyncContextManager
+from contextlib import AbstractAsyncContextManager, suppress
 from typing import Any
 
 import anyio
@@ -15,15 +16,15 @@ import anyio.to_thread
 from anyio.streams.memory import MemoryObjectSendStream
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from timesformer.files import as_json
 from timesformer.inference.timeline import TimelineOptions, WindowRow
-from timesformer.serve.envelope import REQUEST_ID, notes
-from timesformer.serve.job import Gone, Job
+from timesformer.serve.envelope import REQUEST_ID, log_fields
+from timesformer.serve.job import Disconnected, Job
 from timesformer.serve.logs import log
 from timesformer.serve.models import ServedModel
-from timesformer.serve.problems import Problem
+from timesformer.serve.problems import Problem, stopping
 from timesformer.serve.service import Service
 from timesformer.serve.uploads import Upload
 
@@ -48,15 +49,26 @@ class TimelineResponse(Response):
         self.service, self.model, self.receiving, self.options = service, model, receiving, options
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        begun, ended = False, False
+
+        async def follow(message: Message) -> None:
+            nonlocal begun, ended
+            begun, ended = True, not message.get("more_body", True)
+            await send(message)
+
         try:
             async with self.receiving as upload:
                 request = Request(scope, receive)
-                await self.service.run(request, lambda job: self._send_rows(job, upload, scope, send))
+                await self.service.run(request, lambda job: self._send_rows(job, upload, scope, follow))
+        except asyncio.CancelledError:  # the service ends; a client that leaves raises Disconnected
+            if begun and not ended:
+                await send(_line(stopping().as_dict(), last=True))
+            raise
         except Problem as problem:  # nothing has been sent
-            notes(scope)["error"] = problem.code
+            log_fields(scope)["error"] = problem.code
             await problem.response()(scope, receive, send)
-        except Gone:
-            notes(scope)["error"] = "client_left"
+        except Disconnected:
+            log_fields(scope)["error"] = "client_left"
 
     async def _send_rows(self, job: Job, upload: Upload, scope: Scope, send: Send) -> None:
         """Raises Problem where there is one before the first row."""
@@ -70,7 +82,7 @@ class TimelineResponse(Response):
                     if not rows:
                         early = item
                     else:
-                        notes(scope)["error"] = item.code
+                        log_fields(scope)["error"] = item.code
                         await send(_line(item.as_dict(), last=True))
                     break
                 if not rows:
@@ -80,7 +92,7 @@ class TimelineResponse(Response):
                 rows += 1
             else:
                 await send(_line({"video": upload.name, "done": True}, last=True))
-        notes(scope)["windows"] = rows
+        log_fields(scope)["windows"] = rows
         if early is not None:
             raise early
 
@@ -90,13 +102,19 @@ class TimelineResponse(Response):
         async with sending:
             try:
                 await anyio.to_thread.run_sync(self._put_rows, job, upload, sending, limiter=self.service.streaming)
-            except (Gone, anyio.BrokenResourceError):  # nobody reads any more
+            except anyio.BrokenResourceError:  # nobody reads any more
                 return
-            except Problem as problem:
-                await sending.send(problem)
+            except Disconnected:  # an engine that is closed raises it too, while the client still waits
+                problem = stopping()
+            except Problem as error:
+                problem = error
             except Exception:
                 log("failed", logging.ERROR, exc_info=True, request_id=request_id)
-                await sending.send(Problem("internal", "the service failed"))
+                problem = Problem("internal", "the service failed")
+            else:
+                return
+            with suppress(anyio.BrokenResourceError):
+                await sending.send(problem)
 
     def _put_rows(self, job: Job, upload: Upload, sending: MemoryObjectSendStream[WindowRow | Problem]) -> None:
         rows = self.service.timeline_rows(job, self.model, upload, self.options)

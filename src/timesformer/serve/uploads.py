@@ -22,8 +22,8 @@ import anyio.to_thread
 from starlette.requests import ClientDisconnect, Request
 
 from timesformer.files import FULL
-from timesformer.serve.download import Address, download, read_address
-from timesformer.serve.job import Gone
+from timesformer.serve.download import download, read_url
+from timesformer.serve.job import Disconnected, while_connected
 from timesformer.serve.multipart import FileField
 from timesformer.serve.problems import Problem
 from timesformer.serve.settings import MIB, ServiceSettings
@@ -31,6 +31,8 @@ from timesformer.serve.settings import MIB, ServiceSettings
 PREFIX = "timesformer-serve-"
 WRITTEN = MIB  # bytes that are gathered before a thread writes them
 NAMELESS = "upload"
+SLOWEST = 2**12  # bytes a second of a body, on average; looked at when it has been coming for `idle_seconds`
+URL_BYTES = MIB  # of a JSON body
 
 
 class Upload(NamedTuple):
@@ -86,13 +88,20 @@ def _remove_left(parent: Path) -> None:
 
 
 def _locked(folder: Path) -> int | None:
-    """A descriptor that holds the lock of a folder; None where another process does."""
+    """A descriptor that holds the lock of a folder; None where another process does.
+
+    Raises FileNotFoundError where there is no such folder, or another process has removed it before it was locked.
+    """
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.stat()
     except BlockingIOError:
         os.close(descriptor)
         return None
+    except OSError:
+        os.close(descriptor)
+        raise
     return descriptor
 
 
@@ -108,7 +117,7 @@ class Receiver:
         """The file of a request, until the block ends. Raises Problem for a body that is none, or beyond a limit."""
         async with self.spool.file() as path:
             if self.receiving >= self.settings.max_uploads:
-                raise Problem("busy", f"{self.receiving} uploads are being received; come again in 1 s", 1)
+                raise Problem("busy", f"{self.receiving} uploads are being received; retry in 1 s", 1)
             self.receiving += 1
             try:
                 upload = await self._received(request, path)
@@ -120,33 +129,26 @@ class Receiver:
         limit = int(self.settings.max_mb * MIB)
         declared = request.headers.get("content-length", "")
         if declared.isdecimal() and int(declared) > limit:
-            raise _too_large(self.settings)
+            raise _too_large(int(declared), limit)
         began = time.monotonic()
         kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
         try:
             with path.open("xb") as file:
-                writer = _Writer(file, limit, self.settings)
+                writer = _Writer(file, limit)
                 if kind == "multipart/form-data":
                     field = FileField(request.headers["content-type"])
-                    async for chunk in self._chunks(request):
+                    async for chunk in self._chunks(request, limit):
                         await writer.write(field.feed(chunk))
                     field.end()
                     name = field.filename or NAMELESS
                 elif kind.startswith("video/") or kind == "application/octet-stream":
-                    async for chunk in self._chunks(request):
+                    async for chunk in self._chunks(request, limit):
                         await writer.write(chunk)
                     name = NAMELESS
                 elif kind == "application/json":
-                    address = await self._address(request)
-                    chunks = download(address, self.settings.idle_seconds)
-                    try:
-                        while chunk := await anyio.to_thread.run_sync(next, chunks, b""):
-                            await writer.write(chunk)
-                            if time.monotonic() - began > self.settings.upload_seconds:
-                                raise Problem("download_failed", "the download took too long")
-                    finally:
-                        chunks.close()
-                    name = address.url
+                    name = await self._url(request)
+                    limits = {"idle_seconds": self.settings.idle_seconds, "seconds": self.settings.upload_seconds}
+                    await while_connected(request.receive, partial(download, name, writer.write, **limits))
                 else:
                     raise Problem(
                         "unsupported_body",
@@ -156,49 +158,63 @@ class Receiver:
                 await writer.flush()
         except OSError as error:
             if error.errno in FULL:
-                raise Problem("storage_full", "no room for this upload; come again later", 60) from None
+                raise Problem("storage_full", "no room for this upload; retry in 60 s", 60) from None
             raise
         if not writer.size:
-            raise Problem("bad_request", "the video is empty")
+            raise Problem("bad_request", "the video: 0 bytes; expected at least one")
         return Upload(path, name, writer.size, time.monotonic() - began)
 
-    async def _chunks(self, request: Request) -> AsyncIterator[bytes]:
-        """The body as it comes. Raises Problem where it takes too long."""
+    async def _chunks(self, request: Request, limit: int) -> AsyncIterator[bytes]:
+        """The body as it comes. Raises Problem where it takes too long, or is larger than the limit: all of it counts,
+        whichever fields of a form it is in, and what follows them."""
         stream = request.stream()
-        deadline = anyio.current_time() + self.settings.upload_seconds
+        idle, size, started = self.settings.idle_seconds, 0, anyio.current_time()
+        deadline = started + self.settings.upload_seconds
         while True:
-            wait = min(self.settings.idle_seconds, deadline - anyio.current_time())
+            wait = min(idle, deadline - anyio.current_time())
             try:
                 with anyio.fail_after(max(wait, 0)):
                     chunk = await anext(stream)
             except StopAsyncIteration:
                 return
             except ClientDisconnect:
-                raise Gone from None
+                raise Disconnected from None
             except TimeoutError:
-                raise Problem("upload_stalled", "the body does not come, or comes too slowly") from None
+                raise self._stalled(size, anyio.current_time() - started) from None
+            size += len(chunk)
+            if size > limit:
+                raise _too_large(size, limit)
+            seconds = anyio.current_time() - started
+            if seconds > idle and size < seconds * SLOWEST:
+                raise self._stalled(size, seconds)
             yield chunk
 
-    async def _address(self, request: Request) -> Address:
+    def _stalled(self, size: int, seconds: float) -> Problem:
+        limits = self.settings
+        return Problem(
+            "upload_stalled",
+            f"the body: {size} bytes in {seconds:.0f} s; expected all in {limits.upload_seconds:g} s, no pause of "
+            f"{limits.idle_seconds:g} s, and {SLOWEST} bytes a second on average",
+        )
+
+    async def _url(self, request: Request) -> str:
         body = bytearray()
-        async for chunk in self._chunks(request):
+        async for chunk in self._chunks(request, URL_BYTES):
             body += chunk
-            if len(body) > MIB:
-                raise Problem("too_large", "the JSON is larger than 1 MiB")
-        return read_address(bytes(body), self.settings.allow_urls)
+        return read_url(bytes(body), self.settings.allow_urls)
 
 
 class _Writer:
     """Writes chunks to a file, in threads, no more than the limit."""
 
-    def __init__(self, file: BinaryIO, limit: int, settings: ServiceSettings) -> None:
-        self.file, self.limit, self.settings, self.size = file, limit, settings, 0
+    def __init__(self, file: BinaryIO, limit: int) -> None:
+        self.file, self.limit, self.size = file, limit, 0
         self._held = bytearray()
 
     async def write(self, chunk: bytes) -> None:
         self.size += len(chunk)
         if self.size > self.limit:
-            raise _too_large(self.settings)
+            raise _too_large(self.size, self.limit)
         self._held += chunk
         if len(self._held) >= WRITTEN:
             await self.flush()
@@ -212,5 +228,6 @@ class _Writer:
         self.file.flush()
 
 
-def _too_large(settings: ServiceSettings) -> Problem:
-    return Problem("too_large", f"the body is larger than {settings.max_mb:g} MiB")
+def _too_large(size: int, limit: int) -> Problem:
+    """size: bytes that have been declared, or have come so far."""
+    return Problem("too_large", f"the upload: {size} bytes or more; expected at most {limit}")
