@@ -105,7 +105,7 @@ class Batcher:
                 self.reserved -= clips
 
     def engine_for(self, job: Job) -> Engine:
-        """The engine for the job of one request: calls wait for their turn, and end with Disconnected when the job does."""
+        """The engine for the job of one request: calls wait for their turn, and end with the job."""
         return self.engine.with_compute(partial(self.run, job))
 
     def run(self, job: Job, clips_BCTHW: Tensor, layer: int | None = None, tokens: bool = False) -> Tensor:
