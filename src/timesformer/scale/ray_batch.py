@@ -3,7 +3,8 @@
     list -> parts (SHA-256) -> tasks: videos -> pieces -> actors: pieces -> results -> driver: rows -> OUT/part=N/...
 
 Ray Data streams: tasks wait where actors are slower, and Ray runs again what a lost worker, actor or machine has not
-handed on. A piece that comes twice so counts once. What is lost with this process are parts that are not complete.
+handed on. A piece that comes twice so counts once, and a run whose stream ends early says so. What is lost with this
+process are parts that are not complete.
 """
 
 from __future__ import annotations
@@ -126,6 +127,10 @@ def run(
                 for block in blocks:
                     problems = collector.add(block)
                     on_progress(Progress(about.description, summary.earlier + summary.now, len(names), problems))
+            if collector.left:
+                raise WorkerError(
+                    f"Ray ended without the results of {collector.left} videos; the same command goes on with them"
+                )
         except Exception as error:
             known = _known(error)
             if known is error:
@@ -155,8 +160,13 @@ class _Collector:
         self._names, self._cells, self._columns = names, cells, columns
         self._todo = {one.part: one.videos for one in todo}
         self._results: dict[int, dict[int, Result]] = {}  # of videos that have not come to their end
-        self._ends: dict[int, tuple[int, End]] = {}
+        self._ends: dict[int, dict[int, End]] = {}  # by the number of pieces before them: tries may differ
         self._rows: dict[int, dict[int, list[dict[str, Any]]]] = {}
+
+    @property
+    def left(self) -> int:
+        """Videos whose rows are in no file yet."""
+        return sum(map(len, self._todo.values()))
 
     def add(self, block: Any) -> list[VideoError]:
         """Rows of a block that came from an actor; returns what videos of it cannot be read."""
@@ -167,14 +177,12 @@ class _Collector:
             if part not in self._todo or video in self._rows.get(part, ()):
                 continue  # it has come before
             results = self._results.setdefault(video, {})
-            if end:
-                self._ends[video] = number, pickle.loads(found)
-            else:
-                results.setdefault(number, pickle.loads(found))
-            last, told = self._ends.get(video, (-1, None))
-            if told is not None and len(results) == last:
+            ends = self._ends.setdefault(video, {})
+            (ends if end else results).setdefault(number, pickle.loads(found))
+            last = next((one for one in ends if len(results) >= one and all(n in results for n in range(one))), None)
+            if last is not None:
                 del self._ends[video], self._results[video]
-                problem = self._end(part, video, [results[one] for one in range(last)], told)
+                problem = self._end(part, video, [results[one] for one in range(last)], ends[last])
                 problems += [problem] if problem else []
         return problems
 
