@@ -17,7 +17,7 @@ from timesformer.errors import WorkerError
 from timesformer.inference.listed import ListedVideos
 from timesformer.inference.rows import Row
 from timesformer.scale import ray_batch
-from timesformer.scale.cluster import Placement
+from timesformer.scale.cluster import Allocation
 from timesformer.scale.decoder import End
 from timesformer.scale.parts import Parts
 from timesformer.scale.ray_batch import Summary, _Collector, run
@@ -96,8 +96,8 @@ def test_a_second_try_with_fewer_pieces_ends_its_video(collector: _Collector, tm
 
 def test_a_run_whose_stream_ends_early_is_not_complete(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def connected(*_: object) -> Iterator[Placement]:
-        yield Placement(1, 1, 0, 1, True)
+    def connected(*_: object) -> Iterator[Allocation]:
+        yield Allocation(1, 1, 0, 1, True)
 
     def stream(*_: object) -> Iterator[Any]:
         yield block((0, 0, piece(0)), (0, 1, FINE))
