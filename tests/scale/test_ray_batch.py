@@ -206,3 +206,7 @@ def test_options_of_a_cluster_require_one(clips: list[str], small_weights: Path,
     assert_one_line(command("predict", small_weights, clips[0], "--retries", 2), "--retries requires --on ray")
     assert_one_line(command("timeline", small_weights, clips[0], "--on", "ray"), "--on ray requires --out FOLDER")
     assert_one_line(command("features", small_weights, clips[0], "--on", "us", "--out", "x"), "--on us: expected ray")
+    for words in (("features", small_weights, clips[0], "--resume"), ("timeline", small_weights, clips[0], "--resume")):
+        assert_one_line(command(*words, "--on", "ray", "--out", "x"), "--resume is not for --on ray, where the same")
+    size = ("timeline", small_weights, clips[0], "--on", "ray", "--out", "x", "--size", "64x48")
+    assert_one_line(command(*size), "--size is not for --on ray, which writes rows into a folder")
