@@ -47,7 +47,7 @@ def of(names: list[str]) -> ListedVideos:
 
 def compute(work: Work, names: list[str], out: Path, weights: Path, **more: Any) -> Summary:
     loading = Loading(weights=str(weights), device="cpu")
-    return run(work, of(names), str(out), loading, limits=Limits(retries=1, seconds=60, memory=0.3), **more)
+    return run(work, of(names), str(out), loading, limits=Limits(retries=1, seconds=300, memory=0.3), **more)
 
 
 def test_rows_are_those_of_one_machine(
