@@ -24,6 +24,7 @@ MEASURED = (
     *(0.839, 0.864, 0.891, 0.946, 1.027, 1.259, 1.472, 1.613, 1.723, 2.01),
 )
 RESTART, LIMIT, TRIES, HANGS = 60.0, 300.0, 2, 100_000
+PART = 128  # videos, at most: a part is written when it is complete
 
 
 def simulate(
@@ -77,8 +78,9 @@ def main() -> None:
                 f"{chunk:13} | {hours or 'never':>23} | {hang:>5} | {end * given.workers / times.sum() - 1:9.2%} | "
                 f"{lost / times.sum():9.3%} | {failures:8}"
             )
-    on_the_way = min(given.videos, given.workers * 64)
-    print(f"a driver that is killed, 64 videos a task: at most {on_the_way / given.videos:.1%} of the videos again")
+    on_the_way = min(given.videos, given.workers * PART)
+    print(f"a driver that is killed: parts of tasks under way, at most {on_the_way / given.videos:.1%} of the videos")
+    print("again, and those of tasks that wait for a model")
 
 
 if __name__ == "__main__":

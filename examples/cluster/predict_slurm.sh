@@ -1,7 +1,7 @@
 #!/bin/bash
 # A Ray cluster inside a SLURM job, and a prediction on it: sbatch predict_slurm.sh WEIGHTS LIST.parquet FOLDER
 # A job that is stopped or fails goes on where it was: submit it again (--requeue lets SLURM do so).
-# NOT TESTED under SLURM; the commands between `ray start` and `ray stop` are those of docs/scale.md.
+# NOT TESTED under SLURM; the last command is that of docs/scale.md. SLURM ends `ray start --block` with the job.
 #SBATCH --job-name=timesformer-predict
 #SBATCH --nodes=4
 #SBATCH --ntasks-per-node=1

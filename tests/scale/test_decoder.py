@@ -12,6 +12,8 @@ import poison
 import pytest
 import torch
 
+from timesformer.errors import WorkerError
+from timesformer.scale import decoder as decoders
 from timesformer.scale.decoder import Decoder, End, Limits, Views
 from timesformer.scale.tasks import Loading, describe
 from timesformer.scale.work import About, Prediction
@@ -88,3 +90,79 @@ def test_a_hang_ends_at_the_limit(about: About, clips: list[str], tmp_path: Path
     decoder.limits = decoder.limits._replace(retries=1, seconds=20)
     assert isinstance(end, End)
     assert (end.problem, end.lost) == ("the process that decodes it did not come further within 0.5 s", 1)
+
+
+def is_views_of(message: Views | End, source: str, about: About) -> bool:
+    assert isinstance(message, Views)
+    found = torch.frombuffer(bytearray(message.content), dtype=torch.uint8).reshape(message.shape)
+    return torch.equal(found, read_views(source, about.clip_shape, about.preprocessing))
+
+
+def test_a_reader_that_is_stopped_leaves_nothing_to_the_next_video(
+    decoder: Decoder, about: About, clips: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray cancels a task by a KeyboardInterrupt in its middle."""
+    with monkeypatch.context() as patch:
+        patch.setattr(decoder, "_receive", lambda seconds: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            read(decoder, about, Path(clips[0]))
+    assert is_views_of(read(decoder, about, Path(clips[3]))[0], clips[3], about)
+    work = pickle.dumps((poison.Poisoned(), about))
+    kept = decoder.read(work, pickle.dumps((Path(clips[4]), {})))  # not read to its end, and still there
+    assert is_views_of(next(kept), clips[4], about)
+    assert is_views_of(read(decoder, about, Path(clips[5]))[0], clips[5], about)
+    del kept
+    assert is_views_of(read(decoder, about, Path(clips[3]))[0], clips[3], about)
+
+
+def test_a_process_is_renewed_and_its_nursery_may_be_killed(
+    decoder: Decoder, about: About, clips: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    read(decoder, about, Path(clips[0]))
+    monkeypatch.setattr(decoders, "LIFETIME", 2)
+    decoder._read = 2
+    assert is_views_of(read(decoder, about, Path(clips[1]))[0], clips[1], about)
+    assert decoder._read == 1
+    assert decoder._nursery is not None
+    decoder._nursery.kill()
+    decoder._nursery.wait()
+    views, end = read(decoder, about, Path(clips[2]))
+    assert is_views_of(views, clips[2], about)
+    assert isinstance(end, End)
+    assert end.problem is None
+
+
+def test_videos_in_a_row_that_end_their_process_are_a_fault_of_the_machine(
+    decoder: Decoder, about: About, clips: list[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not rows that say for ever that a video cannot be read."""
+    monkeypatch.setattr(decoders, "IN_A_ROW", 2)
+    monkeypatch.setattr(decoder, "limits", decoder.limits._replace(retries=0))
+    read(decoder, about, Path(clips[0]))
+    bad = Path(shutil.copy(clips[0], tmp_path / "error.mp4"))
+    assert len(read(decoder, about, bad)) == 1
+    read(decoder, about, Path(clips[0]))
+    assert len(read(decoder, about, bad)) == 1
+    with pytest.raises(WorkerError, match=r"2 videos in a row ended the process .* of the last one, .* failed, KeyErr"):
+        read(decoder, about, bad)
+    monkeypatch.setattr(decoder, "_in_a_row", 0)
+
+
+def test_a_nursery_without_a_parent_removes_its_folder(decoder: Decoder, about: About, clips: list[str]) -> None:
+    """As where its Ray worker has been killed, which removes nothing: the system closes the pipe."""
+    read(decoder, about, Path(clips[0]))
+    assert os.path.exists(decoder._folder)
+    assert decoder._nursery is not None
+    decoder._control.close()
+    assert decoder._nursery.wait(60) == 0
+    assert not os.path.exists(decoder._folder)
+    decoder.close()
+
+
+def test_a_nursery_that_does_not_start_leaves_nothing(about: About, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(decoders, "START", 0)
+    decoder = Decoder(Limits())
+    with pytest.raises(WorkerError, match="did not start within 0 s"):
+        read(decoder, about, Path("a.mp4"))
+    assert decoder._nursery is None
+    assert not os.path.exists(decoder._folder)

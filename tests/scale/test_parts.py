@@ -104,3 +104,76 @@ def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch: pytes
     assert list((tmp_path / "out" / "part=1").iterdir()) == []
     again = begun(tmp_path / "out")
     assert again.todo(NAMES) == [todo]
+
+
+def test_what_a_killed_write_leaves_is_passed_over(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / "._run.json.tmp").write_text('{"par')
+    parts = begun(out, parts=1)
+    (out / "part=1").mkdir()
+    (out / "part=1" / ".abc.parquet.tmp").write_bytes(b"PAR1")
+    (out / "part=1" / ".abc.parquet").write_bytes(b"PAR1")
+    assert [len(one.videos) for one in parts.todo(NAMES)] == [len(NAMES)]
+    assert begun(out).todo(NAMES) == parts.todo(NAMES)
+
+
+@pytest.mark.parametrize("content", ['{"parts": ', "[]", "{}", '{"parts": "4"}', '{"parts": 0}', "\udcff"])
+def test_a_damaged_run_is_one_line(tmp_path: Path, content: str) -> None:
+    begun(tmp_path / "out")
+    (tmp_path / "out" / "_run.json").write_bytes(content.encode(errors="surrogateescape"))
+    with pytest.raises(SettingError, match=r"out/_run\.json: is damaged; restore it"):
+        Parts(str(tmp_path / "out"))
+
+
+def test_damaged_counts_are_made_again(tmp_path: Path) -> None:
+    parts = begun(tmp_path / "out", parts=2)
+    for one in parts.todo(NAMES):
+        add(parts, one, NAMES)
+    whole = parts.end()
+    done = tmp_path / "out" / "_done.jsonl"
+    lines = done.read_bytes()
+    first = json.loads(lines.splitlines()[0])
+    wrong = [json.dumps({**first, "rows": "many"}), json.dumps({**first, "more": 1}), json.dumps({"rows": 1}), "[1]"]
+    for damage in (lines[:-20], b"\xff\n" + lines, *(f"{line}\n".encode() for line in wrong)):
+        done.write_bytes(damage)
+        again = begun(tmp_path / "out")
+        assert again.todo(NAMES) == []
+        assert again.end() == whole
+        assert done.read_bytes() == lines
+
+
+def test_two_drivers_share_a_folder_only_by_shards(tmp_path: Path) -> None:
+    out = str(tmp_path / "out")
+    first, second = Parts(out), Parts(out)
+    with first.locked(shared=False):
+        for shared in (False, True):
+            with (
+                pytest.raises(SettingError, match="out: another process writes to it; wait for it, or start both with"),
+                second.locked(shared=shared),
+            ):
+                pass
+        first.begin({"weights": "a"}, 1000)
+    with second.locked(shared=True), Parts(out).locked(shared=True):
+        second.begin({"weights": "a"}, 1)  # it sees what the first has begun, after it has looked itself
+        assert second.count == first.count == 8
+    with pytest.raises(KeyError), second.locked(shared=False):
+        raise KeyError
+    with Parts(out).locked(shared=False):
+        pass
+
+
+def test_a_folder_that_another_driver_begins_meanwhile_is_read_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a store, which has no locks."""
+    write = Parts._write
+
+    def late(parts: Parts, file: str, content: bytes) -> None:
+        write(parts, file, content)
+        write(parts, file, b'{"weights": "a", "top": 5, "parts": 16}')
+
+    monkeypatch.setattr(Parts, "_write", late)
+    assert begun(tmp_path / "out").count == 16
+    with pytest.raises(SettingError, match=r"made with weights a, not b"):
+        Parts(str(tmp_path / "other")).begin({"weights": "b", "top": 5}, 1)

@@ -2,28 +2,34 @@
 
 from __future__ import annotations
 
+import pickle
 import shutil
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import poison
+import pyarrow
 import pyarrow.dataset
 import pyarrow.parquet
 import pytest
 
 import timesformer
-from commands import Command, assert_one_line
+from commands import Command, Result, assert_one_line
 from started import Started
 from timesformer.errors import SettingError
 from timesformer.inference.listed import ListedVideos
 from timesformer.inference.sources import in_shard
+from timesformer.scale import ray_batch
+from timesformer.scale.cluster import Allocation
 from timesformer.scale.decoder import Limits
 from timesformer.scale.parts import Parts
 from timesformer.scale.ray_batch import Progress, Summary, run
-from timesformer.scale.tasks import Loading
-from timesformer.scale.work import Prediction, Work
+from timesformer.scale.tasks import Loading, Model, decode
+from timesformer.scale.work import About, Prediction, Work
 
 # Ray Data sets fields of its own that it calls deprecated: use_push_based_shuffle, use_polars and others.
 pytestmark = pytest.mark.filterwarnings("ignore:`use_[a-z_0-9]+` is deprecated:DeprecationWarning")
@@ -41,32 +47,61 @@ def of(names: list[str]) -> ListedVideos:
 
 def compute(work: Work, names: list[str], out: Path, weights: Path, **more: Any) -> Summary:
     loading = Loading(weights=str(weights), device="cpu")
-    return run(work, of(names), str(out), loading, limits=Limits(retries=1, seconds=60, memory=0.3), **more)
+    return run(work, of(names), str(out), loading, limits=Limits(retries=1, seconds=300, memory=0.3), **more)
+
+
+def test_rows_are_those_of_one_machine(
+    clips: list[str], small_weights: Path, address: str, tmp_path: Path, command: Command
+) -> None:
+    """Videos, and one that cannot be read: every value, to the last bit; and the same exit code when all is there."""
+    words = ("predict", small_weights, *clips[8:], "--device", "cpu", "--engine", "eager", "--out")
+    found = compare(command, tmp_path, words, "--address", address)
+    assert "cost: " in found.err
+    assert found.err.count(f"skipped: {clips[-1]}: ") == 1
+    again = command(*words, tmp_path / "parts", "--on", "ray", "--address", address)
+    assert again.code == 2
+    assert f"{tmp_path / 'parts'}: is complete, with the rows of all 5 videos" in again.err
+    assert f"1 of 5 videos in {tmp_path / 'parts'} cannot be read" in again.err
 
 
 @pytest.mark.parametrize(
     ("verb", "options"),
-    [("predict", ()), ("features", ("--window", 0.8)), ("timeline", ("--window", 1, "--smooth", 1, "--scores"))],
+    [("features", ("--window", 0.8)), ("timeline", ("--window", 1, "--smooth", 1, "--scores"))],
 )
-def test_rows_are_those_of_one_machine(
-    verb: str, options: tuple[Any, ...], clips: list[str], small_weights: Path, address: str, tmp_path: Path,
-    command: Command,
+def test_rows_of_windows_are_those_of_one_machine(
+    verb: str, options: tuple[Any, ...], clips: list[str], small_weights: Path, tmp_path: Path, command: Command,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Whole videos and windows, and a video that cannot be read: every value, to the last bit."""
+    """As above, without Ray's part, which is that of predict: its tasks and its actor in this process."""
+
+    @contextmanager
+    def connected(*_: object) -> Iterator[Allocation]:
+        yield Allocation(1, 1, 0, 1, True)
+
+    def stream(
+        work: Work, about: About, loading: Loading, limits: Limits, allocation: Allocation, chunks: list[Any]
+    ) -> Iterator[Any]:
+        model, given = Model(loading, allocation.threads, work), pickle.dumps((work, about))
+        for chunk in chunks:
+            yield model(pyarrow.concat_tables(decode(chunk, given, limits)))
+
+    monkeypatch.setattr(ray_batch, "connected", connected)
+    monkeypatch.setattr(ray_batch, "_stream", stream)
     words = (verb, small_weights, *clips[8:], *options, "--device", "cpu", "--engine", "eager", "--out")
-    alone = command(*words, tmp_path / "alone.parquet")
-    found = command(*words, tmp_path / "parts", "--on", "ray", "--address", address)
+    compare(command, tmp_path, words)
+
+
+def compare(command: Command, folder: Path, words: tuple[Any, ...], *more: Any) -> Result:
+    """What a command writes on one machine and on Ray."""
+    alone = command(*words, folder / "alone.parquet")
+    found = command(*words, folder / "parts", "--on", "ray", *more)
     assert (alone.code, found.code) == (2, 2), found.err
-    assert rows_of(tmp_path / "parts") == rows_of(tmp_path / "alone.parquet")
-    assert pyarrow.parquet.read_schema(next((tmp_path / "parts").glob("part=*/*"))).equals(
-        pyarrow.parquet.read_schema(tmp_path / "alone.parquet"), check_metadata=True
+    assert rows_of(folder / "parts") == rows_of(folder / "alone.parquet")
+    assert pyarrow.parquet.read_schema(next((folder / "parts").glob("part=*/*"))).equals(
+        pyarrow.parquet.read_schema(folder / "alone.parquet"), check_metadata=True
     )
     assert "done: 5 videos, 1 unreadable" in found.err
-    assert "cost: " in found.err
-    assert found.err.count(f"skipped: {clips[-1]}: ") == 1
-    again = command(*words, tmp_path / "parts", "--on", "ray", "--address", address)
-    assert again.code == 0
-    assert f"{tmp_path / 'parts'}: is complete, with the rows of all 5 videos" in again.err
+    return found
 
 
 def test_a_list_that_grows_and_a_driver_that_is_killed(
@@ -151,6 +186,7 @@ def test_a_disk_that_is_full_ends_the_run_and_its_threads(
         (("--time-limit", "0"), ("seconds is 0; expected more than 0",)),
         (("--precision", "int8"), ("precision int8 is calibrated on one machine",)),
         (("--json",), ("--json is not for --on ray",)),
+        (("--resume",), ("--resume is not for --on ray, where the same command goes on by itself",)),
         (("--workers", "0"), ("workers is 0; on Ray at least 1 is needed",)),
     ],
 )
@@ -170,3 +206,7 @@ def test_options_of_a_cluster_require_one(clips: list[str], small_weights: Path,
     assert_one_line(command("predict", small_weights, clips[0], "--retries", 2), "--retries requires --on ray")
     assert_one_line(command("timeline", small_weights, clips[0], "--on", "ray"), "--on ray requires --out FOLDER")
     assert_one_line(command("features", small_weights, clips[0], "--on", "us", "--out", "x"), "--on us: expected ray")
+    for words in (("features", small_weights, clips[0], "--resume"), ("timeline", small_weights, clips[0], "--resume")):
+        assert_one_line(command(*words, "--on", "ray", "--out", "x"), "--resume is not for --on ray, where the same")
+    size = ("timeline", small_weights, clips[0], "--on", "ray", "--out", "x", "--size", "64x48")
+    assert_one_line(command(*size), "--size is not for --on ray, which writes rows into a folder")

@@ -13,7 +13,7 @@ from timesformer.errors import DataError, SettingError, VideoError
 from timesformer.inference.rows import write_parquet
 from timesformer.scale import stores
 from timesformer.scale.parts import Counts, Parts
-from timesformer.scale.stores import StoreError, check_buckets, fetch, in_store, place_of, waiting
+from timesformer.scale.stores import StoreError, check_buckets, fetch, in_store, locate, waiting
 from timesformer.scale.work_list import read_work_list
 
 
@@ -35,8 +35,8 @@ def store() -> Iterator[str]:
 
 
 def put(url: str, content: bytes) -> None:
-    place = place_of(url)
-    with place.filesystem.open_output_stream(place.path) as stream:
+    location = locate(url)
+    with location.filesystem.open_output_stream(location.path) as stream:
         stream.write(content)
 
 
@@ -77,7 +77,7 @@ def test_rows_go_to_a_store_as_to_a_folder(store: str, tmp_path: Path) -> None:
     again.begin({"weights": "a"}, 4)
     assert again.todo(names) == todo[1:]
     assert again.end().bytes == size
-    assert Parts(out).place.filesystem.get_file_info("films/rows/_done.jsonl").size > 0
+    assert Parts(out).location.filesystem.get_file_info("films/rows/_done.jsonl").size > 0
     with pytest.raises(SettingError, match=r"s3://films/rows/_run\.json: .* made with weights a, not b"):
         Parts(out).begin({"weights": "b"}, 4)
 
@@ -102,6 +102,37 @@ def test_a_store_that_does_not_answer_is_no_fault_of_a_video(monkeypatch: pytest
 
     with pytest.raises(FileNotFoundError):
         waiting(missing, "s3://b/a")
+
+
+@pytest.mark.parametrize("error", [PermissionError(13, "no"), OSError("AWS Error ACCESS_DENIED during GetObject"),
+    OSError("AWS Error UNKNOWN (HTTP status 400): The provided token has expired: ExpiredToken")])  # fmt: skip
+def test_a_store_that_refuses_access_is_no_fault_of_a_video(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, error: OSError
+) -> None:
+    """Credentials that expire in the middle of a run would be rows for ever."""
+
+    class Refusing:
+        def open_input_stream(self, path: str) -> None:
+            raise error
+
+    monkeypatch.setattr(stores, "_filesystem", lambda base: (Refusing(), "b"))
+    with pytest.raises(StoreError, match=r"s3://b/a\.mp4: its store refuses access: .*; renew the credentials"):
+        fetch("s3://b/a.mp4", tmp_path)
+    error = OSError("AWS Error INVALID_RANGE during GetObject")
+    with pytest.raises(VideoError, match=r"cannot be read: AWS Error INVALID_RANGE"):
+        fetch("s3://b/a.mp4", tmp_path)
+
+
+def test_a_list_in_a_store_is_read_as_on_the_disk(store: str, tmp_path: Path) -> None:
+    content = b"\xef\xbb\xbfa.mp4\r\n\n  \nb\xe2\x80\xa8c.mp4\nd\xff.mp4\x0b\n"
+    (tmp_path / "list.txt").write_bytes(content)
+    put(f"s3://films/odd.txt{store}", content)
+    names = read_work_list(str(tmp_path / "list.txt")).names
+    assert names == ["a.mp4", "b\u2028c.mp4", "d\udcff.mp4\x0b"]
+    assert read_work_list(f"s3://films/odd.txt{store}").names == names
+    put(f"s3://films/empty.txt{store}", b"\n")
+    with pytest.raises(DataError, match=r"empty\.txt.*: is empty; expected one path or URL a line"):
+        read_work_list(f"s3://films/empty.txt{store}")
 
 
 def test_lists(store: str, tmp_path: Path) -> None:

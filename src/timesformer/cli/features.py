@@ -73,7 +73,7 @@ def features(
     from timesformer.inference.predictor import load
 
     on_ray = RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
-    if on_ray.wanted(refused={}):
+    if on_ray.wanted(resume=resume, refused={}):
         from timesformer.scale.work import Features
 
         if split is not None and not videos:

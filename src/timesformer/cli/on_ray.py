@@ -64,9 +64,9 @@ class RayOptions(NamedTuple):
     time_limit: float | None
     memory_limit: float | None
 
-    def wanted(self, *, refused: dict[str, Any]) -> bool:
-        """Whether the command is to run on Ray. Raises SettingError for options that do not go together; refused:
-        those, with their values, that one machine alone has."""
+    def wanted(self, *, resume: bool, refused: dict[str, Any]) -> bool:
+        """Whether the command is to run on Ray. Raises SettingError for options that do not go together; resume: what
+        is given of --resume; refused: those, with their values, that one machine alone has."""
         if self.on is None:
             for name, value in self._asdict().items():
                 if value is not None:
@@ -74,6 +74,8 @@ class RayOptions(NamedTuple):
             return False
         if self.on != "ray":
             raise SettingError(f"--on {self.on}: expected ray")
+        if resume:
+            raise SettingError("--resume is not for --on ray, where the same command goes on by itself")
         for name, value in refused.items():
             if value:
                 raise SettingError(
@@ -136,8 +138,8 @@ def run_on_ray(
         stop.add_note(f"complete parts are in {out}; the same command goes on with them")
         raise
     _say(summary, str(out))
-    if summary.unreadable:
-        raise DataError(f"{summary.unreadable} of {summary.now} videos cannot be read")
+    if summary.total.unreadable:  # in earlier runs, too: the same command tells the same
+        raise DataError(f"{summary.total.unreadable} of {summary.total.videos} videos in {out} cannot be read")
 
 
 def _say(summary: Summary, out: str) -> None:

@@ -92,7 +92,7 @@ def predict(
     from timesformer.inference.predictor import load
 
     on_ray = RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
-    if on_ray.wanted(refused={"--json": as_json}):
+    if on_ray.wanted(resume=resume, refused={"--json": as_json}):
         from timesformer.scale.work import Prediction
 
         run_on_ray(

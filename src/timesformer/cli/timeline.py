@@ -110,7 +110,8 @@ def timeline(
 
     on_ray = RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
     segments = {"--threshold": threshold, "--min-length": min_length, "--background": background, "--truth": truth}
-    if on_ray.wanted(refused={"--json": as_json, "--live": live, **segments}):
+    camera = {"--live": live, "--size": size, "--fps": fps, "--pixel-format": pixel_format}
+    if on_ray.wanted(resume=resume, refused={"--json": as_json, **camera, **segments}):
         from timesformer.scale.timeline_work import Timeline
 
         run_on_ray(

@@ -75,6 +75,11 @@ def read_list(file: str | Path) -> list[Source]:
         content = sys.stdin.buffer.read() if file == STDIN else Path(file).read_bytes()
     except OSError as error:
         raise DataError(f"{name}: cannot be read: {error.strerror}") from None
+    return parse_list(content, name)
+
+
+def parse_list(content: bytes, name: str | Path) -> list[Source]:
+    """The paths and URLs of the content of a list, see `read_list`; `name` it has in errors."""
     if b"\0" in content:
         raise DataError(f"{name}: not a text file in UTF-8; expected one path or URL a line")
     lines = [line.removesuffix(b"\r") for line in content.removeprefix(b"\xef\xbb\xbf").split(b"\n")]

@@ -49,7 +49,7 @@ class Cluster:
             raise SettingError(f"threads is {self.threads}; expected at least 1")
 
 
-class Placement(NamedTuple):
+class Allocation(NamedTuple):
     """Models, with the threads and GPUs of each; videos decoded at a time; alone: whether all is on this machine."""
 
     models: int
@@ -66,52 +66,84 @@ class Node(NamedTuple):
     gpus: float
 
 
-def place(nodes: list[Node], cluster: Cluster, device: str) -> Placement:
-    """Who gets what.
+def allocate(nodes: list[Node], cluster: Cluster, device: str) -> Allocation:
+    """Who gets what of a cluster.
 
     With GPUs, a model has `gpus` of them and a CPU, and decoders have all other CPUs. Without, half of each machine's
-    CPUs compute and half decode: decoders give way (`nice`), and a Ray of this machine is told of twice its cores.
+    CPUs compute and half decode; machines of fewer than two CPUs have no say in the threads of a model.
 
     Raises SettingError for GPUs that are not there, and where nothing is left to decode with.
     """
-    there = sum(node.gpus for node in nodes)
-    gpus = cluster.gpus if cluster.gpus is not None else float(there > 0 and device in ("auto", "cuda"))
-    if gpus > max((node.gpus for node in nodes), default=0):
-        raise SettingError(f"gpus is {gpus:g}; no machine of the cluster has more than {there:g}")
+    gpus = _gpus(nodes, cluster, device)
     cpus = sum(node.cpus for node in nodes)
     if gpus:
         threads = cluster.threads or 1
-        models = sum(
-            int((node.gpus + 1e-6) / gpus) if gpus >= 1 else int(node.gpus) * int((1 + 1e-6) / gpus) for node in nodes
-        )
+        models = _on_gpus(nodes, gpus)
     else:
-        threads = cluster.threads or max(1, min(int(node.cpus / 2) for node in nodes))
+        threads = cluster.threads or min((int(node.cpus / 2) for node in nodes if node.cpus >= 2), default=1)
         models = max(1, sum(int(node.cpus / 2 / threads) for node in nodes))
     decoders = int(cpus - models * threads)
     if decoders < 1:
+        counts = f"{models} model{'s'[: models != 1]} of {threads} thread{'s'[: threads != 1]}"
         raise SettingError(
-            f"{models} models of {threads} threads leave none of the {cpus:g} CPUs of Ray to decode with; "
-            "expected fewer --threads, or more CPUs (ray start --num-cpus)"
+            f"CPUs of Ray: {cpus:g}; {counts} would leave none to decode with; expected fewer --threads, or more CPUs "
+            "(ray start --num-cpus)"
         )
-    return Placement(models, threads, gpus, min(decoders, cluster.workers or decoders), cluster.address is None)
+    return Allocation(models, threads, gpus, min(decoders, cluster.workers or decoders), cluster.address is None)
+
+
+def allocate_here(node: Node, cluster: Cluster, device: str) -> Allocation:
+    """Who gets what of this machine alone, `node`, whose Ray is told of as many CPUs as all of them take together.
+
+    With GPUs models and decoders share its cores. Without, models take all of them, and as many decoders give way to
+    them (`nice`). Raises SettingError for GPUs that are not there.
+    """
+    gpus, cpus = _gpus([node], cluster, device), int(node.cpus)
+    threads = cluster.threads or (1 if gpus else cpus)
+    models = _on_gpus([node], gpus) if gpus else max(1, cpus // threads)
+    decoders = max(1, cpus - models * threads) if gpus else cpus
+    return Allocation(models, threads, gpus, cluster.workers or decoders, True)
+
+
+def _gpus(nodes: list[Node], cluster: Cluster, device: str) -> float:
+    """GPUs of a model."""
+    most = max((node.gpus for node in nodes), default=0)
+    gpus = cluster.gpus if cluster.gpus is not None else float(most > 0 and device in ("auto", "cuda"))
+    if gpus > most:
+        raise SettingError(f"gpus is {gpus:g}; no machine has more than {most:g}")
+    return gpus
+
+
+def _on_gpus(nodes: list[Node], gpus: float) -> int:
+    """Models that have so many GPUs each."""
+    return sum(
+        int((node.gpus + 1e-6) / gpus) if gpus >= 1 else int(node.gpus) * int((1 + 1e-6) / gpus) for node in nodes
+    )
 
 
 @contextmanager
-def connected(cluster: Cluster, device: str = "auto") -> Iterator[Placement]:
+def connected(cluster: Cluster, device: str = "auto") -> Iterator[Allocation]:
     """A connection to Ray. One that this process has already is used as it is, and stays.
 
-    Raises SettingError where Ray is not installed, where no cluster is at the address, and as `place` does.
+    Raises SettingError where Ray is not installed or does not start, where no cluster is at the address, and as
+    `allocate` does.
     """
     ray = import_ray()
     ours = not ray.is_initialized()
+    if ours and cluster.address is None:
+        here = allocate_here(Node(cores(), _gpus_here()), cluster, device)
+        _start(ray, here)
+        try:
+            yield here
+        finally:
+            ray.shutdown()
+        return
     if ours:
-        if cluster.address is None:
-            _start(ray, cluster)
-        else:
-            _connect(ray, cluster.address)
+        assert cluster.address is not None
+        _connect(ray, cluster.address)
     try:
         found = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-        yield place([Node(one.get("CPU", 0.0), one.get("GPU", 0.0)) for one in found], cluster, device)
+        yield allocate([Node(one.get("CPU", 0.0), one.get("GPU", 0.0)) for one in found], cluster, device)
     finally:
         if ours:
             ray.shutdown()
@@ -134,12 +166,24 @@ def import_ray() -> Any:
     return ray
 
 
-def _start(ray: Any, cluster: Cluster) -> None:
-    """A Ray of this machine."""
-    compute = cluster.threads or cores()
-    decode = cluster.workers or cores()
-    with quiet():
-        ray.init(num_cpus=2 * max(compute, decode), include_dashboard=False, **QUIET)
+def _gpus_here() -> int:
+    import torch
+
+    return torch.cuda.device_count()
+
+
+def _start(ray: Any, here: Allocation) -> None:
+    """A Ray of this machine, whatever cluster the environment or a file of `ray start` names."""
+    cpus = here.models * here.threads + here.decoders
+    named = os.environ.pop("RAY_ADDRESS", None)
+    try:
+        with quiet():
+            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **QUIET)
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+        raise SettingError(f"--on ray: Ray does not start on this machine: {one_line(error)[:200]}") from None
+    finally:
+        if named is not None:
+            os.environ["RAY_ADDRESS"] = named
 
 
 @contextmanager
@@ -168,7 +212,7 @@ def _connect(ray: Any, address: str) -> None:
     try:
         with quiet():
             ray.init(address=address, **QUIET)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
         raise SettingError(f"address {address}: no cluster that can be used: {one_line(error)[:200]}") from None
 
 

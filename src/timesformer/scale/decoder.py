@@ -6,7 +6,8 @@
 The nursery, `nursery.py`, is started fresh and has one thread: a fork of the
 Ray worker would have the sockets and the locks of Ray's threads. It imports what decoding needs, which takes seconds,
 and forks, which takes none. A process stays for as many videos as it survives; a video that crashes it, takes too long
-or too much memory is tried again in another one, as often as the limits say.
+or too much memory is tried again in another one, as often as the limits say. Where video after video ends its process,
+the machine is at fault, not they: the run ends.
 """
 
 from __future__ import annotations
@@ -17,14 +18,13 @@ import signal
 import subprocess
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
 from contextlib import suppress
-from multiprocessing.connection import Pipe
+from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import send_handle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from timesformer.errors import SettingError, TimesformerError
+from timesformer.errors import SettingError, WorkerError
 
 if TYPE_CHECKING:
     from timesformer.scale.work import Facts
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 FETCH = 1800  # seconds that a file may take from its store, of which no time limit of decoding says anything
 START = 300  # seconds that a process has to import what it needs
 LIFETIME = 10_000  # videos of a process; decoders leave some 3 kB a video in its heap, which would add up
+IN_A_ROW = 16  # videos that end their processes one after the other, at which the run ends
 
 
 class Limits(NamedTuple):
@@ -71,7 +72,11 @@ class End(NamedTuple):
 
 
 class Lost(Exception):  # noqa: N818
-    """A process has ended without a word, or was ended at a limit."""
+    """A process has ended without a word, or was ended at a limit; what it says is how.
+
+    Attribute: `cpu`, the seconds of the processor that its last video has had."""
+
+    cpu = 0.0
 
 
 class Decoder:
@@ -81,20 +86,25 @@ class Decoder:
         self.limits = limits
         self._nursery: subprocess.Popen[bytes] | None = None
         self._alive = False
+        self._pipe: Connection[Any, Any] | None = None
         self._read, self._work = 0, b""
+        self._asked: object | None = None  # for what an answer is not yet complete
+        self._in_a_row = 0
 
     def read(self, work: bytes, video: bytes) -> Iterator[Views | End]:
         """The pieces of a video, each once however many tries it takes, and its end.
 
         work: a pickled pair, `Work` and `About`. video: another, of what `Work.read` takes as source, or the URL of an
         object in a store, and the cells of its list. They are pickled so that only the process needs torch. Raises the
-        error of a store that does not answer, and SettingError for settings that no video allows.
+        error of a store that does not answer, SettingError for settings that no video allows, and WorkerError where no
+        process starts, and where videos in a row have ended so many that it is hardly their fault.
         """
         sent, lost, cpu = 0, 0, 0.0
         while True:
             try:
                 for number, message in enumerate(self._ask(work, video)):
                     if isinstance(message, End):
+                        self._in_a_row = 0
                         yield message._replace(cpu=message.cpu + cpu, lost=lost)
                         return
                     if number == sent:  # of an earlier try otherwise
@@ -102,97 +112,122 @@ class Decoder:
                         yield message
             except Lost as error:
                 lost += 1
-                status, ran = self._end()
-                cpu += max(0.0, ran - self._cpu)
-                reason = str(error) or _describe(status)
+                cpu += error.cpu
                 if lost > self.limits.retries:
                     tries = f" in {lost} tries" if lost > 1 else ""
-                    yield End(f"the process that decodes it {reason}{tries}", cpu, 0, lost)
+                    problem = f"the process that decodes it {error}{tries}"
+                    self._in_a_row += 1
+                    if self._in_a_row >= IN_A_ROW:
+                        raise WorkerError(
+                            f"{self._in_a_row} videos in a row ended the process that decodes them, as where a machine "
+                            f"lacks memory or a file system hangs; of the last one, {problem}"
+                        ) from None
+                    yield End(problem, cpu, 0, lost)
                     return
 
     def close(self) -> None:
         """End the processes."""
-        nursery, self._nursery, self._alive = self._nursery, None, False
+        nursery, self._nursery, self._alive, self._asked = self._nursery, None, False, None
         if nursery is not None:
             nursery.kill()  # and what it has forked follows
             nursery.wait()
             self._control.close()
-            self._pipe.close()
+            if self._pipe is not None:
+                self._pipe.close()
             shutil.rmtree(self._folder, ignore_errors=True)
 
     def _ask(self, work: bytes, video: bytes) -> Iterator[Views | End]:
+        """What a process answers, in one try. Raises Lost, and ends the process, where that is not all of it."""
+        if self._asked is not None:  # its reader was stopped, and what comes yet is of that video
+            self._end()
         if not self._alive or self._read >= LIFETIME:
             self._start()
         self._read += 1
-        with suppress(OSError):  # its end is learnt by listening
-            self._pipe.send((None if work == self._work else work, video))
-        self._work = work
+        asked = self._asked = object()
         try:
+            assert self._pipe is not None
+            with suppress(OSError):  # its end is learnt by listening
+                self._pipe.send((None if work == self._work else work, video))
+            self._work = work
             seconds: float = FETCH
             while True:
                 message = self._receive(seconds)
+                seconds = self.limits.seconds
+                if isinstance(message, End | Exception):
+                    self._asked = None
                 if isinstance(message, Exception):
                     raise message
-                seconds = self.limits.seconds
-                if message is None:  # the file is here
-                    continue
                 if isinstance(message, End):
                     self._cpu += message.cpu
+                if message is not None:  # the file is here
                     yield message
+                if isinstance(message, End):
                     return
-                yield message
-        except GeneratorExit:
-            if not isinstance(message, End):  # what it sends yet is of no use
+        except Lost as error:
+            before = self._cpu
+            status, ran = self._end()
+            lost = Lost(str(error) or _describe(status))
+            lost.cpu = max(0.0, ran - before)
+            raise lost from None
+        finally:  # such as Ctrl-C or a task that is cancelled: what the process sends yet is of no use
+            if self._asked is asked:
                 self._end()
-            raise
 
     def _start(self) -> None:
         """Another process."""
         if self._alive:
             self._end()
-        if self._nursery is None:
-            self._open_nursery()
-        self._pipe, theirs = Pipe()
-        with theirs:
-            send_handle(self._control, theirs.fileno(), None)
+        try:
+            if self._nursery is None:
+                self._open_nursery()
+            self._pipe, theirs = Pipe()
+            with theirs:
+                send_handle(self._control, theirs.fileno(), None)
+            self._pipe.send((self._folder, self.limits.memory))
+        except BaseException:  # nobody knows how far it is
+            self.close()
+            raise
         self._alive, self._read, self._cpu, self._work = True, 0, 0.0, b""
-        self._pipe.send((self._folder, self.limits.memory))
 
     def _open_nursery(self) -> None:
+        self._pipe = None
         self._control, theirs = Pipe()
-        lasting = threading.current_thread() is threading.main_thread()
-        words = [str(theirs.fileno()), str(os.getpid() if lasting else 0)]
         self._folder = tempfile.mkdtemp(prefix="timesformer-")
         with theirs:
             self._nursery = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "timesformer.scale.nursery", *words],
+                [sys.executable, "-W", "ignore", "-m", "timesformer.scale.nursery", str(theirs.fileno()), self._folder],
                 stdin=subprocess.DEVNULL,
                 pass_fds=[theirs.fileno()],
                 env=os.environ | {"OMP_NUM_THREADS": "1"},
             )
         if not self._control.poll(START):
-            raise TimesformerError(f"a process that decodes videos did not start within {START} s")
+            raise WorkerError(f"a process that decodes videos did not start within {START} s")
         try:
             self._control.recv()
         except EOFError:
-            raise TimesformerError("a process that decodes videos ended at its start") from None
+            raise WorkerError("a process that decodes videos ended at its start") from None
 
     def _end(self) -> tuple[int, float]:
         """End the process; its status, and the processor time that it had."""
-        self._alive = False
-        self._pipe.close()
-        shutil.rmtree(self._folder, ignore_errors=True)
-        os.makedirs(self._folder)
+        self._alive, self._asked = False, None
         try:
+            assert self._pipe is not None
+            self._pipe.close()
             self._control.send("end")
             status, ran = self._control.recv()
+            shutil.rmtree(self._folder, ignore_errors=True)
+            os.makedirs(self._folder)
         except (OSError, EOFError):  # the nursery has been ended, too
             self.close()
-            return 9, 0.0
+            return signal.SIGKILL, 0.0
+        except BaseException:  # nobody knows how far it is
+            self.close()
+            raise
         return int(status), float(ran)
 
     def _receive(self, seconds: float) -> Any:
         """The next message, within so many seconds. Raises Lost, with the reason where there is one."""
+        assert self._pipe is not None
         try:
             if not self._pipe.poll(seconds):
                 raise Lost(f"did not come further within {seconds:g} s")

@@ -1,7 +1,7 @@
 """The process that forks those that read videos (`decoder.py`), and what these do.
 
-`python -m timesformer.scale.nursery DESCRIPTOR PARENT`: of its pipe, and the number of the process that started it; 0
-where the thread that did so may end first.
+`python -m timesformer.scale.nursery DESCRIPTOR FOLDER`: of its pipe, and the folder of files that are fetched. It ends
+when the other end of its pipe is closed, as the system does when a process is killed, and deletes the folder.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import pickle
 import resource
+import shutil
 import signal
 import sys
 import time
@@ -34,24 +35,29 @@ def _main() -> None:
 
     assert timesformer.scale.work
     control: Connection[Any, Any] = Connection(int(sys.argv[1]))
-    follow_parent(int(sys.argv[2]) or None)
+    follow_parent(None)
     torch.set_num_threads(1)
-    control.send(None)
     ours = os.getpid()
     with suppress(EOFError, OSError):  # the parent has ended
+        control.send(None)
         while True:
             descriptor = recv_handle(control)
             process = os.fork()
             if not process:
                 control.close()
                 follow_parent(ours)
-                _read_videos(Connection(descriptor))
-                os._exit(0)
+                try:
+                    _read_videos(Connection(descriptor))
+                finally:  # whatever happens, what follows is the nursery's
+                    os._exit(1)
             os.close(descriptor)
-            control.recv()
-            os.kill(process, signal.SIGKILL)
-            _, status, usage = os.wait4(process, 0)
+            try:
+                control.recv()
+            finally:
+                os.kill(process, signal.SIGKILL)
+                _, status, usage = os.wait4(process, 0)
             control.send((status, usage.ru_utime + usage.ru_stime))
+    shutil.rmtree(sys.argv[2], ignore_errors=True)
 
 
 def _read_videos(pipe: Connection[Any, Any]) -> None:

@@ -15,9 +15,11 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import tempfile
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,9 +27,9 @@ from typing import Any, NamedTuple
 from timesformer.errors import SettingError, one_line
 from timesformer.files import as_json, escape, replacing, writing
 from timesformer.inference.sources import shard_of
-from timesformer.scale.stores import Place, StoreError, check_buckets, place_of, waiting
+from timesformer.scale.stores import Location, StoreError, check_buckets, locate, waiting
 
-RUN, DONE = "_run.json", "_done.jsonl"
+RUN, DONE, LOCK = "_run.json", "_done.jsonl", ".lock"
 VIDEOS = 128  # of a part of a new folder, at least half of it, up to MOST parts
 MOST = 1 << 16
 
@@ -65,39 +67,71 @@ class Parts:
     """
 
     def __init__(self, out: str) -> None:
-        self.place: Place = place_of(out)
+        self.location: Location = locate(out)
         self.count = 0
         self.done: dict[str, Counts] = {}
         check_buckets([out])
-        if self.place.local and Path(out).exists() and not Path(out).is_dir():
+        if self.location.local and Path(out).exists() and not Path(out).is_dir():
             raise SettingError(f"{out}: is a file; expected a folder")
         self._files = self._list()
-        self._before = json.loads(self._read(RUN)) if RUN in self._files else None
+        self._before = self._read_run() if RUN in self._files else None
         if self._files and self._before is None:
             raise SettingError(f"{out}: has files, but no {RUN}, so it is no folder of such a run; name another folder")
 
     def begin(self, made_with: Mapping[str, Any], videos: int, parts: int | None = None) -> None:
         """Say what rows are made with; or compare it with what is said of those that are there.
 
-        videos: of the whole list, which decides the number of parts of a new folder where `parts` does not. Raises
-        SettingError where rows that are there are made with something else.
+        videos: of the whole list, which decides the number of parts of a new folder where `parts` does not. What is
+        written is read again, since another driver may have begun at the same time. Raises SettingError where rows that
+        are there are made with something else.
         """
         made = {name: value for name, value in made_with.items() if value is not None}
-        if self._before is not None:
-            before = dict(self._before)
-            self.count = before.pop("parts")
-            names = [name for name in made | before if made.get(name) != before.get(name)]
-            if names:
-                changes = "; ".join(f"{name} {before.get(name)}, not {made.get(name)}" for name in names)
-                raise SettingError(
-                    f"{self.place.join(RUN).name}: the rows that are there are made with {changes}; "
-                    "use the same, or name another folder"
-                )
-            if parts not in (None, self.count):
-                raise SettingError(f"parts is {parts}; the rows that are there are in {self.count}")
+        if self._before is None:
+            self._write(RUN, (as_json({**made, "parts": parts or parts_for(videos)}, indent=2) + "\n").encode())
+            self._before = self._read_run()
+        before = dict(self._before)
+        self.count = before.pop("parts")
+        names = [name for name in made | before if made.get(name) != before.get(name)]
+        if names:
+            changes = "; ".join(f"{name} {before.get(name)}, not {made.get(name)}" for name in names)
+            raise SettingError(
+                f"{self.location.join(RUN).name}: the rows that are there are made with {changes}; "
+                "use the same, or name another folder"
+            )
+        if parts not in (None, self.count):
+            raise SettingError(f"parts is {parts}; the rows that are there are in {self.count}")
+
+    @contextmanager
+    def locked(self, *, shared: bool) -> Iterator[None]:
+        """No other driver works on a folder of this machine meanwhile, but for those of other shards where all are
+        shared: runs whose lists overlap would both write rows of the same videos. An object store has no locks.
+
+        Raises SettingError where one does. The system lets go of the lock of a process that has died.
+        """
+        if not self.location.local or sys.platform == "win32":
+            yield
             return
-        self.count = parts or parts_for(videos)
-        self._write(RUN, (as_json({**made, "parts": self.count}, indent=2) + "\n").encode())
+        import fcntl
+
+        path = Path(self.location.path) / LOCK
+        with writing(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+        try:
+            try:
+                with writing(path):
+                    fcntl.flock(descriptor, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
+            except SettingError as error:
+                if not isinstance(error.__context__, BlockingIOError):
+                    raise
+                raise SettingError(
+                    f"{self.location.name}: another process writes to it; wait for it, or start both with --shard"
+                ) from None
+            self._files = self._list()  # another may have begun and ended
+            self._before = self._read_run() if RUN in self._files else None
+            yield
+        finally:
+            os.close(descriptor)
 
     def todo(self, names: Sequence[str]) -> list[Todo]:
         """The videos that have no row yet, part by part. `names`: of all videos of the list, each once.
@@ -123,8 +157,8 @@ class Parts:
     def add(self, part: int, names: Sequence[str], counts: Counts, write: Callable[[Path], None]) -> int:
         """The rows of some videos of a part, which `write` writes to the file that it is given; returns their bytes."""
         file = file_of(part, names)
-        if self.place.local:
-            path = Path(self.place.path) / file
+        if self.location.local:
+            path = Path(self.location.path) / file
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(path) as temporary:
@@ -152,62 +186,73 @@ class Parts:
     def _list(self) -> set[str]:
         from pyarrow.fs import FileSelector, FileType
 
-        place = self.place
-        selector = FileSelector(place.path, recursive=True, allow_not_found=True)
-        infos = waiting(lambda: place.filesystem.get_file_info(selector), place.name)
-        start = len(place.path.rstrip("/")) + 1
-        return {info.path[start:] for info in infos if info.type == FileType.File}
+        location = self.location
+        selector = FileSelector(location.path, recursive=True, allow_not_found=True)
+        infos = waiting(lambda: location.filesystem.get_file_info(selector), location.name)
+        start = len(location.path.rstrip("/")) + 1
+        files = (info.path[start:] for info in infos if info.type == FileType.File)
+        # Names with a dot are of writes that were killed, of the lock and of the system.
+        return {file for file in files if not file.rpartition("/")[2].startswith(".")}
+
+    def _read_run(self) -> dict[str, Any]:
+        """What is said of the rows that are there."""
+        with suppress(ValueError):
+            found = json.loads(self._read(RUN))
+            if isinstance(found, dict) and isinstance(found.get("parts"), int) and found["parts"] >= 1:
+                return found
+        raise SettingError(
+            f"{self.location.join(RUN).name}: is damaged; restore it from a run with the same options, or name another "
+            "folder"
+        )
 
     def _read_done(self) -> None:
         """What each file that is there holds: as it is written down, or else as the file says."""
         known: dict[str, Counts] = {}
         if DONE in self._files:
             for line in self._read(DONE).splitlines():
-                entry = json.loads(line)
-                file = entry.pop("file")
-                known[file] = Counts(**entry)
-        files = [
-            file
-            for file in self._files
-            if file.startswith("part=") and file.endswith(".parquet") and not file.rpartition("/")[2].startswith(".")
-        ]
+                with suppress(ValueError, TypeError, KeyError, AttributeError):  # damaged: the file itself is asked
+                    entry = json.loads(line)
+                    file, counts = entry.pop("file"), Counts(**entry)
+                    if all(isinstance(value, int) for value in asdict(counts).values()):
+                        known[file] = counts
+        files = [file for file in self._files if file.startswith("part=") and file.endswith(".parquet")]
         self.done = {file: known.get(file) or self._look(file) for file in files}
 
     def _look(self, file: str) -> Counts:
         problems = self._column(file, "problem")
         videos = len(set(self._column(file, "video")))
-        size = waiting(lambda: self.place.filesystem.get_file_info(self.place.join(file).path), file).size
+        size = waiting(lambda: self.location.filesystem.get_file_info(self.location.join(file).path), file).size
         return Counts(1, videos, len(problems), sum(one is not None for one in problems), size)
 
     def _column(self, file: str, name: str) -> list[Any]:
         import pyarrow
         import pyarrow.parquet
 
-        place = self.place.join(file)
+        location = self.location.join(file)
         try:
-            with waiting(lambda: place.filesystem.open_input_file(place.path), place.name) as source:
+            with waiting(lambda: location.filesystem.open_input_file(location.path), location.name) as source:
                 table = pyarrow.parquet.ParquetFile(source).read([name])
         except (pyarrow.ArrowInvalid, KeyError) as error:
             raise SettingError(
-                f"{place.name}: not a file of rows ({one_line(error)[:100]}); delete it to compute them again"
+                f"{location.name}: not a file of rows ({one_line(error)[:100]}); delete it to compute them again"
             ) from None
         values: list[Any] = table.column(name).to_pylist()
         return values
 
     def _read(self, file: str) -> bytes:
-        place = self.place.join(file)
+        location = self.location.join(file)
 
         def read() -> bytes:
-            with place.filesystem.open_input_stream(place.path) as source:
+            with location.filesystem.open_input_stream(location.path) as source:
                 content: bytes = source.read()
                 return content
 
-        return waiting(read, place.name)
+        return waiting(read, location.name)
 
     def _write(self, file: str, content: bytes) -> None:
-        place = self.place.join(file)
-        if place.local:
-            path = Path(place.path)
+        location = self.location.join(file)
+        if location.local:
+            path = Path(location.path)
             with writing(path):
                 path.parent.mkdir(parents=True, exist_ok=True)
                 with replacing(path) as temporary:
@@ -215,13 +260,13 @@ class Parts:
             return
 
         def write() -> None:  # an object is there when all of it is
-            with place.filesystem.open_output_stream(place.path) as target:
+            with location.filesystem.open_output_stream(location.path) as target:
                 target.write(content)
 
         try:
-            waiting(write, place.name)
+            waiting(write, location.name)
         except OSError as error:
-            raise StoreError(f"{place.name}: cannot be written: {one_line(error)[:200]}") from None
+            raise StoreError(f"{location.name}: cannot be written: {one_line(error)[:200]}") from None
 
 
 def parts_for(videos: int) -> int:

@@ -3,7 +3,8 @@
     list -> parts (SHA-256) -> tasks: videos -> pieces -> actors: pieces -> results -> driver: rows -> OUT/part=N/...
 
 Ray Data streams: tasks wait where actors are slower, and Ray runs again what a lost worker, actor or machine has not
-handed on. A piece that comes twice so counts once. What is lost with this process are parts that are not complete.
+handed on. A piece that comes twice so counts once, and a run whose stream ends early says so. What is lost with this
+process are parts that are not complete.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from timesformer.data.lists import LabelledVideo
 from timesformer.errors import SettingError, TimesformerError, VideoError, WorkerError, one_line
 from timesformer.inference.listed import ListedVideos
 from timesformer.inference.sources import in_shard
-from timesformer.scale.cluster import Cluster, Placement, connected, import_ray
+from timesformer.scale.cluster import Allocation, Cluster, connected, import_ray
 from timesformer.scale.decoder import End, Limits
 from timesformer.scale.parts import Counts, Parts, Todo
 from timesformer.scale.stores import check_buckets, in_store
@@ -110,8 +111,8 @@ def run(
     cells = [videos.cells[numbers[name]] if videos.cells else {} for name in names]
     check_buckets(source for source in sources if isinstance(source, str))
     folder = Parts(out)
-    with connected(cluster, loading.device) as placement:
-        about = _describe(work, loading, placement)
+    with connected(cluster, loading.device) as allocation, folder.locked(shared=shard is not None):
+        about = _describe(work, loading, allocation)
         made_with = {"rows": work.name, "weights": about.fingerprint, "engine": about.engine}
         folder.begin({**made_with, "precision": about.precision, **work.made_with(about)}, len(order), parts)
         todo = folder.todo(names)
@@ -121,11 +122,15 @@ def run(
         collector = _Collector(work, about, folder, names, cells, videos.columns, todo, summary)
         began = time.perf_counter()
         try:
-            stream = _stream(work, about, loading, limits, placement, _chunks(todo, sources, cells, placement))
+            stream = _stream(work, about, loading, limits, allocation, _chunks(todo, sources, cells, allocation))
             with closing(stream) as blocks:
                 for block in blocks:
                     problems = collector.add(block)
                     on_progress(Progress(about.description, summary.earlier + summary.now, len(names), problems))
+            if collector.left:
+                raise WorkerError(
+                    f"Ray ended without the results of {collector.left} videos; the same command goes on with them"
+                )
         except Exception as error:
             known = _known(error)
             if known is error:
@@ -155,8 +160,13 @@ class _Collector:
         self._names, self._cells, self._columns = names, cells, columns
         self._todo = {one.part: one.videos for one in todo}
         self._results: dict[int, dict[int, Result]] = {}  # of videos that have not come to their end
-        self._ends: dict[int, tuple[int, End]] = {}
+        self._ends: dict[int, dict[int, End]] = {}  # by the number of pieces before them: tries may differ
         self._rows: dict[int, dict[int, list[dict[str, Any]]]] = {}
+
+    @property
+    def left(self) -> int:
+        """Videos whose rows are in no file yet."""
+        return sum(map(len, self._todo.values()))
 
     def add(self, block: Any) -> list[VideoError]:
         """Rows of a block that came from an actor; returns what videos of it cannot be read."""
@@ -167,14 +177,12 @@ class _Collector:
             if part not in self._todo or video in self._rows.get(part, ()):
                 continue  # it has come before
             results = self._results.setdefault(video, {})
-            if end:
-                self._ends[video] = number, pickle.loads(found)
-            else:
-                results.setdefault(number, pickle.loads(found))
-            last, told = self._ends.get(video, (-1, None))
-            if told is not None and len(results) == last:
+            ends = self._ends.setdefault(video, {})
+            (ends if end else results).setdefault(number, pickle.loads(found))
+            last = next((one for one in ends if len(results) >= one and all(n in results for n in range(one))), None)
+            if last is not None:
                 del self._ends[video], self._results[video]
-                problem = self._end(part, video, [results[one] for one in range(last)], told)
+                problem = self._end(part, video, [results[one] for one in range(last)], ends[last])
                 problems += [problem] if problem else []
         return problems
 
@@ -203,21 +211,21 @@ class _Collector:
         self._summary.written += self._folder.add(part, [self._names[video] for video in videos], counts, write)
 
 
-def _describe(work: Work, loading: Loading, placement: Placement) -> About:
+def _describe(work: Work, loading: Loading, allocation: Allocation) -> About:
     """What the model is, by loading it where models run."""
-    if placement.alone and not placement.gpus:
-        return describe(loading, placement.threads, work)
+    if allocation.alone and not allocation.gpus:
+        return describe(loading, allocation.threads, work)
     ray = import_ray()
-    task = ray.remote(num_cpus=placement.threads, num_gpus=placement.gpus, max_calls=1)(describe)
+    task = ray.remote(num_cpus=allocation.threads, num_gpus=allocation.gpus, max_calls=1)(describe)
     try:
-        found: About = ray.get(task.remote(loading, placement.threads, work))
+        found: About = ray.get(task.remote(loading, allocation.threads, work))
     except Exception as error:
         raise _known(error) from None
     return found
 
 
 def _stream(
-    work: Work, about: About, loading: Loading, limits: Limits, placement: Placement, chunks: list[Any]
+    work: Work, about: About, loading: Loading, limits: Limits, allocation: Allocation, chunks: list[Any]
 ) -> Generator[Any, None, None]:
     """Blocks of results, in any order. It has to be closed: a thread of Ray Data would go on after Ray has ended."""
     if not chunks:
@@ -233,29 +241,29 @@ def _stream(
             batch_size=None,
             batch_format="pyarrow",
             num_cpus=1,
-            compute=ray.data.TaskPoolStrategy(size=placement.decoders),
+            compute=ray.data.TaskPoolStrategy(size=allocation.decoders),
         )
         found = found.map_batches(
             Model,
             batch_size=None,
             batch_format="pyarrow",
-            fn_constructor_kwargs={"loading": loading, "threads": placement.threads, "work": work},
-            num_cpus=placement.threads,
-            num_gpus=placement.gpus,
-            compute=ray.data.ActorPoolStrategy(size=placement.models, max_tasks_in_flight_per_actor=2),
+            fn_constructor_kwargs={"loading": loading, "threads": allocation.threads, "work": work},
+            num_cpus=allocation.threads,
+            num_gpus=allocation.gpus,
+            compute=ray.data.ActorPoolStrategy(size=allocation.models, max_tasks_in_flight_per_actor=2),
         )
         with closing(iter(found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))) as blocks:
             yield from blocks
 
 
 def _chunks(
-    todo: list[Todo], sources: Sequence[Any], cells: Sequence[dict[str, str]], placement: Placement
+    todo: list[Todo], sources: Sequence[Any], cells: Sequence[dict[str, str]], allocation: Allocation
 ) -> list[Any]:
     """The videos of each task, as a block."""
     import pyarrow
 
     left = sum(len(one.videos) for one in todo)
-    size = max(1, min(CHUNK, left // (4 * placement.decoders)))
+    size = max(1, min(CHUNK, left // (4 * allocation.decoders)))
     return [
         pyarrow.table(
             {

@@ -5,8 +5,8 @@
     what else fsspec knows, such as hf         through fsspec, where its package is installed
     http, https, ftp and others of FFmpeg      no store: videos alone, which FFmpeg opens
 
-A file that is not there, or that may not be read, is a fault of that file. A store that does not answer is waited for,
-and then an error of its own: no row may say of a video what is true of a network.
+A file that is not there is a fault of that file. A store that does not answer is waited for, and then an error of its
+own, and so is one that no longer grants access: no row may say of a video what is true of a network or of credentials.
 """
 
 from __future__ import annotations
@@ -34,10 +34,10 @@ T = TypeVar("T")
 
 
 class StoreError(TimesformerError):
-    """An object store that does not answer, or a disk that is full: what has been done so far stays."""
+    """An object store that does not answer or refuses access, or a full disk: what has been done so far stays."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """A file or folder in a filesystem of pyarrow. name: as it was given; local: whether it is of this machine."""
 
     filesystem: Any
@@ -45,7 +45,7 @@ class Place(NamedTuple):
     name: str
     local: bool
 
-    def join(self, *parts: str) -> Place:
+    def join(self, *parts: str) -> Location:
         """What lies below it."""
         name = "/".join((self.name.partition("?")[0].rstrip("/"), *parts))
         return self._replace(path="/".join((self.path.rstrip("/"), *parts)), name=name)
@@ -57,15 +57,15 @@ def in_store(name: str) -> bool:
     return scheme in ARROW or (bool(scheme) and scheme not in OTHERS and scheme in _known_to_fsspec())
 
 
-def place_of(name: str) -> Place:
-    """The place of a name. Raises SettingError for a URL that is none of a store, or whose package is not installed."""
+def locate(name: str) -> Location:
+    """Where a name points. Raises SettingError for a URL that is none of a store, or whose package is not installed."""
     if not _scheme(name):
-        return Place(_local(), str(Path(name).absolute()), name, True)
+        return Location(_local(), str(Path(name).absolute()), name, True)
     if not in_store(name):
         raise SettingError(f"{name}: not a path or the URL of an object store; expected one such as s3://bucket/folder")
     base, rest = _split(name)
     filesystem, prefix = _filesystem(base)
-    return Place(filesystem, f"{prefix.rstrip('/')}/{rest}".rstrip("/"), name, False)
+    return Location(filesystem, f"{prefix.rstrip('/')}/{rest}".rstrip("/"), name, False)
 
 
 def check_buckets(names: Iterable[str]) -> None:
@@ -88,20 +88,24 @@ def check_buckets(names: Iterable[str]) -> None:
 def fetch(name: str, folder: Path) -> Path:
     """A copy of an object in a folder of this machine, with the object's suffix.
 
-    Raises VideoError for an object that is not there or may not be read; StoreError where its store does not answer.
+    Raises VideoError for an object that is not there or is none to read; StoreError where its store does not answer or
+    refuses access: its bucket has been asked before, so that credentials have expired rather than that one object is
+    kept from them.
     """
-    place = place_of(name)
-    target = folder / f"fetched{Path(place.path).suffix}"
+    location = locate(name)
+    target = folder / f"fetched{Path(location.path).suffix}"
 
     def copy() -> None:
-        with place.filesystem.open_input_stream(place.path) as source, target.open("wb") as stream:
+        with location.filesystem.open_input_stream(location.path) as source, target.open("wb") as stream:
             shutil.copyfileobj(source, stream, CHUNK)
 
     try:
         waiting(copy, name)
     except FileNotFoundError:
         raise VideoError(name, "no such file") from None
-    except OSError as error:  # refused: the store answers, and has a reason
+    except OSError as error:  # the store answers, and has a reason
+        if _refused(error):
+            raise StoreError(f"{name}: its store refuses access: {_short(error)}; renew the credentials") from None
         raise VideoError(name, f"cannot be read: {_short(error)}") from None
     return target
 
@@ -136,6 +140,14 @@ def _passing(error: OSError) -> bool:
         r"NETWORK|curlCode|SLOW_DOWN|INTERNAL_FAILURE|SERVICE_UNAVAILABLE|REQUEST_TIMEOUT|THROTTLING|HTTP status 5\d\d"
     )
     return re.search(signs, str(error)) is not None
+
+
+def _refused(error: OSError) -> bool:
+    """Whether it is of who asks, not of what was asked for."""
+    signs = (
+        r"ACCESS_DENIED|EXPIRED|CREDENTIALS|TOKEN|ACCESS_KEY|SIGNATURE|AUTHENTICATION|UNAUTHORIZED|HTTP status 40[13]"
+    )
+    return isinstance(error, PermissionError) or re.search(signs, str(error), re.IGNORECASE) is not None
 
 
 def _short(error: BaseException) -> str:

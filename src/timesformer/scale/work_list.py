@@ -7,8 +7,8 @@ from pathlib import Path
 
 from timesformer.errors import DataError, one_line
 from timesformer.inference.listed import ListedVideos
-from timesformer.inference.sources import read_list
-from timesformer.scale.stores import check_buckets, place_of, waiting
+from timesformer.inference.sources import parse_list, read_list
+from timesformer.scale.stores import check_buckets, locate, waiting
 from timesformer.video.source import STDIN
 
 COLUMN = "path"
@@ -23,15 +23,17 @@ def read_work_list(file: str) -> ListedVideos:
     suffix = file.partition("?")[0].rpartition(".")[2].lower()
     if suffix not in ("parquet", "csv", "txt"):
         raise DataError(f"{file}: expected *.parquet, *.csv or *.txt")
-    place = place_of(file)
-    if suffix == "txt" and place.local:
+    location = locate(file)
+    if suffix == "txt" and location.local:
         return _videos(list(map(str, read_list(file))))
     check_buckets([file])
     try:
-        content = waiting(lambda: place.filesystem.open_input_file(place.path).readall(), file)
+        content = waiting(lambda: location.filesystem.open_input_file(location.path).readall(), file)
     except OSError as error:
         raise DataError(f"{file}: cannot be read: {one_line(error)[:200]}") from None
-    paths = content.decode().splitlines() if suffix == "txt" else _column(file, suffix, content)
+    if suffix == "txt":
+        return _videos(list(map(str, parse_list(content, file))))
+    paths = _column(file, suffix, content)
     if not paths:
         raise DataError(f"{file}: has no row; expected a path or URL in each")
     return _videos(paths)
