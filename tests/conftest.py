@@ -27,6 +27,9 @@ from timesformer.recipes import load_recipe
 from timesformer.video.encode import write_video
 from timesformer.weights.classifier import Classifier
 
+# Not a conftest.py of tests/scale: two modules of that name would take each other's place.
+pytest_plugins = ["ray_fixtures"]
+
 # A busy machine is no failure, and what is tried is the same each time.
 settings.register_profile("same", deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("same")

@@ -1,4 +1,4 @@
-"""A Ray for all tests of this folder, weights for them, and an object store of this machine."""
+"""A Ray for the tests of scale/, weights for them, and an object store of this machine."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from timesformer.config import TimeSformerSettings
 from timesformer.scale.cluster import QUIET, import_ray, quiet
 from timesformer.weights.classifier import Classifier
 
-HERE = Path(__file__).parent
+HERE = Path(__file__).parent / "scale"  # where the poisoned work is
 
 
 @pytest.fixture(scope="session")
