@@ -54,4 +54,7 @@ def test_the_command(command: Command) -> None:
     assert_one_line(command("bench", "plan", "--videos", 0, "--seconds", 10), "videos is 0, should be greater than 0")
     free = ("--decode", 0, "--model", 0, "--read", 0, "--write", 0)
     assert_one_line(command(*words, *free, "--json"), "decode, model, read and write are 0; expected at least one cost")
+    assert_one_line(
+        command(*words, "--gpus", 1), "gpus is 1, and model is the 1.4 s of a core; give model as a GPU has it"
+    )
     assert_one_line(command(*words, "--cores", -1), "cores is -1.0, should be greater than 0")

@@ -205,6 +205,8 @@ def test_what_cannot_be_is_one_line(
 def test_options_of_a_cluster_require_one(clips: list[str], small_weights: Path, command: Command) -> None:
     assert_one_line(command("predict", small_weights, clips[0], "--retries", 2), "--retries requires --on ray")
     assert_one_line(command("timeline", small_weights, clips[0], "--on", "ray"), "--on ray requires --out FOLDER")
+    words = ("predict", small_weights, clips[0], "--on", "ray", "--out", "rows.parquet")
+    assert_one_line(command(*words), "--out rows.parquet: --on ray writes a folder of Parquet files")
     assert_one_line(command("features", small_weights, clips[0], "--on", "us", "--out", "x"), "--on us: expected ray")
     for words in (("features", small_weights, clips[0], "--resume"), ("timeline", small_weights, clips[0], "--resume")):
         assert_one_line(command(*words, "--on", "ray", "--out", "x"), "--resume is not for --on ray, where the same")

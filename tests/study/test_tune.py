@@ -200,7 +200,10 @@ BAD: dict[str, tuple[tuple[str, ...], str]] = {
     "a number of folds": (("--folds", "some"), "--folds some: expected a number of at least 2, or groups"),
     "too many folds": (("--folds", "9", "--group", "person"), "9 folds of 4 groups of the column person"),
     "a column": (("--group", "source"), "has no column source"),
-    "epochs of warmup": (("optimizer.warmup_epochs=0.5",), "optimizer.warmup_epochs is 0.5; training by time needs"),
+    "epochs of warmup": (
+        ("optimizer.warmup_epochs=0.5",),
+        "tune: optimizer.warmup_epochs is 0.5, and training by time counts no epochs; add optimizer.warmup_epochs=null",
+    ),
     "steps": (("optimizer.schedule=steps",), "optimizer.schedule is steps, at epochs; training by time needs cosine"),
     "epochs": (("training.epochs=9",), "override 'training.epochs=9': tune decides it itself; leave it out"),
     "validation": (("training.patience=2",), "override 'training.patience=2': tune decides it itself"),

@@ -20,9 +20,9 @@ The defaults of costs are measured (docs/scale.md has the command and the machin
 
 from __future__ import annotations
 
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from timesformer.errors import SettingError
 from timesformer.settings import Settings
@@ -44,6 +44,15 @@ class Costs(Settings):
     cores: float = Field(default=16, gt=0, description="Cores of a machine.")
     gpus: float = Field(default=0, ge=0, description="GPUs of a machine.")
     network: float = Field(default=10, gt=0, description="Gigabits a second of a machine's network.")
+
+    @model_validator(mode="after")
+    def _a_gpu_has_its_own_seconds(self) -> Self:
+        if self.gpus and "model" not in self.model_fields_set:
+            raise ValueError(
+                f"gpus is {self.gpus:g}, and model is the {self.model:g} s of a core; give model as a GPU has it "
+                "(`timesformer bench model --device cuda`)"
+            )
+        return self
 
 
 class Plan(NamedTuple):

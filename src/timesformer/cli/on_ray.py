@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
+from rich.filesize import decimal
 
 from timesformer.cli.progress import video_progress
 from timesformer.errors import DataError, SettingError
@@ -101,7 +103,6 @@ def run_on_ray(
     threshold: float = 0.0,
 ) -> None:
     """Run, with a bar, and say at the end what it took. find: the videos that the command line names, if it does."""
-    from pathlib import Path
 
     from timesformer.scale.cluster import Cluster
     from timesformer.scale.decoder import Limits
@@ -111,6 +112,8 @@ def run_on_ray(
 
     if out in (None, "-"):
         raise SettingError("--on ray requires --out FOLDER")
+    if Path(str(out)).suffix in (".csv", ".jsonl", ".parquet"):
+        raise SettingError(f"--out {out}: --on ray writes a folder of Parquet files; give it the name of a folder")
     if (given.manifest is None) == (find is None):
         raise SettingError("videos: expected VIDEO... or --manifest FILE, one of them")
     videos = read_work_list(str(given.manifest)) if find is None else find()
@@ -160,5 +163,5 @@ def _say(summary: Summary, out: str) -> None:
     lost = f", {summary.lost} lost decoders" if summary.lost else ""
     say(
         f"cost: {summary.decoding:.1f} s of processors to decode, {summary.model:.1f} s of models, "
-        f"{summary.read / 1e9:.3g} GB read, {summary.written / 1e9:.3g} GB written{lost}"
+        f"{decimal(int(summary.read))} read, {decimal(int(summary.written))} written{lost}"
     )

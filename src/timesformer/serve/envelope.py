@@ -100,8 +100,10 @@ class Envelope:
             check_origin(scope["method"], headers, self.host)
         elif path not in OPEN and not path.startswith(PAGE):
             scheme, _, given = headers.get("authorization", "").partition(" ")
-            if scheme.lower() != "bearer" or not hmac.compare_digest(given.strip().encode(), self.token.encode()):
-                raise Problem("unauthorized", "expected the header Authorization: Bearer TOKEN")
+            if scheme.lower() != "bearer":
+                raise Problem("unauthorized", "no token; expected the header Authorization: Bearer TOKEN")
+            if not hmac.compare_digest(given.strip().encode(), self.token.encode()):
+                raise Problem("unauthorized", "the token is not this service's")
 
     def _note(self, scope: Scope, status: int, seconds: float) -> None:
         """The line of a request in the log, and its metrics."""

@@ -127,7 +127,10 @@ class Service:
         """Raises Problem for what cannot be explained of a model."""
         explainer = model.explainer_for(Job())
         if label is not None and label not in explainer.labels:
-            raise Problem("bad_parameter", f"label: not one of the {len(explainer.labels)} classes of {model.name}")
+            raise Problem(
+                "bad_parameter",
+                f"label: not one of the {len(explainer.labels)} classes of {model.name}; /v1/models lists them",
+            )
         try:
             explainer.check(settings)
         except SettingError:

@@ -52,13 +52,13 @@ def check_overrides(overrides: Sequence[str], decided: Sequence[str], what: str)
             raise SettingError(f"override {override!r}: {what} decides it itself; leave it out")
 
 
-def by_time(recipe: Recipe, cell: str) -> Recipe:
+def by_time(recipe: Recipe, name: str) -> Recipe:
     """A recipe whose number of epochs is still to be found. Raises SettingError for one that counts in epochs."""
-    optimizer, name = recipe.optimizer, f"cell {cell}"
+    optimizer = recipe.optimizer
     if optimizer.warmup_epochs is not None:
         raise SettingError(
-            f"{name}: optimizer.warmup_epochs is {optimizer.warmup_epochs:g}; training by time needs warmup_fraction, "
-            "and warmup_epochs null"
+            f"{name}: optimizer.warmup_epochs is {optimizer.warmup_epochs:g}, and training by time counts no epochs; add "
+            "optimizer.warmup_epochs=null optimizer.warmup_fraction=0.05"
         )
     if optimizer.schedule == "steps":
         raise SettingError(f"{name}: optimizer.schedule is steps, at epochs; training by time needs cosine or constant")

@@ -123,7 +123,7 @@ def plan_study(
         recipes = [with_tuned(one, tuned) for one in recipes]
     extra: dict[str, Any] = {}
     if minutes is not None:
-        recipes = [by_time(one, cell.name) for one, cell in zip(recipes, cells, strict=True)]
+        recipes = [by_time(one, f"cell {cell.name}") for one, cell in zip(recipes, cells, strict=True)]
         extra = {"minutes": minutes, **machine_of(recipe, threads)}
     digest = None if init is None else digest_weights(init)
     tasks = []

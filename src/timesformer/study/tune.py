@@ -99,6 +99,7 @@ def tune(
             Recipe, recipe.model_dump(mode="json") | {"model": architecture_model(recipe, architecture)}, architecture
         )
     check_overrides(overrides, (*EPOCHS, *DECIDED), "tune")
+    by_time(recipe, "tune")  # before anything takes time
     if group is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"group": group})})
     out = Path(out)
@@ -125,6 +126,9 @@ def _searching(out: Path) -> Iterator[None]:
     try:
         with FileLock(out / LOCK, timeout=0):
             yield
+    except KeyboardInterrupt as stop:
+        stop.add_note("the same command continues it")
+        raise
     except Timeout:
         raise SettingError(f"{out}: another process searches in this folder; wait for it, or name another") from None
 
