@@ -57,8 +57,8 @@ def by_time(recipe: Recipe, name: str) -> Recipe:
     optimizer = recipe.optimizer
     if optimizer.warmup_epochs is not None:
         raise SettingError(
-            f"{name}: optimizer.warmup_epochs is {optimizer.warmup_epochs:g}, and training by time counts no epochs; add "
-            "optimizer.warmup_epochs=null optimizer.warmup_fraction=0.05"
+            f"{name}: optimizer.warmup_epochs is {optimizer.warmup_epochs:g}, and training by time counts no epochs; "
+            "add optimizer.warmup_epochs=null optimizer.warmup_fraction=0.05"
         )
     if optimizer.schedule == "steps":
         raise SettingError(f"{name}: optimizer.schedule is steps, at epochs; training by time needs cosine or constant")
