@@ -70,6 +70,15 @@ def ordinary_priority() -> Iterator[None]:
     assert scheduler(0) == ORDINARY
 
 
+@pytest.fixture(autouse=True)
+def as_many_threads() -> Iterator[None]:
+    """What a test runs in this process may set them; sums of the next tests would differ in their last bits."""
+    threads = torch.get_num_threads()
+    yield
+    if torch.get_num_threads() != threads:
+        torch.set_num_threads(threads)
+
+
 SMALL = (
     "model.width=32",
     "model.depth=1",

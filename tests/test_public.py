@@ -96,7 +96,7 @@ def test_the_wheel_has_what_is_no_python_too(tmp_path: Path) -> None:
     tracked = {
         path.relative_to(source).as_posix()
         for path in (source / "timesformer").rglob("*")
-        if path.is_file() and path.suffix in (".py", ".yaml", ".txt", ".typed", ".html", ".css", ".js")
+        if path.is_file() and path.suffix in (".py", ".yaml", ".txt", ".typed", ".html", ".css", ".js", ".svg")
     }
     assert {"timesformer/py.typed", "timesformer/recipes/demo.yaml", "timesformer/weights/kinetics400.txt"} <= tracked
     assert {name for name in names if name.startswith("timesformer/")} == tracked

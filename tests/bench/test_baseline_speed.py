@@ -62,7 +62,7 @@ def test_weights_and_random_ones_of_any_architecture(command: Command) -> None:
     )
     assert '"scheme": "x3d_s"' in command("bench", "model", "--architecture", "x3d_s", *options).out
     refused = command("bench", "model", "--architecture", "x3d_s", "--scheme", "axial", *options)
-    assert_one_line(refused, "bench model: no setting named 'scheme'")
+    assert_one_line(refused, "bench model: 'scheme' is a setting of architecture timesformer")
     refused = command("bench", "train", "--architecture", "resnet")
     assert_one_line(refused, "architecture is 'resnet', should be timesformer or i3d or")
 

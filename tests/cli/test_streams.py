@@ -61,7 +61,7 @@ def test_errors_name_such_a_file(command: Command) -> None:
 
 
 def test_printed_bytes(command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timesformer.cli.main.app", lambda: sys.exit(print(NAME)))
+    monkeypatch.setattr("timesformer.cli.main.app", lambda **_: sys.exit(print(NAME)))
     assert command().out == f"{NAME}\n"
 
 
