@@ -172,7 +172,7 @@ def test_bad_questions(command: Command, run: Path, bars: Path, rooms: Path, tmp
     assert_one_line(command(*words, "--group", "room"), "has no room; each video needs one")
     assert_one_line(
         command("test", run, "--data", bars, "--by", "room"),
-        "has no column room: class folders, which have no columns; scores by",
+        "has no column room: class folders, which have no columns; scores by a column need CSV",
     )
     assert_one_line(command(*words, "--details", tmp_path), "exists already; name a new folder")
     assert_one_line(command(*words, "--details", tmp_path / "a" / "b"), "no such folder")

@@ -99,7 +99,8 @@ def test_a_column_for_several_classes_a_video(tmp_path: Path) -> None:
         (("path,label", "a,left", "b,right"), "train.csv: has no column mirrored; it has path, label"),
         (
             ("a 0", "b 1"),
-            "train.csv: has no column mirrored: no header with path,label; classes of mirrored clips need CSV",
+            "train.csv: has no column mirrored: no header with path,label; classes of mirrored clips need CSV lists "
+            "with the header",
         ),
         (
             ("path,label,mirrored", "a,left,rigth", "b,right,left"),

@@ -54,7 +54,11 @@ def test_a_column_of_groups_is_checked_before_a_run(
 
 
 def test_class_folders_have_no_groups(bars: Path, tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"train: has no column person: class folders, which have no columns; groups"):
+    with pytest.raises(
+        DataError,
+        match=r"train: has no column person: class folders, which have no columns; "
+        r"groups need CSV lists with the header path,lab",
+    ):
         plan_training(small_recipe("data.group=person"), bars, tmp_path / "run", None)
 
 
