@@ -9,9 +9,9 @@ import importlib
 import json
 import subprocess
 import sys
-from pathlib import Path
 from typing import Any
 
+from timesformer.confined import go_first
 from timesformer.errors import SettingError, TimesformerError
 
 PREFIX = "bench-result "  # of the line with the answer; others may print too
@@ -84,10 +84,7 @@ def _limit_memory(gigabytes: float) -> None:
 
 def _main() -> None:
     given = json.load(sys.stdin)
-    # Where the whole machine runs out of memory, this process is the one to go.
-    adjust = Path("/proc/self/oom_score_adj")
-    if adjust.exists():
-        adjust.write_text("1000")
+    go_first()
     if given["memory_limit"] is not None:
         _limit_memory(given["memory_limit"])
     module, name = sys.argv[1].split(":")

@@ -7,7 +7,6 @@ process along, and loses its one file; a new process continues with the next.
 from __future__ import annotations
 
 import os
-import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -20,6 +19,7 @@ from pathlib import Path
 import torch
 from pebble import ProcessExpired, ProcessPool
 
+from timesformer.confined import describe_exit
 from timesformer.data.decoding import follow_parent
 from timesformer.data.inspect import Facts, inspect_video
 from timesformer.data.labels import Spellings
@@ -163,8 +163,7 @@ def _reason(error: BaseException, time_limit: float) -> str:
     if isinstance(error, TimeoutError):
         return f"took longer than {time_limit:g} seconds"
     if isinstance(error, ProcessExpired):
-        code = error.exitcode or 0
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        name = describe_exit(error.exitcode or 0)
         return f"the decoder crashed: {name}{', perhaps for want of memory' if name == 'SIGKILL' else ''}"
     if isinstance(error, BrokenExecutor) or not isinstance(error, Exception):
         raise error  # no fault of the file

@@ -15,6 +15,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from timesformer.confined import describe_exit
 from timesformer.data.channel import receive, send
 from timesformer.data.dataset import Batch
 from timesformer.data.decoding import STOPPING, Failure, Key, Videos, decode_batches
@@ -126,7 +127,7 @@ class Worker:
         code = self.process.exitcode or 0
         if code == -signal.SIGTERM:
             time.sleep(1)  # where a whole process group is told to stop, this process hears of it too
-        name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+        name = describe_exit(code)
         if code == -signal.SIGKILL:
             return Trouble(f"died, {name}, perhaps of too little memory", "lower data.workers or the batch size")
         return Trouble(f"died, {name}", "find files that do that with `timesformer data check`")

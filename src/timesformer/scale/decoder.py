@@ -24,6 +24,7 @@ from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import send_handle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from timesformer.confined import describe_exit
 from timesformer.errors import SettingError, WorkerError
 
 if TYPE_CHECKING:
@@ -241,6 +242,5 @@ class Decoder:
 
 def _describe(status: int) -> str:
     """How a process has ended."""
-    code = os.waitstatus_to_exitcode(status)
-    name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
+    name = describe_exit(os.waitstatus_to_exitcode(status))
     return f"died, {name}" + (", perhaps of too little memory" if name in ("SIGKILL", "SIGABRT") else "")

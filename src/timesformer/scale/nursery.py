@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import pickle
-import resource
 import shutil
 import signal
 import sys
@@ -19,6 +18,7 @@ from multiprocessing.reduction import recv_handle
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from timesformer.confined import go_first, limit_memory
 from timesformer.errors import TimesformerError, VideoError, one_line
 from timesformer.scale.decoder import End, Views
 
@@ -83,14 +83,8 @@ def _prepare(memory: float) -> None:
     os.nice(10)
     if not sys.platform.startswith("linux"):
         return
-    # Where the whole machine runs out of memory, this process is the one to go.
-    with suppress(OSError):
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    # Private memory alone is limited, beside what is there already: libraries and files that are mapped do not count.
-    status = Path("/proc/self/status").read_text()
-    there = int(next(line for line in status.splitlines() if line.startswith("VmData")).split()[1]) * 1024
-    limit = there + int(memory * 1e9)
-    resource.setrlimit(resource.RLIMIT_DATA, (limit, limit))
+    go_first()
+    limit_memory(int(memory * 1e9))
 
 
 def _decode(

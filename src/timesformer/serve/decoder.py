@@ -25,6 +25,7 @@ from typing import Any
 
 import torch
 
+from timesformer.confined import describe_exit
 from timesformer.serve.job import Disconnected, Job
 from timesformer.serve.messages import most_messages, read_problem, read_shapes
 from timesformer.serve.problems import Problem
@@ -144,8 +145,7 @@ class Decoder:
         code = self._exit_code(process)
         if code == -signal.SIGXCPU:
             return Problem("decoder_timeout", f"decoding took more than {self.limits.cpu_seconds} s of processor time")
-        name = signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
-        return Problem("decoder_crashed", f"the decoder crashed: {name}")
+        return Problem("decoder_crashed", f"the decoder crashed: {describe_exit(code)}")
 
     def _exit_code(self, process: ForkServerProcess, seconds: float = ENDING) -> int | None:
         """How a process ended, when it has."""

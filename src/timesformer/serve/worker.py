@@ -11,9 +11,7 @@ from __future__ import annotations
 import json
 import math
 import os
-import re
 import resource
-import sys
 import time
 from collections.abc import Iterator
 from multiprocessing.connection import Connection
@@ -25,6 +23,7 @@ import torch
 from torch import Tensor
 
 from timesformer.config import ClipShape, Preprocessing
+from timesformer.confined import limit_memory
 from timesformer.data.decoding import follow_parent
 from timesformer.device import is_out_of_memory
 from timesformer.errors import SettingError, VideoError
@@ -108,8 +107,7 @@ def confine(limits: Limits) -> None:
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    memory = _data_bytes() + limits.memory
-    resource.setrlimit(resource.RLIMIT_DATA, (memory, memory))
+    limit_memory(limits.memory)
 
 
 def send(theirs: Connection, header: dict[str, Any], arrays: list[Tensor]) -> None:
@@ -117,14 +115,6 @@ def send(theirs: Connection, header: dict[str, Any], arrays: list[Tensor]) -> No
     theirs.send_bytes(json.dumps({**header, "shapes": [list(array.shape) for array in arrays]}).encode())
     for array in arrays:
         theirs.send_bytes(array.contiguous().numpy().data.cast("B"))
-
-
-def _data_bytes() -> int:
-    """What this process has of the memory that RLIMIT_DATA limits."""
-    if sys.platform != "linux":
-        return 0
-    found = re.search(r"VmData:\s+(\d+) kB", Path("/proc/self/status").read_text())
-    return int(found[1]) * 1024 if found else 0
 
 
 def _decode(path: Path, task: Task, limits: Limits) -> Iterator[Message]:

@@ -1,0 +1,35 @@
+"""A process of its own for what may crash or take too much memory: its limit, that it goes first, how it ended."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from contextlib import suppress
+from pathlib import Path
+
+
+def limit_memory(more: int) -> None:
+    """Let this process take so many bytes more than it has. Private memory alone counts: libraries and files that are
+    mapped do not. Where the system does not tell what there is (all but Linux), it may take so many bytes in all."""
+    import resource
+
+    size = _private_bytes() + more
+    resource.setrlimit(resource.RLIMIT_DATA, (size, size))
+
+
+def go_first() -> None:
+    """Where the whole machine runs out of memory, let this process be the one that the system ends (Linux)."""
+    with suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def describe_exit(code: int | None) -> str:
+    """How a process ended, by its exit code: the name of a signal, or the code."""
+    return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
+
+
+def _private_bytes() -> int:
+    if sys.platform != "linux":
+        return 0
+    status = Path("/proc/self/status").read_text()
+    return int(next(line for line in status.splitlines() if line.startswith("VmData:")).split()[1]) * 1024
