@@ -20,6 +20,7 @@ from conftest import moving_bar
 from ports import kept_port
 from serving import save_small
 from started import Started, wait_until
+from timesformer.cli.main import app
 from timesformer.serve.settings import ServiceSettings
 from timesformer.settings import make
 from timesformer.video.encode import write_video
@@ -118,3 +119,14 @@ def test_hosts_of_urls_are_compared_as_urls_have_them() -> None:
     assert settings.allow_urls == ("good.example", "b:80", "::1", "fe80::1:8080")
     for url, host in (("http://GOOD.example/a", "good.example"), ("http://[::1]/a", "::1")):
         assert urlsplit(url).hostname == host
+
+
+def test_the_help_has_the_defaults_of_the_settings() -> None:
+    """They are written beside the options, since the settings would make every command start later."""
+    from typer.main import get_command
+
+    options = {one.name: one for one in get_command(app).commands["serve"].params}  # type: ignore[attr-defined]
+    fields = {name: field for name, field in ServiceSettings.model_fields.items() if name in options}
+    shown = {name: options[name].show_default for name in fields if name not in ("workers", "allow_urls")}
+    assert len(shown) == 8
+    assert {name: float(text) for name, text in shown.items()} == {name: fields[name].default for name in shown}

@@ -11,11 +11,9 @@ import typer
 
 from timesformer.cli.options import Device, Engine, Threads
 from timesformer.cli.stop import draining
-from timesformer.serve.settings import ServiceSettings
 from timesformer.threads import use_threads
 
 TOKEN = "TIMESFORMER_TOKEN"  # environment variable
-DEFAULT = {name: field.default for name, field in ServiceSettings.model_fields.items()}
 
 
 def serve(
@@ -39,17 +37,21 @@ def serve(
         int | None, typer.Option(min=1, help="Uploads decoded at a time; one a core if not given.")
     ] = None,
     queue_clips: Annotated[
-        int, typer.Option(min=1, help="Clips that may wait for a model; more are refused.")
-    ] = DEFAULT["queue_clips"],
-    max_mb: Annotated[float, typer.Option(help="MiB of a body.")] = DEFAULT["max_mb"],
-    max_seconds: Annotated[float, typer.Option(help="Seconds of a video.")] = DEFAULT["max_seconds"],
-    max_frames: Annotated[int, typer.Option(help="Frames of a video.")] = DEFAULT["max_frames"],
-    max_pixels: Annotated[int, typer.Option(help="Pixels of a frame.")] = DEFAULT["max_pixels"],
-    decode_seconds: Annotated[float, typer.Option(help="Seconds that decoding may take.")] = DEFAULT["decode_seconds"],
-    decode_mb: Annotated[int, typer.Option(help="MiB of memory that decoding may take.")] = DEFAULT["decode_mb"],
-    drain_seconds: Annotated[float, typer.Option(help="Seconds that requests have to end at SIGTERM.")] = DEFAULT[
-        "drain_seconds"
-    ],
+        int | None, typer.Option(help="Clips that may wait for a model; more are refused.", show_default="256")
+    ] = None,
+    max_mb: Annotated[float | None, typer.Option(help="MiB of a body.", show_default="512")] = None,
+    max_seconds: Annotated[float | None, typer.Option(help="Seconds of a video.", show_default="600")] = None,
+    max_frames: Annotated[int | None, typer.Option(help="Frames of a video.", show_default="36000")] = None,
+    max_pixels: Annotated[int | None, typer.Option(help="Pixels of a frame.", show_default="9437184")] = None,
+    decode_seconds: Annotated[
+        float | None, typer.Option(help="Seconds that decoding may take.", show_default="60")
+    ] = None,
+    decode_mb: Annotated[
+        int | None, typer.Option(help="MiB of memory that decoding may take.", show_default="2048")
+    ] = None,
+    drain_seconds: Annotated[
+        float | None, typer.Option(help="Seconds that requests have to end at SIGTERM.", show_default="30")
+    ] = None,
     device: Device = "auto",
     engine: Engine = "auto",
     precision: Annotated[str, typer.Option(help="auto, fp32 or bf16.")] = "auto",
@@ -73,24 +75,22 @@ def serve(
         from timesformer.serve.server import address_of, listen
         from timesformer.serve.server import serve as answer
         from timesformer.serve.service import Service
+        from timesformer.serve.settings import ServiceSettings
     except ModuleNotFoundError as error:
         raise SettingError(f"serve needs {error.name}: pip install 'timesformer[serve]'") from None
-    settings = make(
-        ServiceSettings,
-        {
-            **({} if workers is None else {"workers": workers}),
-            "queue_clips": queue_clips,
-            "max_mb": max_mb,
-            "max_seconds": max_seconds,
-            "max_frames": max_frames,
-            "max_pixels": max_pixels,
-            "decode_seconds": decode_seconds,
-            "decode_mb": decode_mb,
-            "drain_seconds": drain_seconds,
-            "allow_urls": () if allow_urls is None else tuple(allow_urls.split(",")),
-        },
-        "serve",
-    )
+    given = {
+        "workers": workers,
+        "queue_clips": queue_clips,
+        "max_mb": max_mb,
+        "max_seconds": max_seconds,
+        "max_frames": max_frames,
+        "max_pixels": max_pixels,
+        "decode_seconds": decode_seconds,
+        "decode_mb": decode_mb,
+        "drain_seconds": drain_seconds,
+        "allow_urls": None if allow_urls is None else tuple(allow_urls.split(",")),
+    }
+    settings = make(ServiceSettings, {name: value for name, value in given.items() if value is not None}, "serve")
     named = name_weights(weights)
     with listen(host, port) as listening:
         models = load_models(

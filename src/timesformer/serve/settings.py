@@ -1,4 +1,4 @@
-"""Limits of a service. The command line takes its defaults from here."""
+"""Limits of a service."""
 
 from __future__ import annotations
 
