@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
-from rich.filesize import decimal
 
 from timesformer.cli.progress import video_progress
 from timesformer.errors import DataError, SettingError
@@ -146,6 +145,8 @@ def run_on_ray(
 
 
 def _say(summary: Summary, out: str) -> None:
+    from rich.filesize import decimal
+
     def say(text: str) -> None:
         print(text, file=sys.stderr)
 
