@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,9 @@ def test_killed_and_then_done_by_two_processes(bars: Path, tmp_path: Path) -> No
     wait_until((run.folder / "cell.json").exists, first)
     first.kill()
     first.communicate()
+    until = time.monotonic() + 240
+    while run.is_busy:  # the training looks twice a second whether its command is there, and may begin meanwhile
+        assert time.monotonic() < until
     stopped = sessions(run.run)
     again = [Started(*words), Started(*words)]
     said = [process.communicate() for process in again]
