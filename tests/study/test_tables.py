@@ -187,6 +187,8 @@ def test_what_networks_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, com
     out = tmp_path / "cost"
     rows = measure_costs(small_recipe(), out, classes=2)
     assert len(calls) == 2 * len(rows)
+    # Training as the recipe has it, predicting in what is fastest here.
+    assert [call["precision"] for call in calls] == ["auto", "fp32"] * len(rows)
     divided, axial = rows[:2]
     assert (divided.seconds, divided.train_seconds, divided.views) == (0.25, 0.5, 3)
     assert (rows[2].parameters, rows[2].views, rows[2].image_size) == (3_794_274 - 398 * 2049, 30, 182)

@@ -35,6 +35,7 @@ VIDEOS = 20_000  # of the paper's headline
 PAPER_HOURS = {"slowfast": 14.88, "divided_space_time": 0.6}  # for them, on 8 V100s
 TIME_LIMIT = 600.0  # seconds of a measurement
 ROUNDS = 3
+TRAINED_IN = {"32-true": "fp32", "bf16-mixed": "bf16"}  # training.precision
 MEASURED = (*BASELINES, "x3d_m")
 MEASURES = ("seconds", "memory", "ran")
 START = 10.0  # seconds that a process of a measurement takes to start
@@ -115,10 +116,16 @@ def measure_costs(
     """Measure what OUT/results.csv does not have, and write it after each network. What ran out of memory or time is
     measured again: there may be more of both now.
 
-    threads: that compute; None for torch's choice. Raises SettingError for what is not possible, DataError where
-    results.csv is another table.
+    Training steps have the recipe's training.precision, whatever the network: oneDNN takes minutes for one of I3D in
+    bf16 on processors with AMX. threads: that compute; None for torch's choice. Raises SettingError for what is not
+    possible, DataError where results.csv is another table.
     """
-    machine = f"{find_device(device)} {threads or torch.get_num_threads()}"
+    if recipe.training.precision not in TRAINED_IN:
+        raise SettingError(
+            f"training.precision={recipe.training.precision}: study cost measures training in {' or '.join(TRAINED_IN)}"
+        )
+    precision = TRAINED_IN[recipe.training.precision]
+    machine = f"{find_device(device)} {threads or torch.get_num_threads()} {precision}"
     all_of_them = networks(recipe, classes)
     claim_folder(out, {"study": NAME})
     kept = {(row.network, row.settings): row for row in read_costs(out / RESULTS)}
@@ -128,7 +135,7 @@ def measure_costs(
         row = kept.get((network.name, key))
         if row is None or row.seconds is None or row.train_seconds is None:
             say(f"{number:2}/{len(all_of_them)}  {network.name}")
-            row = _measure(network, key, device, threads, row)
+            row = _measure(network, key, device, threads, precision, row)
         rows.append(row)
         others = [one for one in kept.values() if (one.network, one.settings) not in _names(rows)]
         with writing_to(out):
@@ -140,8 +147,10 @@ def _names(rows: Sequence[CostRow]) -> set[tuple[str, str]]:
     return {(row.network, row.settings) for row in rows}
 
 
-def _measure(network: Network, key: str, device: str, threads: int | None, before: CostRow | None) -> CostRow:
-    """What is missing of a row; before: what there is."""
+def _measure(
+    network: Network, key: str, device: str, threads: int | None, precision: str, before: CostRow | None
+) -> CostRow:
+    """What is missing of a row. precision: of the training step; before: what there is."""
     counted = count_cost(network.settings)
     values: dict[str, Any] = {
         "network": network.name,
@@ -167,7 +176,7 @@ def _measure(network: Network, key: str, device: str, threads: int | None, befor
                     "train": train,
                     "checkpoint_activations": "none",
                     "engine": "auto",
-                    "precision": "auto",
+                    "precision": precision if train else "auto",
                     "device": device,
                     "threads": threads,
                     "seconds": TIME_LIMIT / 10,
