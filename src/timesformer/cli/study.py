@@ -67,10 +67,10 @@ def study(
     if plan and cell is not None:
         raise SettingError(f"--plan lists the trainings and does none; leave out --cell {cell}")
 
-    from timesformer.recipes import load_recipe
-
     folder = out or Path("runs/study") / name
     if name == COST:
+        from timesformer.recipes import load_recipe
+
         given = {"--init": init, "--seeds": seeds, "--minutes": minutes, "--tuned": tuned, "--cell": cell}
         for option, value in given.items():
             if value is not None:
@@ -79,13 +79,14 @@ def study(
         return
 
     from timesformer.study.studies import find_study
+    from timesformer.training.recipe import read_recipe
 
     found = find_study(name)
     if data is None:
         raise SettingError(f"study {name} requires --data")
     if tuned is not None and not found.minutes:
         raise SettingError(f"--tuned {tuned}: is for study models, not {name}")
-    settings = load_recipe(recipe or "finetune-small", overrides or (), init=init is not None)
+    settings = read_recipe(recipe or "finetune-small", overrides or (), init=init)
 
     from timesformer.study.estimate import estimate, plan_lines
     from timesformer.study.folder import check_folder
