@@ -21,7 +21,7 @@ from timesformer.study.studies import find_study
 from timesformer.study.study import run_study
 
 CHANGING = {"minutes", "memory", "test_seconds"}
-SETTINGS = (*SMALL, "training.epochs=6", "training.checkpoint_steps=1")
+SETTINGS = (*SMALL, "training.epochs=2", "training.checkpoint_steps=1")
 
 
 def lasting(out: Path) -> list[dict[str, Any]]:
