@@ -22,10 +22,16 @@ from commands import without_report
 from ports import kept_port
 from timesformer.cli import stop
 from timesformer.cli.main import main
+from timesformer.data import check
 
 FORKED = multiprocessing.get_context("forkserver")
 PRELOADED = ["timesformer.folds.run", "timesformer.cli.main"]
 FORKED.set_forkserver_preload(PRELOADED)
+
+
+def start_check(_: int) -> None:
+    """What a process of `data check` does first: here its parent is the server that has forked it."""
+    check._start_process(os.getppid())
 
 
 class Started:
