@@ -22,8 +22,8 @@ def read_recipe(
     """
     try:
         return _read(recipe, overrides, init)
-    except SettingError as error:
-        if init is None or "is not a multiple of patch_size" not in str(error):
+    except SettingError:
+        if init is None or not _lacks_patches_alone(recipe, overrides, init):
             raise
 
         from timesformer.weights.initialise import own_patch_size
@@ -33,6 +33,15 @@ def read_recipe(
             raise
     # First, so that a patch size among the overrides is still held against the frames.
     return _read(recipe, [f"model.patch_size={patch}", *overrides], init)
+
+
+def _lacks_patches_alone(recipe: AnyRecipe | str | Path, overrides: Sequence[str], init: str | Path) -> bool:
+    """Whether the patch size is all that does not fit: with patches of one pixel, which divide all frames, it fits."""
+    try:
+        _read(recipe, [*overrides, "model.patch_size=1"], init)
+    except SettingError:
+        return False
+    return True
 
 
 def _read(recipe: AnyRecipe | str | Path, overrides: Sequence[str], init: str | Path | None) -> AnyRecipe:
