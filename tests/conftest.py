@@ -52,6 +52,10 @@ if not device.native_bf16():
     device.processor = lambda: lacking._replace(vendor="GenuineIntel", flags=lacking.flags | {"avx512_bf16"})
 
 
+# What a failure of power would lose no test can see, and to wait for the disk takes longer than most of them compute.
+os.fsync = lambda _: None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> None:
     """Networks and clips drawn at random are the same whichever tests ran before, and others in each test."""
