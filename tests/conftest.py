@@ -21,8 +21,10 @@ from torch import Tensor
 import browser
 import timesformer
 from commands import Command
+from started import FORKED, start_check
 from timesformer import device
 from timesformer.config import Recipe, TimeSformerSettings
+from timesformer.data import check
 from timesformer.recipes import load_recipe
 from timesformer.video.encode import write_video
 from timesformer.weights.classifier import Classifier
@@ -48,6 +50,10 @@ os.environ |= {"TERM": "xterm", "no_proxy": "127.0.0.1"}
 if not device.native_bf16():
     lacking = device.processor()
     device.processor = lambda: lacking._replace(vendor="GenuineIntel", flags=lacking.flags | {"avx512_bf16"})
+
+
+# What a failure of power would lose no test can see, and to wait for the disk takes longer than most of them compute.
+os.fsync = lambda _: None
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -77,6 +83,13 @@ def as_many_threads() -> Iterator[None]:
     yield
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
+
+
+@pytest.fixture(autouse=True)
+def forked_checks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Processes of `data check` are forked from one that has imported torch; test_check.py has some started anew."""
+    monkeypatch.setattr(check._LastingLocks, "Process", FORKED.Process)
+    monkeypatch.setattr(check, "_start_process", start_check)
 
 
 SMALL = (

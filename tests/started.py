@@ -13,6 +13,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from multiprocessing.connection import Connection
 from pathlib import Path
 
 from lightning_utilities.core.rank_zero import rank_zero_only
@@ -21,10 +22,16 @@ from commands import without_report
 from ports import kept_port
 from timesformer.cli import stop
 from timesformer.cli.main import main
+from timesformer.data import check
 
 FORKED = multiprocessing.get_context("forkserver")
 PRELOADED = ["timesformer.folds.run", "timesformer.cli.main"]
 FORKED.set_forkserver_preload(PRELOADED)
+
+
+def start_check(_: int) -> None:
+    """What a process of `data check` does first: here its parent is the server that has forked it."""
+    check._start_process(os.getppid())
 
 
 class Started:
@@ -33,7 +40,8 @@ class Started:
 
     words: what follows `timesformer`, or of `program`, a file, what follows its name. environment: beside this
     process's. session: whether it leads a session, and a group of processes. killed_after: batches until a training
-    run kills itself, and its group if it leads one.
+    run kills itself, and its group if it leads one. streams: descriptors of this process that it has as its own, such
+    as {1: the end of a pipe}; `communicate` says nothing of these.
     """
 
     def __init__(
@@ -43,12 +51,17 @@ class Started:
         environment: Mapping[str, object] | None = None,
         session: bool = False,
         killed_after: int | None = None,
+        streams: Mapping[int, int] | None = None,
     ) -> None:
         self.folder = Path(tempfile.mkdtemp())
         variables = os.environ | {name: str(value) for name, value in (environment or {}).items()}
-        given = (list(map(str, words)), program, variables, session, killed_after, self.folder)
+        # A connection is sent to another process as its descriptor, whatever this is of.
+        sent = {number: Connection(os.dup(descriptor)) for number, descriptor in (streams or {}).items()}
+        given = (list(map(str, words)), program, variables, session, killed_after, self.folder, sent)
         self.process = FORKED.Process(target=_run, args=given)
         self.process.start()
+        for connection in sent.values():
+            connection.close()
         assert self.process.pid is not None
         self.pid = self.process.pid
 
@@ -120,6 +133,7 @@ def _run(
     session: bool,
     killed_after: int | None,
     folder: Path,
+    streams: Mapping[int, Connection],
 ) -> None:
     if session:
         os.setsid()
@@ -128,6 +142,10 @@ def _run(
     rank_zero_only.rank = int(variables.get("RANK", 0))  # Lightning looks for it when it is imported
     for name, descriptor in (("out", 1), ("err", 2)):
         os.dup2(os.open(folder / name, os.O_WRONLY | os.O_CREAT), descriptor)
+    for descriptor, connection in streams.items():
+        os.dup2(connection.fileno(), descriptor)
+        name, mode = (("stdin", "r"), ("stdout", "w"), ("stderr", "w"))[descriptor]
+        setattr(sys, name, open(descriptor, mode))  # noqa: SIM115 - a pipe is not the file that the old one was of
     stop.GRACE = 240.0  # a program of its own may shorten it
     if killed_after is not None:
         _kill_after(killed_after, session)

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import sys
+from pathlib import Path
 
 import pytest
 
+from timesformer.bench import child
 from timesformer.bench.child import EndedError, run_apart
 from timesformer.errors import SettingError
 
@@ -25,6 +28,20 @@ def test_too_slow() -> None:
     with pytest.raises(EndedError, match="not done within 1 s") as end:
         run_apart("signal:pause", {}, time_limit=1)
     assert end.value.status == "too slow"
+
+
+def test_it_is_watched(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "waits_for_a_file.py").write_text(
+        """import pathlib, time
+def wait(file):
+    while not pathlib.Path(file).exists():
+        time.sleep(0.01)
+    return {"there": True}"""
+    )
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), *sys.path]))
+    monkeypatch.setattr(child, "WATCH", 0.05)
+    file = tmp_path / "file"
+    assert run_apart("waits_for_a_file:wait", {"file": str(file)}, watch=file.touch) == {"there": True}
 
 
 @linux

@@ -165,6 +165,16 @@ def test_words_that_no_command_takes(command: Command, words: tuple[str, ...], s
     assert_one_line(command(*words), says, "-h` says what it takes")
 
 
+def test_the_help_of_study_lists_the_studies(command: Command) -> None:
+    from timesformer.study.studies import STUDIES
+
+    result = command("study", "-h")
+    assert result.code == 0
+    listed = [line.split()[0] for line in result.out.partition("Studies:\n")[2].splitlines() if line.startswith("  ")]
+    assert listed == [*STUDIES, "cost"]
+    assert "  tokens       frames and resolution (Figure 5)\n" in result.out
+
+
 def test_no_words_at_all_are_answered_with_the_help(command: Command) -> None:
     for words in ((), ("data",), ("bench",)):
         result = command(*words)

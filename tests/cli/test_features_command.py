@@ -6,8 +6,6 @@ import json
 import random
 import re
 import shutil
-import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -36,8 +34,9 @@ def data(bars: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 def file(run: Path, data: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Features of both splits. Not to be changed."""
     path = tmp_path_factory.mktemp("features") / "f.parquet"
-    words = [sys.executable, "-m", "timesformer", "features", run, data, "--out", path, *map(str, WORDS)]
-    subprocess.run(words, check=True)
+    process = Started("features", run, data, "--out", path, *WORDS)
+    said = process.communicate()
+    assert process.returncode == 0, said
     return path
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -52,10 +50,12 @@ def test_standard_input_gives_the_rows_of_the_file(
     """In a process of its own; a pipe in this one, into a file of each kind."""
     expected = rows_of(command("timeline", run, recording, "--out", "-", *PLAIN).out)
     assert len(expected) == 11
-    words = [sys.executable, "-m", "timesformer", "timeline", str(run), "-", "--out", "-", *PLAIN]
-    done = subprocess.run(words, input=recording.read_bytes(), capture_output=True, check=True)
-    assert_same(rows_of(done.stdout.decode()), expected, "<stdin>")
-    last = done.stderr.decode().splitlines()[-1]
+    with piped(recording.read_bytes()) as pipe:
+        process = Started("timeline", run, "-", "--out", "-", *PLAIN, streams={0: int(Path(pipe).name)})
+        printed, errors = process.communicate()
+    assert process.returncode == 0, errors
+    assert_same(rows_of(printed), expected, "<stdin>")
+    last = errors.splitlines()[-1]
     assert last.startswith("live: 11 windows, latency ")
     assert last.endswith(" s (p95); 0 frames dropped, 0 reconnections")
     with piped(recording.read_bytes()) as pipe:

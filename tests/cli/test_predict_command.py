@@ -9,8 +9,6 @@ import os
 import pty
 import re
 import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
@@ -18,6 +16,7 @@ import pytest
 
 from commands import Command, assert_one_line
 from conftest import moving_bar
+from started import Started
 from timesformer.video.encode import write_video
 
 
@@ -162,20 +161,18 @@ def test_a_row_comes_as_soon_as_it_is_known(
 ) -> None:
     """The second video comes from a server that does not send it before the first row is there."""
     video, (url, seen) = bars / "test" / "left" / "0.mp4", late_video
-    code = "from timesformer.cli.main import main; main()"
-    words = ["predict", one_video_at_a_time, video, url, "--out", "-", "--workers", "0", "--device", "cpu"]
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    environment.pop("PYTHONUNBUFFERED", None)
-    with subprocess.Popen(
-        [sys.executable, "-c", code, *map(str, words)], stdout=subprocess.PIPE, text=True, env=environment
-    ) as process:
-        assert process.stdout is not None
-        first = json.loads(process.stdout.readline())
+    reading, writing = os.pipe()
+    words = (one_video_at_a_time, video, url, "--out", "-", "--workers", 0, "--device", "cpu")
+    process = Started("predict", *words, streams={1: writing})
+    os.close(writing)
+    with open(reading) as rows:
+        first = json.loads(rows.readline())
         assert process.poll() is None
         seen.set()
-        second = json.loads(process.stdout.readline())
-        assert process.stdout.read() == ""
-    assert process.returncode == 0
+        second = json.loads(rows.readline())
+        assert rows.read() == ""
+    said = process.communicate()
+    assert process.returncode == 0, said
     assert (first["video"], second["video"]) == (str(video), url)
     assert first["predictions"] == second["predictions"]
     assert {row["label"] for row in first["predictions"]} == {"left", "right"}
@@ -184,21 +181,14 @@ def test_a_row_comes_as_soon_as_it_is_known(
 @pytest.mark.parametrize("words", [("--out", "-"), ()])
 def test_rows_go_to_a_file_while_a_terminal_shows_the_bar(run: Path, bars: Path, words: tuple[str, ...]) -> None:
     terminal, its_end = pty.openpty()
-    code = "from timesformer.cli.main import main; main()"
+    process = Started("predict", run, bars / "test", *words, "--workers", 0, streams={2: its_end})
+    os.close(its_end)
     shown = b""
-    with subprocess.Popen(
-        [sys.executable, "-c", code, "predict", str(run), str(bars / "test"), *words, "--workers", "0"],
-        stdout=subprocess.PIPE,
-        stderr=its_end,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-    ) as process:
-        os.close(its_end)
-        with contextlib.suppress(OSError):  # the other end is closed
-            while part := os.read(terminal, 65536):  # a bar that is drawn for long would fill it
-                shown += part
-        os.close(terminal)
-        printed = process.communicate()[0]
+    with contextlib.suppress(OSError):  # the other end is closed
+        while part := os.read(terminal, 65536):  # a bar that is drawn for long would fill it
+            shown += part
+    os.close(terminal)
+    printed = process.communicate()[0]
     assert process.returncode == 0
     assert b"4/4" in shown
     assert b"0.mp4" not in shown
@@ -207,18 +197,11 @@ def test_rows_go_to_a_file_while_a_terminal_shows_the_bar(run: Path, bars: Path,
 
 def test_a_reader_that_stops_early(run: Path, bars: Path) -> None:
     """As `head -1` does: no traceback."""
-    code = "from timesformer.cli.main import main; main()"
-    words = ["predict", run, bars / "test", bars / "train", "--out", "-", "--workers", "0", "--device", "cpu"]
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
-        [sys.executable, "-c", code, *map(str, words)],
-        stdout=writing,
-        stderr=subprocess.PIPE,
-        text=True,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        check=False,
-    )
+    words = (run, bars / "test", bars / "train", "--out", "-", "--workers", 0, "--device", "cpu")
+    process = Started("predict", *words, streams={1: writing})
     os.close(writing)
-    assert done.returncode == 1
-    assert "Traceback" not in done.stderr
+    _, errors = process.communicate()
+    assert process.returncode == 1
+    assert "Traceback" not in errors

@@ -87,8 +87,13 @@ def test_studies_share_trainings(bars: Path, positions: Path, never_trains: None
     assert run(planned("positions", bars, positions)) == read_results(positions / "results.csv")
 
 
-def test_one_cell_in_a_process_of_its_own(bars: Path, positions: Path, command: Command) -> None:
+def test_one_cell_alone(bars: Path, positions: Path, command: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     """As a job of a SLURM array: the table is written by the same command without --cell."""
+
+    def here(_: str, arguments: dict[str, Any], **how: Any) -> dict[str, Any]:
+        return perform.perform(**json.loads(json.dumps(arguments | {"parent": None})))
+
+    monkeypatch.setattr(perform, "run_apart", here)  # test_study_processes.py has a process of its own
     out = positions.parent / "clips-apart"
     words = ("study", "clips", "--data", bars, "--recipe", "demo", "--out", out, *SMALL, "training.epochs=2")
     row = read_results(positions / "results.csv")[2]

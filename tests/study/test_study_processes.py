@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from timesformer.study.studies import find_study
 from timesformer.study.study import run_study
 
 CHANGING = {"minutes", "memory", "test_seconds"}
-SETTINGS = (*SMALL, "training.epochs=6", "training.checkpoint_steps=1")
+SETTINGS = (*SMALL, "training.epochs=2", "training.checkpoint_steps=1")
 
 
 def lasting(out: Path) -> list[dict[str, Any]]:
@@ -58,6 +59,35 @@ def test_killed_and_then_done_by_two_processes(bars: Path, tmp_path: Path) -> No
     never = tmp_path / "never-stopped" / "clips"
     run_study(plan_study(find_study("clips"), small_recipe(*SETTINGS), bars, never, seeds=1), apart=False)
     assert lasting(out) == lasting(never)
+
+
+def test_how_far_a_training_is(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As its log says; of one that goes on, not what an earlier process has said."""
+    plan = plan_study(find_study("clips"), small_recipe(*SETTINGS), bars, tmp_path / "clips", seeds=1)
+    run = plan.tasks[0].run.run
+    run.mkdir(parents=True)
+
+    def ended(epoch: int) -> None:
+        with (run / "log.txt").open("a") as log:
+            log.write(f"2026-01-01 00:00:00Z  epoch {epoch}/6  loss 1.0  3.5 s\n")
+
+    def training(function: str, arguments: dict[str, Any], *, watch: Callable[[], object]) -> dict[str, Any]:
+        watch()
+        for epoch in (3, 4):
+            ended(epoch)
+        watch()
+        watch()
+        ended(5)
+        watch()
+        raise EndedError("failed", "the plug")
+
+    ended(2)
+    monkeypatch.setattr(perform, "run_apart", training)
+    said: list[str] = []
+    run_study(plan, say=said.append)
+    assert said[:4] == [
+        f"1/1  1 clip, seed 0: {what}" for what in ("training", "epoch 4 of 6", "epoch 5 of 6", "failed: the plug")
+    ]
 
 
 def test_a_training_that_the_system_ends(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -78,6 +79,16 @@ def test_a_search_that_was_stopped_goes_on(people: Path, tmp_path: Path, two_epo
     assert again == found
 
 
+def test_the_trials_of_a_search_have_one_machine(people: Path, tmp_path: Path, two_epochs: None) -> None:
+    """The threads decide how far a trial gets in its minutes."""
+    out, threads = tmp_path / "search", torch.get_num_threads()
+    search(people, out, trials=1)
+    kept = json.loads((out / "study.json").read_text())
+    assert (kept["device"], kept["threads"]) == ("cpu", threads)
+    with pytest.raises(SettingError, match="holds results of study tune, different in: threads; name another folder"):
+        search(people, out, trials=1, threads=threads + 1)
+
+
 def test_one_search_in_a_folder(people: Path, tmp_path: Path, two_epochs: None) -> None:
     """A second one would take the trial that runs for one that was stopped."""
     out = tmp_path / "search"
@@ -101,7 +112,7 @@ def test_trials_that_fail(people: Path, tmp_path: Path, monkeypatch: pytest.Monk
     said: list[str] = []
     with pytest.raises(TrainingError, match="all 2 trials have failed"):
         search(people, tmp_path / "search", trials=2, say=said.append)
-    assert said[1] == "failed: the loss is NaN"
+    assert said[1] == "1/2  failed: the loss is NaN"
 
 
 def test_the_strength_of_augmentation() -> None:
@@ -178,7 +189,13 @@ def test_a_plan_of_equal_times(bars: Path, tmp_path: Path, monkeypatch: pytest.M
     assert [one.minutes for one in found] == [1.5, 1.5]
     built = timesformer.build_model(plan.tasks[0].run.recipe.model.model_copy(update={"num_classes": 2}))
     assert found[0].disk == 4 * sum(parameter.numel() for parameter in built.parameters()) + estimates.BESIDE
-    assert estimates.plan_lines(plan, found)[-1].endswith("without the three epochs that find each pace")
+    assert estimates.plan_lines(plan, found)[-2].endswith("without the three epochs that find each pace")
+    assert len(estimates.plan_lines(plan, found)[-1]) <= 80
+    short = [replace(one, minutes=minutes) for one, minutes in zip(found, (0.05, 0.06), strict=True)]
+    lines = estimates.plan_lines(plan, short)
+    assert [line.split()[-2] for line in lines[6:8]] == ["<0.1", "0.1"]
+    assert "; about <1 minutes and " in lines[9]
+    assert "; about 3 minutes and " in estimates.plan_lines(plan, found)[9]
 
 
 def test_tuned_settings_of_a_study(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

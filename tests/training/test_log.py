@@ -17,7 +17,7 @@ from conftest import small_recipe
 from timesformer.data.loader import Process
 from timesformer.training import log as module
 from timesformer.training.launch import Launch
-from timesformer.training.log import Log, describe_session, epoch_seconds, read_sessions, write_session
+from timesformer.training.log import Log, describe_session, epoch_seconds, last_epoch, read_sessions, write_session
 
 
 @pytest.mark.parametrize("terminal", [True, False])
@@ -102,8 +102,11 @@ def test_the_seconds_of_epochs_are_those_of_the_log(run: Path, tmp_path: Path) -
     lines = [line for line in (run / "log.txt").read_text().splitlines() if "  epoch " in line]
     found = epoch_seconds(run)
     assert list(found) == [1, 2, 3, 4]
+    assert last_epoch(run) == (4, 4)
     assert [f"{seconds} s" for seconds in found.values()] == [line.rpartition("  ")[2] for line in lines]
     lines = ("epoch 1/2  loss 1.0  9.5 s", "note    9 s", "epoch 1/2  loss 1.0  3.5 s")  # resumed inside the epoch
     (tmp_path / "log.txt").write_text("".join(f"2026-01-01 00:00:00Z  {line}\n" for line in lines))
     assert epoch_seconds(tmp_path) == {1: 3.5}
+    assert last_epoch(tmp_path) == (1, 2)
     assert epoch_seconds(tmp_path / "none") == {}
+    assert last_epoch(tmp_path / "none") is None

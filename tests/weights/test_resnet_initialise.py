@@ -21,7 +21,7 @@ from timesformer.config import Preprocessing, Training
 from timesformer.errors import SettingError, WeightsError
 from timesformer.training.trainable import find_trainable
 from timesformer.weights.classifier import load_model
-from timesformer.weights.initialise import Initialised, initialise_classifier
+from timesformer.weights.initialise import Initialised, initialise_classifier, own_patch_size
 from timesformer.weights.resize import resize_classifier
 from weights.zoo_tensors import draw_tensors
 
@@ -86,6 +86,7 @@ FRAMES = {"i3d": 20, "slowfast": 36, "tsm": 12}
 def test_a_clip_that_does_not_change_is_seen_as_its_frame(architecture: str, tmp_path: Path) -> None:
     tensors = image_tensors()
     torch.save(tensors, tmp_path / "resnet.pth")
+    assert own_patch_size(tmp_path / "resnet.pth") is None
     made = initialised(architecture, tmp_path / "resnet.pth", width=8, num_frames=4)
     model = made.classifier.model.eval()
     assert isinstance(model, ConvNet)

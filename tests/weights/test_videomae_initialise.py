@@ -13,7 +13,7 @@ from timesformer.config import Preprocessing, TimeSformerSettings
 from timesformer.errors import SettingError, WeightsError
 from timesformer.training.fit import fit
 from timesformer.weights.classifier import load_model
-from timesformer.weights.initialise import initialise_classifier
+from timesformer.weights.initialise import initialise_classifier, own_patch_size
 from timesformer.weights.resize import resize_classifier
 from videomae_folders import CONFIG, SELF, change, write
 
@@ -61,6 +61,7 @@ def test_initialised_from_a_pretrained_encoder(tmp_path: Path, kind: str, mean: 
     made = initialise_classifier(RECIPE, Preprocessing(), ("a", "b"), tmp_path)
     model = made.classifier.model.eval()
     assert (model.settings.pooling, model.settings.num_classes) == ("mean", 2)
+    assert own_patch_size(tmp_path) == CONFIG["patch_size"]
     clips = torch.randn(2, 3, 4, 32, 32)
     body = theirs.videomae if kind == "VideoMAEForPreTraining" else theirs
     expected = body(clips.transpose(1, 2)).last_hidden_state

@@ -11,12 +11,18 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from baselines_small import small_model
+from commands import Command, assert_one_line
 from timesformer.config import SCHEMES, Preprocessing, Scheme, TimeSformerSettings
-from timesformer.errors import WeightsError
+from timesformer.errors import SettingError, WeightsError
+from timesformer.folds.run import fit_folds
 from timesformer.model.embed import resize_space
 from timesformer.model.initialise import TIME_SCALE
-from timesformer.weights.classifier import load_model
-from timesformer.weights.initialise import initialise_classifier
+from timesformer.recipes import load_recipe
+from timesformer.training.fit import fit
+from timesformer.training.recipe import read_recipe
+from timesformer.weights.classifier import Classifier, load_model
+from timesformer.weights.initialise import initialise_classifier, own_patch_size
 from timesformer.weights.vit import HALF, IMAGENET
 
 SMALL = {"hidden_size": 64, "num_hidden_layers": 2, "num_attention_heads": 4, "image_size": 32, "patch_size": 8}
@@ -32,11 +38,13 @@ def randomise(model: Any) -> Any:
     return model.eval()
 
 
-def write(kind: str, folder: Path) -> Any:
+def write(kind: str, folder: Path, **changes: int) -> Any:
     """A random Hugging Face image model, saved."""
     import transformers
 
-    config: dict[str, Any] = SMALL | ({"mlp_ratio": 3} if kind == "Dinov2Model" else {"intermediate_size": 160})
+    config: dict[str, Any] = (
+        SMALL | changes | ({"mlp_ratio": 3} if kind == "Dinov2Model" else {"intermediate_size": 160})
+    )
     make = transformers.Dinov2Config if kind == "Dinov2Model" else transformers.ViTConfig
     model = randomise(getattr(transformers, kind)(make(**config)))
     model.save_pretrained(folder)
@@ -76,13 +84,13 @@ def test_configurations_that_contradict_their_tensors(tmp_path: Path, kind: str)
             initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path)
 
 
-def timm_names(scaled: bool) -> dict[str, Tensor]:
+def timm_names(scaled: bool, patch: int = 8) -> dict[str, Tensor]:
     torch.manual_seed(0)
     width = 64
     shapes = {
         "cls_token": (1, 1, width),
         "pos_embed": (1, 17, width),
-        "patch_embed.proj.weight": (width, 3, 8, 8),
+        "patch_embed.proj.weight": (width, 3, patch, patch),
         "patch_embed.proj.bias": (width,),
         "norm.weight": (width,),
         "norm.bias": (width,),
@@ -216,3 +224,33 @@ def test_image_models_that_do_not_fit(tmp_path: Path) -> None:
         (tmp_path / "vit" / "config.json").write_text(json.dumps({"model_type": "dinov2", **changes}))
         with pytest.raises(WeightsError, match=rf"config\.json: {message}"):
             initialise_classifier(ONE_FRAME, Preprocessing(), ("a", "b"), tmp_path / "vit")
+
+
+def test_frames_are_whole_patches_of_the_weights_alone(bars: Path, tmp_path: Path, command: Command) -> None:
+    """A side that the recipe's patches of 16 pixels do not divide needs no patch size beside it."""
+    side, vit = "model.image_size=70", tmp_path / "vit.safetensors"
+    save_file(timm_names(False, patch=14), vit)
+    recipe = read_recipe("finetune-small", [side], init=vit)
+    assert recipe == load_recipe("finetune-small", [side, "model.patch_size=14"], init=True)
+    assert recipe == read_recipe(load_recipe("finetune-small", init=True), [side], init=vit)
+    made = initialise_classifier(recipe.model, recipe.preprocessing, ("a", "b"), vit).classifier.model
+    assert (made.settings.image_size, made.settings.patch_size) == (70, 14)
+    for overrides, init in (([side], None), ([side, "model.patch_size=16"], vit)):
+        with pytest.raises(SettingError, match="image_size 70 is not a multiple of patch_size 16"):
+            read_recipe("finetune-small", overrides, init=init)
+    words = ("--data", bars, "--recipe", "finetune-small", "--init", vit, "--out", tmp_path / "out")
+    for verb in (("train",), ("train", "--seeds", 2), ("tune",), ("study", "schemes")):
+        result = command(*verb, *words, "model.image_size=72")
+        assert_one_line(result, "image_size 72 is not a multiple of patch_size 14")
+    for run in (fit, fit_folds):
+        with pytest.raises(SettingError, match="image_size 72 is not a multiple of patch_size 14"):
+            run("finetune-small", bars, tmp_path / "out", overrides=["model.image_size=72"], init=vit)
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_the_patch_size_of_weights(tmp_path: Path) -> None:
+    write("Dinov2Model", tmp_path / "dinov2", patch_size=14, image_size=28)
+    for architecture in ("frame_vit", "x3d_s"):
+        classifier = Classifier(small_model(architecture), labels=tuple("abcde"))
+        classifier.save_pretrained(tmp_path / architecture)
+    assert [own_patch_size(tmp_path / name) for name in ("dinov2", "frame_vit", "x3d_s")] == [14, 8, None]

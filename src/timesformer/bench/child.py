@@ -9,6 +9,8 @@ import importlib
 import json
 import subprocess
 import sys
+import time
+from collections.abc import Callable
 from typing import Any
 
 from timesformer.confined import go_first
@@ -16,6 +18,7 @@ from timesformer.errors import SettingError, TimesformerError
 
 PREFIX = "bench-result "  # of the line with the answer; others may print too
 SIGKILL = 9
+WATCH = 30.0  # seconds between looks at what it does
 NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "not enough memory", "could not create a memory")
 
 
@@ -28,12 +31,17 @@ class EndedError(TimesformerError):
 
 
 def run_apart(
-    function: str, arguments: dict[str, Any], *, memory_limit: float | None = None, time_limit: float | None = None
+    function: str,
+    arguments: dict[str, Any],
+    *,
+    memory_limit: float | None = None,
+    time_limit: float | None = None,
+    watch: Callable[[], object] = lambda: None,
 ) -> dict[str, Any]:
     """What MODULE:FUNCTION of this package returns for keyword arguments (of JSON's types) in a new process.
 
-    memory_limit: GB (1e9 bytes) of memory that process may take, Linux only; time_limit: seconds it may last.
-    Raises EndedError where it meets a limit or fails, SettingError where it raises that.
+    memory_limit: GB (1e9 bytes) of memory that process may take, Linux only; time_limit: seconds it may last. watch:
+    called every 30 s meanwhile. Raises EndedError where it meets a limit or fails, SettingError where it raises that.
     """
     if memory_limit is not None and not sys.platform.startswith("linux"):
         raise SettingError(f"a memory limit ({memory_limit:g} GB) needs Linux; this is {sys.platform}")
@@ -44,9 +52,7 @@ def run_apart(
         words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
         try:
-            out, errors = process.communicate(given, timeout=time_limit)
-        except subprocess.TimeoutExpired:
-            raise EndedError("too slow", f"not done within {time_limit:g} s") from None
+            out, errors = _communicate(process, given, time_limit, watch)
         finally:
             process.kill()
     answers = [line.removeprefix(PREFIX) for line in out.splitlines() if line.startswith(PREFIX)]
@@ -58,6 +64,21 @@ def run_apart(
             raise EndedError(answer["status"], answer["reason"])
         return dict(answer["result"])
     raise _without_answer(process.returncode, errors, memory_limit)
+
+
+def _communicate(
+    process: subprocess.Popen[str], given: str, time_limit: float | None, watch: Callable[[], object]
+) -> tuple[str, str]:
+    end = time.monotonic() + time_limit if time_limit is not None else float("inf")
+    text: str | None = given
+    while True:
+        try:
+            return process.communicate(text, timeout=max(0.0, min(WATCH, end - time.monotonic())))
+        except subprocess.TimeoutExpired:
+            if time.monotonic() >= end:
+                raise EndedError("too slow", f"not done within {time_limit:g} s") from None
+            text = None  # it has it
+            watch()
 
 
 def _without_answer(code: int, errors: str, memory_limit: float | None) -> EndedError:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from timesformer.cli.options import Threads
 from timesformer.errors import SettingError
@@ -18,8 +19,20 @@ if TYPE_CHECKING:
 COST = "cost"
 
 
+class WithStudies(TyperCommand):
+    """The command, whose help lists the studies; what lists them is imported for that help alone."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from timesformer.study.studies import STUDIES
+
+        super().format_help(ctx, formatter)
+        titles = [(name, study.title) for name, study in STUDIES.items()]
+        with formatter.section("Studies"):
+            formatter.write_dl([*titles, (COST, "time and memory, nothing is trained (Table 2, Figure 3)")])
+
+
 def study(
-    name: Annotated[str, typer.Argument(help="Which study; docs/studies.md describes them.", metavar="NAME")],
+    name: Annotated[str, typer.Argument(help="Which study, of those listed below.", metavar="NAME")],
     overrides: Annotated[
         list[str] | None,
         typer.Argument(help="Settings of all cells, such as training.epochs=40.", metavar="[KEY=VALUE]..."),
@@ -67,10 +80,10 @@ def study(
     if plan and cell is not None:
         raise SettingError(f"--plan lists the trainings and does none; leave out --cell {cell}")
 
-    from timesformer.recipes import load_recipe
-
     folder = out or Path("runs/study") / name
     if name == COST:
+        from timesformer.recipes import load_recipe
+
         given = {"--init": init, "--seeds": seeds, "--minutes": minutes, "--tuned": tuned, "--cell": cell}
         for option, value in given.items():
             if value is not None:
@@ -79,13 +92,14 @@ def study(
         return
 
     from timesformer.study.studies import find_study
+    from timesformer.training.recipe import read_recipe
 
     found = find_study(name)
     if data is None:
         raise SettingError(f"study {name} requires --data")
     if tuned is not None and not found.minutes:
         raise SettingError(f"--tuned {tuned}: is for study models, not {name}")
-    settings = load_recipe(recipe or "finetune-small", overrides or (), init=init is not None)
+    settings = read_recipe(recipe or "finetune-small", overrides or (), init=init)
 
     from timesformer.study.estimate import estimate, plan_lines
     from timesformer.study.folder import check_folder

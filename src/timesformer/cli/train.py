@@ -81,7 +81,7 @@ def train(
 
     from rich.console import Console
 
-    from timesformer.recipes import load_recipe
+    from timesformer.training.recipe import read_recipe
 
     changes = list(overrides or ())
     if seed is not None:
@@ -89,7 +89,7 @@ def train(
     if deterministic:
         changes.append("training.deterministic=true")
     # a typo is found before torch is imported
-    settings = None if recipe is None else load_recipe(recipe, changes, init=init is not None)
+    settings = None if recipe is None else read_recipe(recipe, changes, init=init)
 
     from timesformer.folds import run as folds_run
     from timesformer.training import fit

@@ -42,11 +42,11 @@ def tune(
 ) -> None:
     """Search for learning rate, weight decay and strength of augmentation; the test split takes no part."""
     from timesformer.cli.train import number_of_folds
-    from timesformer.recipes import load_recipe
+    from timesformer.training.recipe import read_recipe
 
     number = number_of_folds(folds)
     assert number is not None
-    settings = load_recipe(recipe, overrides or (), init=init is not None)
+    settings = read_recipe(recipe, overrides or (), init=init)
 
     from timesformer.study.tune import tune as search
     from timesformer.threads import use_threads

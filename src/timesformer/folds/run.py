@@ -31,10 +31,11 @@ from timesformer.folds.divide import Division, Part, divide
 from timesformer.folds.parts import FoldsResult, PartResult, read_parts, write_parts
 from timesformer.folds.table import results_table
 from timesformer.training.bar import counted, make_bar
-from timesformer.training.fit import fit_part, holds_work, make_folder, read_recipe, remove_new, resume
+from timesformer.training.fit import fit_part, holds_work, make_folder, remove_new, resume
 from timesformer.training.launch import find_launch
 from timesformer.training.log import Log, describe_session, read_sessions, write_session
 from timesformer.training.plan import SharedFeatures, check_beside_videos
+from timesformer.training.recipe import read_recipe
 from timesformer.training.result import FitResult
 from timesformer.training.resume import read_run, resume_command
 from timesformer.weights.classifier import load_model
@@ -76,7 +77,7 @@ def fit_folds(
         TrainingError, WorkerError, EngineError: a part has failed; `resume_folds` goes on with it.
     """
     out = Path(out)
-    recipe = read_recipe(recipe, overrides, init=init is not None)
+    recipe = read_recipe(recipe, overrides, init=init)
     if group is not None and folds is None:
         raise SettingError(f"group is {group}, but there are no folds; --group COLUMN requires --folds")
     if folds is None and seeds is None:

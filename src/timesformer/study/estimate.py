@@ -132,16 +132,23 @@ def plan_lines(plan: StudyPlan, estimates: list[Estimate]) -> list[str]:
     for number, (tasks, found) in enumerate(zip(trainings, estimates, strict=True), 1):
         names = tasks[0].cell.name + (f" and {len(tasks) - 1} more" if len(tasks) > 1 else "")
         name = names if len(names) <= 40 else f"{names[:37]}..."
-        minutes = "done" if found.known else f"{found.minutes:.1f}"
+        minutes = "done" if found.known else _shown(found.minutes, 0.1)
         lines.append(f"{number:4}  {name:40} {tasks[0].seed:5} {len(tasks):6} {minutes:>8} {found.disk / 1e6:6.1f}")
     left = [found for found in estimates if not found.known]
     disk = sum(found.disk for found in left) + max((found.checkpoint for found in left), default=0)
-    lines += [
+    minutes = _shown(sum(one.minutes for one in left), 1) if left else "0"
+    return [
+        *lines,
         "",
-        f"{len(trainings)} trainings, {len(trainings) - len(left)} done; about {sum(one.minutes for one in left):.0f} "
-        f"minutes and {disk / 1e6:.0f} MB to go",
+        f"{len(trainings)} trainings, {len(trainings) - len(left)} done; about {minutes} minutes and "
+        f"{disk / 1e6:.0f} MB to go",
         "minutes are of training alone, without the three epochs that find each pace"
         if trainings[0][0].run.extra.get("minutes")
         else "minutes are of training alone, from a timed step of each network here",
+        "not in them: the start of a process for each training, and its tests",
     ]
-    return lines
+
+
+def _shown(minutes: float, unit: float) -> str:
+    """Minutes in whole units, as 12.3 or 12; less than one is said to be that, and not 0."""
+    return f"<{unit:g}" if minutes <= unit / 2 else f"{minutes:.{int(unit < 1)}f}"

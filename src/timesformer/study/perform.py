@@ -10,7 +10,7 @@ import os
 import shutil
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -33,7 +33,7 @@ from timesformer.study.order import Reordered
 from timesformer.study.pace import PILOT_RUN, recipe_for
 from timesformer.threads import use_threads
 from timesformer.training.fit import fit, holds_work, resume
-from timesformer.training.log import epoch_seconds, read_sessions
+from timesformer.training.log import epoch_seconds, last_epoch, read_sessions
 from timesformer.weights.classifier import load_model
 
 FINISHED = ("checkpoints", "initial", "features")  # of a run that has ended; they are several times its weights
@@ -47,11 +47,13 @@ def train_and_test(
     init: str | None,
     protocols: Sequence[Mapping[str, Any]],
     threads: int | None,
+    say: Callable[[str], object],
     *,
     apart: bool,
 ) -> bool:
-    """`perform` for a training, in a process of its own where `apart`. Returns False where another process works on
-    it. Raises EndedError of a process that has ended without a result, and what `perform` raises."""
+    """`perform` for a training, in a process of its own where `apart`; `say` is then called with the epoch that it has
+    ended, at most every 30 s. Returns False where another process works on it. Raises EndedError of a process that has
+    ended without a result, and what `perform` raises."""
     arguments: dict[str, Any] = {
         "folder": str(run.folder),
         "recipe": run.recipe.model_dump(mode="json"),
@@ -64,7 +66,16 @@ def train_and_test(
         "threads": threads,
     }
     if apart:
-        found = run_apart("timesformer.study.perform:perform", arguments | {"parent": os.getpid()})
+        before = last_epoch(run.run)
+
+        def watch() -> None:
+            nonlocal before
+            if (now := last_epoch(run.run)) not in (None, before):
+                before = now
+                say(f"epoch {now[0]} of {now[1]}")
+
+        function = "timesformer.study.perform:perform"
+        found = run_apart(function, arguments | {"parent": os.getpid()}, watch=watch)
     else:
         found = perform(**arguments)
     return not found.get("busy")

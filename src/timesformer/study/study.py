@@ -141,7 +141,8 @@ def _attempt(plan: StudyPlan, number: int, threads: int | None, say: Say, *, apa
         return False
     say(f"{title}: {'testing' if run.done else 'training'}")
     try:
-        if not train_and_test(run, plan.data.folder, tasks[0].init, protocols, threads, apart=apart):
+        data, init = plan.data.folder, tasks[0].init
+        if not train_and_test(run, data, init, protocols, threads, lambda now: say(f"{title}: {now}"), apart=apart):
             return False
     except (EndedError, TimesformerError) as error:
         status = f"{error.status}: " if isinstance(error, EndedError) and error.status != "failed" else ""

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -103,19 +104,20 @@ def tune(
     if group is not None:
         recipe = recipe.model_copy(update={"data": recipe.data.model_copy(update={"group": group})})
     out = Path(out)
-    part = _claim(recipe, Path(data), out, minutes, folds, init)
+    part = _claim(recipe, Path(data), out, minutes, folds, init, threads)
     with _searching(out):
-        plan = _plan(part, out, minutes, init, threads)
+        plan = _plan(part, out, minutes, init)
         search = study_of(out, recipe.seed)
         enqueue_own(search, recipe)
         while (number := len(ended(search, recipe)) + 1) <= trials:
             trial = search.ask()
             changes = suggest(trial, recipe)
-            say(f"{number}/{trials}  {' '.join(changes)}")
-            score = _try(plan, changes, threads, say, apart=apart)
+            say_of = partial(_say_of, say, f"{number}/{trials}")
+            say_of(" ".join(changes))
+            score = _try(plan, changes, threads, say_of, apart=apart)
             tell(search, trial, score)
             if score is not None:
-                say(f"{number}/{trials}  {plan.metric(score)}")
+                say_of(plan.metric(score))
         return _finish(ended(search, recipe), recipe, out, plan)
 
 
@@ -152,16 +154,26 @@ class _Plan:
 
 @dataclass(frozen=True)
 class _Claimed:
-    """What was checked. plain: the recipe that trials are of, without their own settings."""
+    """What was checked. plain: the recipe that trials are of, without their own settings; machine: what decides how
+    far they get in their time."""
 
     recipe: Recipe
     plain: Recipe
     training: Manifest
     part: Fold
     init_digest: str | None
+    machine: dict[str, Any]
 
 
-def _claim(recipe: Recipe, data: Path, out: Path, minutes: float, folds: Folds, init: str | Path | None) -> _Claimed:
+def _claim(
+    recipe: Recipe,
+    data: Path,
+    out: Path,
+    minutes: float,
+    folds: Folds,
+    init: str | Path | None,
+    threads: int | None,
+) -> _Claimed:
     """Cut the training videos, and check that what is left can be trained on, before anything is computed."""
     training = read_manifest(data, "train", quarantine=recipe.data.quarantine or True)
     part = make_folds(training, folds, recipe.data.group)[0]
@@ -173,6 +185,7 @@ def _claim(recipe: Recipe, data: Path, out: Path, minutes: float, folds: Folds, 
     choose_videos(plain, training.part(part.training), other)
     check_beside_videos(plain, training, out / "new", init)
     digest = None if init is None else digest_weights(init)
+    machine = machine_of(plain, threads)
     claim_folder(
         out,
         {
@@ -181,24 +194,28 @@ def _claim(recipe: Recipe, data: Path, out: Path, minutes: float, folds: Folds, 
             "data": f"{training.digest()} {folds}",
             "weights": digest,
             "minutes": minutes,
+            **machine,
         },
     )
-    return _Claimed(recipe, plain, training, part, digest)
+    return _Claimed(recipe, plain, training, part, digest, machine)
 
 
-def _plan(claimed: _Claimed, out: Path, minutes: float, init: str | Path | None, threads: int | None) -> _Plan:
+def _plan(claimed: _Claimed, out: Path, minutes: float, init: str | Path | None) -> _Plan:
     """Write the lists of both parts."""
     plain, training, part, digest = claimed.plain, claimed.training, claimed.part, claimed.init_digest
     lists = out / "data"
     write_lists(training, {"train": part.training, "val": part.test}, lists)
     found = read_data(plain, lists)
-    machine = machine_of(plain, threads)
-    pace = config_key(plain, {"data": found.digest, "init": digest, **machine})
-    extra = {"minutes": minutes, "pace": pace, **machine}
+    pace = config_key(plain, {"data": found.digest, "init": digest, **claimed.machine})
+    extra = {"minutes": minutes, "pace": pace, **claimed.machine}
     given = None if init is None else str(init)
     return _Plan(
         claimed.recipe, plain, lists, out / "runs", found.digest, given, digest, extra, part, len(training.videos)
     )
+
+
+def _say_of(say: Say, trial: str, line: str) -> None:
+    say(f"{trial}  {line}")
 
 
 def _try(plan: _Plan, changes: list[str], threads: int | None, say: Say, *, apart: bool) -> float | None:
@@ -210,7 +227,7 @@ def _try(plan: _Plan, changes: list[str], threads: int | None, say: Say, *, apar
         plan.extra,
     )  # fmt: skip
     try:
-        free = train_and_test(run, plan.lists, plan.init, [{}], threads, apart=apart)
+        free = train_and_test(run, plan.lists, plan.init, [{}], threads, say, apart=apart)
     except (EndedError, TimesformerError) as error:
         run.write_failure(one_line(error))
         say(f"failed: {one_line(error)}")

@@ -30,7 +30,7 @@ from timesformer.config import AnyRecipe, ProbeRecipe, Recipe
 from timesformer.device import find_device, is_out_of_memory
 from timesformer.errors import SettingError, TrainingError, WeightsError, WorkerError
 from timesformer.files import FULL
-from timesformer.recipes import change_recipe, load_recipe
+from timesformer.recipes import change_recipe
 from timesformer.training.advice import probe_warning
 from timesformer.training.floors import find_floors
 from timesformer.training.header import probe_header, training_header
@@ -38,6 +38,7 @@ from timesformer.training.initial_probe import fit_initial_probe, start_from
 from timesformer.training.log import Log, describe_session, end_session
 from timesformer.training.plan import Plan, SharedFeatures, TrainingPlan, plan_run
 from timesformer.training.probe import run_probe
+from timesformer.training.recipe import read_recipe
 from timesformer.training.result import FitResult, write_result
 from timesformer.training.resume import PARTS, read_run, resume_command
 from timesformer.training.train import run_training
@@ -79,7 +80,7 @@ def fit(
         TrainingError: the loss is NaN or inf, memory or disk are full, or a process that decodes videos has died or
             hangs. A run that stops before its first checkpoint leaves no files.
     """
-    recipe = read_recipe(recipe, overrides, init=init is not None)
+    recipe = read_recipe(recipe, overrides, init=init)
     plan = plan_run(recipe, data, Path(out), init)
     return _execute(plan, str(data), None if init is None else str(init), console, new=True)
 
@@ -125,13 +126,6 @@ def resume(
     data = before.data if data is None else data
     plan = plan_run(recipe, data, out, before.initial, resume=True, accept_changes=accept_changes)
     return _execute(plan, str(data), before.init, console, new=False)
-
-
-def read_recipe(recipe: AnyRecipe | str | Path, overrides: Sequence[str], *, init: bool) -> AnyRecipe:
-    """A recipe, or the one of a name or file, with some settings changed. `init`: as for `load_recipe`."""
-    if isinstance(recipe, str | Path):
-        return load_recipe(recipe, overrides, init=init)
-    return change_recipe(recipe, overrides) if overrides else recipe
 
 
 def _execute(plan: Plan[Any], data: str, init: str | None, console: Console | None, *, new: bool) -> FitResult:

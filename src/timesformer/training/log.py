@@ -118,13 +118,23 @@ def end_session(folder: Path, seconds: float, device: torch.device) -> None:
 
 def epoch_seconds(folder: Path) -> dict[int, float]:
     """How long each epoch took, validation included, as log.txt says; of one that was run twice, the last time."""
+    return {epoch: seconds for epoch, _, seconds in _epochs(folder)}
+
+
+def last_epoch(folder: Path) -> tuple[int, int] | None:
+    """The epoch that a run has ended last, and of how many, as log.txt says; None before the first."""
+    return next(((epoch, count) for epoch, count, _ in reversed(_epochs(folder))), None)
+
+
+def _epochs(folder: Path) -> list[tuple[int, int, float]]:
+    """Number, count of all and seconds of each epoch, in the order of log.txt."""
     try:
         with open_text(folder / "log.txt") as stream:
             lines = stream.read().splitlines()
     except OSError:
-        return {}
-    found = (re.search(r"Z  epoch +(\d+)/\d+  .*?([\d.]+) s$", line) for line in lines)
-    return {int(one[1]): float(one[2]) for one in found if one}
+        return []
+    found = (re.search(r"Z  epoch +(\d+)/(\d+)  .*?([\d.]+) s$", line) for line in lines)
+    return [(int(one[1]), int(one[2]), float(one[3])) for one in found if one]
 
 
 def _git_state() -> str:

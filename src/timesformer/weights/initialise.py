@@ -17,7 +17,7 @@ from timesformer.settings import make
 from timesformer.weights.classifier import Classifier, load_model, load_strictly
 from timesformer.weights.description import Contents
 from timesformer.weights.names import dimension_values
-from timesformer.weights.read import find_weights
+from timesformer.weights.read import find_weights, read_weights
 from timesformer.weights.resize import resize_tables, table_settings
 from timesformer.weights.resnet import ImageResNet, inflate, read_image_resnet
 from timesformer.weights.videomae import read_encoder
@@ -82,6 +82,20 @@ def initialise_classifier(
     given = load_model(init)
     before_head = given.model.head_names()[:-1]
     return _from_video(given.contents(), before_head, settings, preprocessing, labels, init, classes)
+
+
+def own_patch_size(init: str | Path) -> int | None:
+    """The side of a patch, pixels, of weights to initialise from, which stays theirs; None for those without patches.
+    Raises WeightsError for weights that cannot be used."""
+    path = find_weights(init, headless=True)
+    image = read_image_vit(path)
+    if image is not None:
+        return image.patch_size
+    if read_image_resnet(path) is not None:
+        return None
+    encoder = read_encoder(path)
+    contents = read_weights(init) if encoder is None else encoder.contents
+    return getattr(contents.settings, "patch_size", None)
 
 
 def _from_video(
