@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import importlib
+import os
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -85,6 +88,15 @@ def test_other_runtimes_agree(name: Any, case: int) -> None:
     for shape in ((3, 3, 4, 32, 32), (1, 3, 4, 32, 32)):
         clips = some_clips(*shape)
         torch.testing.assert_close(engine(clips), expected(net, clips), rtol=0, atol=1e-4)
+
+
+def test_compiled_networks() -> None:
+    """In a process of its own: torch.compile crashes in one where OpenVINO and training have run."""
+    program = Path(__file__).with_name("compiled.py")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(Path(__file__).parents[1]), *sys.path])}
+    done = subprocess.run([sys.executable, program], env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "checked\n"
 
 
 def test_weights_of_a_folder(tmp_path: Path) -> None:
