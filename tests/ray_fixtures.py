@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -43,7 +44,18 @@ def address() -> Iterator[str]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(HERE), os.environ.get("PYTHONPATH")))))
         ray = import_ray()
-        with quiet():
-            ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000, **QUIET)
+        start(ray)
         yield ray.get_runtime_context().gcs_address
         ray.shutdown()
+
+
+def start(ray: Any, tries: int = 3) -> None:
+    """Ray gives its processes 30 s to start, in which they may not get as far on a busy machine."""
+    try:
+        with quiet():
+            ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000, **QUIET)
+    except Exception:
+        ray.shutdown()
+        if tries == 1:
+            raise
+        start(ray, tries - 1)

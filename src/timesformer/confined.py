@@ -1,4 +1,5 @@
-"""A process of its own for what may crash or take too much memory: its limit, that it goes first, how it ended."""
+"""A process of its own for what may crash or take too much memory: its limit, that it goes first, how long it was kept
+from a processor, how it ended."""
 
 from __future__ import annotations
 
@@ -21,6 +22,15 @@ def go_first() -> None:
     """Where the whole machine runs out of memory, let this process be the one that the system ends (Linux)."""
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("1000")
+
+
+def seconds_queued(process: int) -> float:
+    """Seconds that the main thread of a process could have run in, but others had the processors. 0 where the system
+    does not say (all but Linux), and of a process that has ended."""
+    try:
+        return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0
 
 
 def describe_exit(code: int | None) -> str:

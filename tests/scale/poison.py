@@ -17,8 +17,8 @@ from timesformer.scale.work import About, Piece, Prediction
 
 @dataclass(frozen=True)
 class Poisoned(Prediction):
-    """What the name of a video says happens when it is read: crash, hang, memory, error; once: a crash, the first time
-    only. Every try leaves a line in the file TRIED beside it."""
+    """What the name of a video says happens when it is read: crash, hang, memory, error; slow: it takes a second; once:
+    a crash, the first time only. Every try leaves a line in the file `tried` beside it."""
 
     def read(self, about: About, source: Any, cells: dict[str, str]) -> Iterator[Piece]:
         name = Path(source).stem
@@ -29,6 +29,8 @@ class Poisoned(Prediction):
         elif name == "hang":
             while True:
                 time.sleep(1)
+        elif name == "slow":
+            time.sleep(1)
         elif name == "memory":
             torch.ones(10**9, dtype=torch.uint8)
         elif name == "error":

@@ -18,9 +18,10 @@ from timesformer.inference.listed import ListedVideos
 from timesformer.inference.rows import Row
 from timesformer.scale import ray_batch
 from timesformer.scale.cluster import Allocation
+from timesformer.scale.collector import Collector, Summary
 from timesformer.scale.decoder import End
 from timesformer.scale.parts import Parts
-from timesformer.scale.ray_batch import Summary, _Collector, run
+from timesformer.scale.ray_batch import run
 from timesformer.scale.tasks import Loading
 from timesformer.scale.work import About, Prediction, Result
 
@@ -58,12 +59,12 @@ def piece(number: int) -> Result:
 
 
 @pytest.fixture
-def collector(tmp_path: Path) -> _Collector:
+def collector(tmp_path: Path) -> Collector:
     """Of two videos of one part."""
     names = ["a.mp4", "b.mp4"]
     folder = Parts(str(tmp_path / "out"))
     folder.begin({"rows": "predict"}, 2)
-    return _Collector(Numbers(), ABOUT, folder, names, [{}, {}], (), folder.todo(names), Summary())
+    return Collector(Numbers(), ABOUT, folder, names, [{}, {}], (), folder.todo(names), Summary())
 
 
 def rows_of(folder: Path) -> dict[str, tuple[list[str], str | None]]:
@@ -72,7 +73,7 @@ def rows_of(folder: Path) -> dict[str, tuple[list[str], str | None]]:
     return {row["video"]: ([one["label"] for one in row["predictions"]], row["problem"]) for row in rows}
 
 
-def test_pieces_that_come_twice_and_out_of_order_count_once(collector: _Collector, tmp_path: Path) -> None:
+def test_pieces_that_come_twice_and_out_of_order_count_once(collector: Collector, tmp_path: Path) -> None:
     assert collector.left == 2
     collector.add(block((0, 2, FINE), (0, 1, piece(1)), (0, 1, piece(1)), (1, 0, piece(0))))
     collector.add(block((0, 2, FINE), (1, 0, piece(0)), (0, 0, piece(0)), (0, 0, piece(0))))
@@ -84,7 +85,7 @@ def test_pieces_that_come_twice_and_out_of_order_count_once(collector: _Collecto
     assert (collector._summary.now, collector._summary.decoding, collector._summary.read) == (2, 2.0, 20)
 
 
-def test_a_second_try_with_fewer_pieces_ends_its_video(collector: _Collector, tmp_path: Path) -> None:
+def test_a_second_try_with_fewer_pieces_ends_its_video(collector: Collector, tmp_path: Path) -> None:
     """Whichever of the tries is whole first."""
     first = block((0, 0, piece(0)), (0, 1, piece(1)))  # its worker is lost here
     (problem,) = [*collector.add(first), *collector.add(block((0, 0, piece(0)), (0, 1, SHORT)))]

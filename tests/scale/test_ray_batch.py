@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import pickle
+import re
 import shutil
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +21,16 @@ import pytest
 
 import timesformer
 from commands import Command, Result, assert_one_line
-from started import Started
+from started import Started, wait_until
 from timesformer.errors import SettingError
 from timesformer.inference.listed import ListedVideos
-from timesformer.inference.sources import in_shard
+from timesformer.inference.sources import in_shard, shard_of
 from timesformer.scale import ray_batch
 from timesformer.scale.cluster import Allocation
+from timesformer.scale.collector import Summary
 from timesformer.scale.decoder import Limits
 from timesformer.scale.parts import Parts
-from timesformer.scale.ray_batch import Progress, Summary, run
+from timesformer.scale.ray_batch import Progress, run
 from timesformer.scale.tasks import Loading, Model, decode
 from timesformer.scale.work import About, Prediction, Work
 
@@ -72,7 +75,8 @@ def test_rows_of_windows_are_those_of_one_machine(
     verb: str, options: tuple[Any, ...], clips: list[str], small_weights: Path, tmp_path: Path, command: Command,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """As above, without Ray's part, which is that of predict: its tasks and its actor in this process."""
+    """As above, without Ray's part, which is that of predict: its tasks and its actor in this process. How far it is
+    comes video by video, with videos a second and the time that is left, as on one machine."""
 
     @contextmanager
     def connected(*_: object) -> Iterator[Allocation]:
@@ -83,12 +87,17 @@ def test_rows_of_windows_are_those_of_one_machine(
     ) -> Iterator[Any]:
         model, given = Model(loading, allocation.threads, work), pickle.dumps((work, about))
         for chunk in chunks:
-            yield model(pyarrow.concat_tables(decode(chunk, given, limits)))
+            block = pyarrow.table({"chunk": [pickle.dumps(chunk)]})
+            yield model(pyarrow.concat_tables(decode(block, given, limits)))
 
     monkeypatch.setattr(ray_batch, "connected", connected)
     monkeypatch.setattr(ray_batch, "_stream", stream)
+    monkeypatch.setattr("timesformer.cli.progress.EVERY", 0)  # seconds between lines, without a terminal
     words = (verb, small_weights, *clips[8:], *options, "--device", "cpu", "--engine", "eager", "--out")
-    compare(command, tmp_path, words)
+    said = compare(command, tmp_path, words).err
+    lines = re.findall(r"^progress: (\d) of 5 videos, \d+\.\d\d videos/s(, \d:\d\d:\d\d left)?$", said, re.MULTILINE)
+    assert [done for done, _ in lines] == ["1", "2", "3", "4", "5"]
+    assert not lines[-1][1]
 
 
 def compare(command: Command, folder: Path, words: tuple[Any, ...], *more: Any) -> Result:
@@ -105,34 +114,26 @@ def compare(command: Command, folder: Path, words: tuple[Any, ...], *more: Any) 
 
 
 def test_a_list_that_grows_and_a_driver_that_is_killed(
-    clips: list[str],
-    small_weights: Path,
-    address: str,
-    late_video: tuple[str, threading.Event],
-    tmp_path: Path,
+    clips: list[str], small_weights: Path, address: str, tmp_path: Path
 ) -> None:
     """Files of earlier runs stay as they are; what was not complete is done again; every video has one row, also one
     that is listed twice; shards of a list share the folder."""
-    out, names = tmp_path / "out", [*clips, late_video[0]]
-    first = compute(Prediction(), [*clips[:6], clips[0]], out, small_weights, parts=8, shard="1/2")
-    first_half = list(filter(in_shard("1/2"), clips[:6]))
-    assert (first.now, first.total.rows, first.doubled) == (len(first_half), len(first_half), 1)
-    assert [row["video"] for row in rows_of(out)] == sorted(first_half)
+    out, names = tmp_path / "out", [*clips, hanging_video(clips[0], tmp_path, part="8/8")]
+    shard = f"{shard_of(clips[0], 2)}/2"
+    first = compute(Prediction(), [*clips[:6], clips[0]], out, small_weights, parts=8, shard=shard)
+    ours = list(filter(in_shard(shard), clips[:6]))
+    assert (first.now, first.total.rows, first.doubled) == (len(ours), len(ours), 1)
+    assert [row["video"] for row in rows_of(out)] == sorted(ours)
     before = {file: file.stat().st_mtime_ns for file in out.glob("part=*/*.parquet")}
     listed = tmp_path / "list.txt"
     listed.write_text("\n".join(names))
     words = ("predict", small_weights, "--manifest", listed, "--device", "cpu", "--on", "ray", "--address", address)
-    driver = Started(*words, "--out", out)
-    until = time.monotonic() + 240
-    while len(list(out.glob("part=*/*.parquet"))) <= len(before):
-        assert driver.poll() is None, driver.communicate()
-        assert time.monotonic() < until
-        time.sleep(0.05)
-    driver.kill()  # while one video of the list is still to come
+    driver = Started(*words, "--out", out, program=Path(poison.__file__).with_name("poisoned.py"))
+    wait_until(lambda: len(list(out.glob("part=*/*.parquet"))) > len(before), driver)
+    driver.kill()  # it hangs with the video of the last part, at the latest
     driver.communicate()
     done = sum(pyarrow.parquet.read_metadata(file).num_rows for file in out.glob("part=*/*.parquet"))
-    assert len(first_half) < done < len(names)
-    late_video[1].set()
+    assert len(ours) < done < len(names)
     second = compute(Prediction(), names, out, small_weights)
     assert (second.earlier, second.now) == (done, len(names) - done)
     predictor = timesformer.load(small_weights, "cpu")
@@ -140,6 +141,15 @@ def test_a_list_that_grows_and_a_driver_that_is_killed(
     assert len(list(job.run(predictor, workers=0))) == len(names)
     assert rows_of(out) == rows_of(tmp_path / "alone.parquet")
     assert all(file.stat().st_mtime_ns == stamp for file, stamp in before.items())
+
+
+def hanging_video(clip: str, folder: Path, *, part: str) -> str:
+    """A video with which a poisoned decoder hangs, in a part: which one a name is in depends on the temporary folder of
+    a run, and parts are done in their order."""
+    ours = in_shard(part)
+    path = next(path for path in (folder / str(number) / "hang.mp4" for number in count()) if ours(str(path)))
+    path.parent.mkdir()
+    return str(shutil.copy(clip, path))
 
 
 def test_poisoned_videos_cost_a_row_each(clips: list[str], small_weights: Path, address: str, tmp_path: Path) -> None:
@@ -168,7 +178,7 @@ def test_a_disk_that_is_full_ends_the_run_and_its_threads(
     monkeypatch.setattr(Parts, "add", full)
     with pytest.raises(SettingError, match="No space left on device"):
         compute(Prediction(), clips[:4], tmp_path / "out", small_weights, parts=4)
-    until = time.monotonic() + 60
+    until = time.monotonic() + 240
     while any(thread.name.startswith("StreamingExecutor") for thread in threading.enumerate()):
         assert time.monotonic() < until, threading.enumerate()
         time.sleep(0.05)

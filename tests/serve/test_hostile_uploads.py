@@ -36,7 +36,7 @@ def weights(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture(scope="module")
 def service(weights: dict[str, Path]) -> Iterator[Running]:
-    limits = {"max_mb": 0.5, "max_seconds": 3, "max_frames": 50, "max_pixels": 64 * 48, "idle_seconds": 1}
+    limits = {"max_mb": 0.5, "max_seconds": 3, "max_frames": 50, "max_pixels": 64 * 48}
     with running(weights, **limits) as found:
         yield found
 
@@ -139,25 +139,33 @@ def test_an_endless_body_ends(service: Running) -> None:
     until(lambda: not service.left)
 
 
-def test_a_client_that_is_too_slow(service: Running) -> None:
-    with connect(service) as client:
+@pytest.fixture
+def impatient(service: Running, monkeypatch: pytest.MonkeyPatch) -> Running:
+    """The service, for clients of which none is in time: a body may pause for a moment."""
+    settings = service.service.settings.model_copy(update={"idle_seconds": 0.5})
+    monkeypatch.setattr(service.service.receiver, "settings", settings)
+    return service
+
+
+def test_a_client_that_is_too_slow(impatient: Running) -> None:
+    with connect(impatient) as client:
         client.sendall(HEAD + b"Content-Length: 99\r\n\r\nabc")
         assert client.recv(4096).startswith(b"HTTP/1.1 408 ")
-    until(lambda: not service.left)
+    until(lambda: not impatient.left)
 
 
-def test_a_client_that_drips(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_client_that_drips(impatient: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its pauses are short, and yet it does not keep its place for the 300 s of a body."""
     monkeypatch.setattr("timesformer.serve.envelope.LINGER", 0.1)
     started, answer = time.monotonic(), b""
-    with connect(service) as client, suppress(ConnectionError):
+    with connect(impatient) as client, suppress(ConnectionError):
         client.sendall(HEAD + b"Content-Length: 99999\r\n\r\n")
         while not answer and time.monotonic() < started + 60:
             client.sendall(b"x")
             if select([client], [], [], 0.05)[0]:
                 answer = client.recv(4096)
     assert answer.startswith(b"HTTP/1.1 408 ")
-    until(lambda: not service.left)
+    until(lambda: not impatient.left)
 
 
 @pytest.mark.parametrize("where", ["another field", "what follows the form"])

@@ -8,18 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from timesformer.cli import on_ray
 from timesformer.cli.lines import say
-from timesformer.cli.on_ray import (
-    Address,
-    Gpus,
-    ManifestFile,
-    MemoryLimit,
-    On,
-    RayOptions,
-    Retries,
-    TimeLimit,
-    run_on_ray,
-)
 from timesformer.cli.options import Device, Engine, Labels, Precision, Threads, Weights, Workers
 from timesformer.cli.progress import video_progress
 from timesformer.threads import use_threads
@@ -57,13 +47,13 @@ def features(
     threads: Threads = None,
     workers: Workers = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that are there.")] = False,
-    on: On = None,
-    address: Address = None,
-    manifest: ManifestFile = None,
-    gpus: Gpus = None,
-    retries: Retries = None,
-    time_limit: TimeLimit = None,
-    memory_limit: MemoryLimit = None,
+    on: on_ray.On = None,
+    address: on_ray.Address = None,
+    manifest: on_ray.ManifestFile = None,
+    gpus: on_ray.Gpus = None,
+    retries: on_ray.Retries = None,
+    time_limit: on_ray.TimeLimit = None,
+    memory_limit: on_ray.MemoryLimit = None,
 ) -> None:
     """A vector a video, or a window of it, for search, probe and other tools.
 
@@ -72,14 +62,14 @@ def features(
     from timesformer.inference.feature_job import FeatureJob
     from timesformer.inference.predictor import load
 
-    on_ray = RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
-    if on_ray.wanted(resume=resume, refused={}):
+    given = on_ray.RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
+    if given.wanted(resume=resume, refused={}):
         from timesformer.scale.work import Features
 
         if split is not None and not videos:
             raise SettingError(f"--split {split} requires DATA")
-        run_on_ray(
-            on_ray,
+        on_ray.run(
+            given,
             Features(layer, pool, window, stride, dtype),
             partial(_find, videos, split) if videos else None,
             out,

@@ -14,7 +14,7 @@ from timesformer.errors import DataError, SettingError
 
 if TYPE_CHECKING:
     from timesformer.inference.listed import ListedVideos
-    from timesformer.scale.ray_batch import Summary
+    from timesformer.scale.collector import Summary
     from timesformer.scale.work import Work
 
 PANEL = "On a cluster"
@@ -85,7 +85,7 @@ class RayOptions(NamedTuple):
         return True
 
 
-def run_on_ray(
+def run(
     given: RayOptions,
     work: Work,
     find: Callable[[], ListedVideos] | None,
@@ -102,10 +102,9 @@ def run_on_ray(
     threshold: float = 0.0,
 ) -> None:
     """Run, with a bar, and say at the end what it took. find: the videos that the command line names, if it does."""
-
+    from timesformer.scale import ray_batch
     from timesformer.scale.cluster import Cluster
     from timesformer.scale.decoder import Limits
-    from timesformer.scale.ray_batch import run
     from timesformer.scale.tasks import Loading
     from timesformer.scale.work_list import read_work_list
 
@@ -133,7 +132,7 @@ def run_on_ray(
     cluster = Cluster(address=given.address, gpus=given.gpus, threads=threads, workers=workers)
     try:
         with video_progress() as show:
-            summary = run(
+            summary = ray_batch.run(
                 work, videos, str(out), loading, cluster=cluster, limits=limits, shard=shard, on_progress=show
             )
     except KeyboardInterrupt as stop:

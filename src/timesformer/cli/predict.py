@@ -9,19 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from timesformer.cli import on_ray
 from timesformer.cli.answers import Array, JsonLines, Nothing, Printed, Table, Tabs
 from timesformer.cli.lines import say
-from timesformer.cli.on_ray import (
-    Address,
-    Gpus,
-    ManifestFile,
-    MemoryLimit,
-    On,
-    RayOptions,
-    Retries,
-    TimeLimit,
-    run_on_ray,
-)
 from timesformer.cli.options import Device, End, Engine, Labels, Precision, Start, Threads, Weights, Workers
 from timesformer.cli.progress import video_progress
 from timesformer.threads import use_threads
@@ -73,13 +63,13 @@ def predict(
         ),
     ] = None,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that --out FILE has.")] = False,
-    on: On = None,
-    address: Address = None,
-    manifest: ManifestFile = None,
-    gpus: Gpus = None,
-    retries: Retries = None,
-    time_limit: TimeLimit = None,
-    memory_limit: MemoryLimit = None,
+    on: on_ray.On = None,
+    address: on_ray.Address = None,
+    manifest: on_ray.ManifestFile = None,
+    gpus: on_ray.Gpus = None,
+    retries: on_ray.Retries = None,
+    time_limit: on_ray.TimeLimit = None,
+    memory_limit: on_ray.MemoryLimit = None,
 ) -> None:
     """The best classes of every video, with scores between 0 and 1.
 
@@ -91,12 +81,12 @@ def predict(
     from timesformer.inference.jobs import PredictionJob
     from timesformer.inference.predictor import load
 
-    on_ray = RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
-    if on_ray.wanted(resume=resume, refused={"--json": as_json}):
+    given = on_ray.RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
+    if given.wanted(resume=resume, refused={"--json": as_json}):
         from timesformer.scale.work import Prediction
 
-        run_on_ray(
-            on_ray,
+        on_ray.run(
+            given,
             Prediction(top, start, end, whole, threshold),
             partial(_find_listed, videos or [], listed) if videos or listed else None,
             out,

@@ -8,20 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from timesformer.cli import on_ray
 from timesformer.cli.answers import JsonLines, Nothing, Printed
 from timesformer.cli.lines import say
 from timesformer.cli.live import Fps, Live, PixelFormat, Size, capture_of, follow, is_live
-from timesformer.cli.on_ray import (
-    Address,
-    Gpus,
-    ManifestFile,
-    MemoryLimit,
-    On,
-    RayOptions,
-    Retries,
-    TimeLimit,
-    run_on_ray,
-)
 from timesformer.cli.options import Device, End, Engine, Labels, Precision, Start, Threads, Weights
 from timesformer.cli.progress import timeline_progress
 from timesformer.cli.window_lines import WindowLines, WindowTabs
@@ -83,13 +73,13 @@ def timeline(
     size: Size = None,
     fps: Fps = None,
     pixel_format: PixelFormat = None,
-    on: On = None,
-    address: Address = None,
-    manifest: ManifestFile = None,
-    gpus: Gpus = None,
-    retries: Retries = None,
-    time_limit: TimeLimit = None,
-    memory_limit: MemoryLimit = None,
+    on: on_ray.On = None,
+    address: on_ray.Address = None,
+    manifest: on_ray.ManifestFile = None,
+    gpus: on_ray.Gpus = None,
+    retries: on_ray.Retries = None,
+    time_limit: on_ray.TimeLimit = None,
+    memory_limit: on_ray.MemoryLimit = None,
 ) -> None:
     """The best class of every window of a video, with its score between 0 and 1.
 
@@ -108,14 +98,14 @@ def timeline(
     from timesformer.inference.timeline_job import TimelineJob
     from timesformer.video.live_input import Capture
 
-    on_ray = RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
+    given = on_ray.RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
     segments = {"--threshold": threshold, "--min-length": min_length, "--background": background, "--truth": truth}
     camera = {"--live": live, "--size": size, "--fps": fps, "--pixel-format": pixel_format}
-    if on_ray.wanted(resume=resume, refused={"--json": as_json, **camera, **segments}):
+    if given.wanted(resume=resume, refused={"--json": as_json, **camera, **segments}):
         from timesformer.scale.timeline_work import Timeline
 
-        run_on_ray(
-            on_ray,
+        on_ray.run(
+            given,
             Timeline(TimelineOptions(window, stride, start, end, smooth), scores),
             (lambda: list_videos(find_sources(videos or []))) if videos else None,
             out,

@@ -179,7 +179,7 @@ def _start(ray: Any, here: Allocation) -> None:
     try:
         with quiet():
             ray.init(address="local", num_cpus=cpus, include_dashboard=False, **QUIET)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:  # as it is, where its processes do not start within 30 s
         raise SettingError(f"--on ray: Ray does not start on this machine: {one_line(error)[:200]}") from None
     finally:
         if named is not None:
@@ -212,7 +212,7 @@ def _connect(ray: Any, address: str) -> None:
     try:
         with quiet():
             ray.init(address=address, **QUIET)
-    except (ConnectionError, RuntimeError, ValueError, OSError) as error:
+    except Exception as error:
         raise SettingError(f"address {address}: no cluster that can be used: {one_line(error)[:200]}") from None
 
 

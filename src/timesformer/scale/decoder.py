@@ -18,13 +18,14 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from multiprocessing.connection import Connection, Pipe
 from multiprocessing.reduction import send_handle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from timesformer.confined import describe_exit
+from timesformer.confined import describe_exit, seconds_queued
 from timesformer.errors import SettingError, WorkerError
 
 if TYPE_CHECKING:
@@ -37,8 +38,9 @@ IN_A_ROW = 16  # videos that end their processes one after the other, at which t
 
 
 class Limits(NamedTuple):
-    """What a video may cost. retries: further tries after a crash or a limit; seconds: of wall time until its next
-    piece comes; memory: GB (1e9 bytes) of private memory that decoding it may take (Linux)."""
+    """What a video may cost. retries: further tries after a crash or a limit; seconds: until its next piece comes, not
+    counting those in which other programs, or models, had the processors (Linux); memory: GB (1e9 bytes) of private
+    memory that decoding it may take (Linux)."""
 
     retries: int = 1
     seconds: float = 300.0
@@ -184,7 +186,11 @@ class Decoder:
             self._pipe, theirs = Pipe()
             with theirs:
                 send_handle(self._control, theirs.fileno(), None)
+            self._process = int(self._control.recv())
             self._pipe.send((self._folder, self.limits.memory))
+        except (OSError, EOFError):
+            self.close()
+            raise WorkerError("a process that decodes videos ended at its start") from None
         except BaseException:  # nobody knows how far it is
             self.close()
             raise
@@ -230,7 +236,7 @@ class Decoder:
         """The next message, within so many seconds. Raises Lost, with the reason where there is one."""
         assert self._pipe is not None
         try:
-            if not self._pipe.poll(seconds):
+            if not self._comes(seconds):
                 raise Lost(f"did not come further within {seconds:g} s")
             message = self._pipe.recv()
             if isinstance(message, str):
@@ -238,6 +244,18 @@ class Decoder:
             return message._replace(content=self._pipe.recv_bytes()) if isinstance(message, Views) else message
         except (EOFError, OSError):
             raise Lost from None
+
+    def _comes(self, seconds: float) -> bool:
+        """Whether a message comes within so many seconds in which the process could run: a decoder gives way, so that
+        on a busy machine it waits most of the time, which is no fault of its video."""
+        assert self._pipe is not None
+        began, queued = time.monotonic(), seconds_queued(self._process)
+        left = seconds
+        while not self._pipe.poll(left):
+            left = seconds - (time.monotonic() - began) + (seconds_queued(self._process) - queued)
+            if left < 0.01:
+                return False
+        return True
 
 
 def _describe(status: int) -> str:

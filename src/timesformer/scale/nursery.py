@@ -52,6 +52,7 @@ def _main() -> None:
                     os._exit(1)
             os.close(descriptor)
             try:
+                control.send(process)
                 control.recv()
             finally:
                 os.kill(process, signal.SIGKILL)

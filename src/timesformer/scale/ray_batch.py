@@ -13,7 +13,7 @@ import pickle
 import time
 from collections.abc import Callable, Generator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -23,11 +23,12 @@ from timesformer.errors import SettingError, TimesformerError, VideoError, Worke
 from timesformer.inference.listed import ListedVideos
 from timesformer.inference.sources import in_shard
 from timesformer.scale.cluster import Allocation, Cluster, connected, import_ray
-from timesformer.scale.decoder import End, Limits
-from timesformer.scale.parts import Counts, Parts, Todo
+from timesformer.scale.collector import Collector, Summary
+from timesformer.scale.decoder import Limits
+from timesformer.scale.parts import Parts, Todo
 from timesformer.scale.stores import check_buckets, in_store
-from timesformer.scale.tasks import Loading, Model, decode, describe
-from timesformer.scale.work import About, Result, Work
+from timesformer.scale.tasks import Item, Loading, Model, decode, describe
+from timesformer.scale.work import About, Work
 from timesformer.video.source import reads_once
 
 CHUNK = 64  # videos of a task, at most
@@ -41,30 +42,6 @@ class Progress(NamedTuple):
     done: int
     total: int
     problems: list[VideoError]
-
-
-@dataclass
-class Summary:
-    """What a job has done and what it took.
-
-    total: of all rows in the folder. videos: of the list, or shard. earlier: those that had rows before. now: those
-    that this run has done, and unreadable: how many of them cannot be read. doubled: names that the list has once more.
-    seconds: from the first video on; decoding: of processors; model: of models; read: bytes of videos; written: of
-    rows; lost: decoder processes.
-    """
-
-    total: Counts = field(default_factory=Counts)
-    videos: int = 0
-    earlier: int = 0
-    now: int = 0
-    unreadable: int = 0
-    doubled: int = 0
-    seconds: float = 0.0
-    decoding: float = 0.0
-    model: float = 0.0
-    read: int = 0
-    written: int = 0
-    lost: int = 0
 
 
 def run(
@@ -119,7 +96,7 @@ def run(
         left = sum(len(one.videos) for one in todo)
         summary = Summary(videos=len(names), earlier=len(names) - left, doubled=doubled)
         on_progress(Progress(about.description, summary.earlier, len(names), []))
-        collector = _Collector(work, about, folder, names, cells, videos.columns, todo, summary)
+        collector = Collector(work, about, folder, names, cells, videos.columns, todo, summary)
         began = time.perf_counter()
         try:
             stream = _stream(work, about, loading, limits, allocation, _chunks(todo, sources, cells, allocation))
@@ -142,75 +119,6 @@ def run(
     return summary
 
 
-class _Collector:
-    """Results on their way to files: those of parts that are not complete."""
-
-    def __init__(
-        self,
-        work: Work,
-        about: About,
-        folder: Parts,
-        names: Sequence[str],
-        cells: Sequence[dict[str, str]],
-        columns: Sequence[str],
-        todo: list[Todo],
-        summary: Summary,
-    ) -> None:
-        self._work, self._about, self._folder, self._summary = work, about, folder, summary
-        self._names, self._cells, self._columns = names, cells, columns
-        self._todo = {one.part: one.videos for one in todo}
-        self._results: dict[int, dict[int, Result]] = {}  # of videos that have not come to their end
-        self._ends: dict[int, dict[int, End]] = {}  # by the number of pieces before them: tries may differ
-        self._rows: dict[int, dict[int, list[dict[str, Any]]]] = {}
-
-    @property
-    def left(self) -> int:
-        """Videos whose rows are in no file yet."""
-        return sum(map(len, self._todo.values()))
-
-    def add(self, block: Any) -> list[VideoError]:
-        """Rows of a block that came from an actor; returns what videos of it cannot be read."""
-        problems = []
-        self._summary.model += sum(block["seconds"].to_pylist())
-        columns = [block[name].to_pylist() for name in ("part", "video", "number", "end", "found")]
-        for part, video, number, end, found in zip(*columns, strict=True):
-            if part not in self._todo or video in self._rows.get(part, ()):
-                continue  # it has come before
-            results = self._results.setdefault(video, {})
-            ends = self._ends.setdefault(video, {})
-            (ends if end else results).setdefault(number, pickle.loads(found))
-            last = next((one for one in ends if len(results) >= one and all(n in results for n in range(one))), None)
-            if last is not None:
-                del self._ends[video], self._results[video]
-                problem = self._end(part, video, [results[one] for one in range(last)], ends[last])
-                problems += [problem] if problem else []
-        return problems
-
-    def _end(self, part: int, video: int, results: list[Result], end: End) -> VideoError | None:
-        name, summary = self._names[video], self._summary
-        rows = self._work.rows(self._about, name, self._cells[video], results, end.problem)
-        self._rows.setdefault(part, {})[video] = rows
-        summary.now += 1
-        summary.decoding += end.cpu
-        summary.read += end.bytes
-        summary.lost += end.lost
-        reason = next((row["problem"] for row in rows if "problem" in row), None)
-        summary.unreadable += reason is not None
-        if len(self._rows[part]) == len(self._todo[part]):
-            self._write(part)
-        return None if reason is None else VideoError(name, reason)
-
-    def _write(self, part: int) -> None:
-        videos, found = self._todo.pop(part), self._rows.pop(part)
-        rows = [row for video in videos for row in found[video]]
-        counts = Counts(1, len(videos), len(rows), sum("problem" in row for row in rows))
-
-        def write(file: Path) -> None:
-            self._work.write(self._about, self._columns, rows, file)
-
-        self._summary.written += self._folder.add(part, [self._names[video] for video in videos], counts, write)
-
-
 def _describe(work: Work, loading: Loading, allocation: Allocation) -> About:
     """What the model is, by loading it where models run."""
     if allocation.alone and not allocation.gpus:
@@ -225,7 +133,7 @@ def _describe(work: Work, loading: Loading, allocation: Allocation) -> About:
 
 
 def _stream(
-    work: Work, about: About, loading: Loading, limits: Limits, allocation: Allocation, chunks: list[Any]
+    work: Work, about: About, loading: Loading, limits: Limits, allocation: Allocation, chunks: list[list[Item]]
 ) -> Generator[Any, None, None]:
     """Blocks of results, in any order. It has to be closed: a thread of Ray Data would go on after Ray has ended."""
     if not chunks:
@@ -236,7 +144,9 @@ def _stream(
     context.target_max_block_size = max(BLOCK, 2 * about.views * about.bytes)
     given = pickle.dumps((work, about))
     with ray.data.DataContext.current(context):
-        found = ray.data.from_arrow(chunks).map_batches(
+        # Not from_arrow: a task each would look at what the chunks are, which takes four more processes at the start.
+        items = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
+        found = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
             partial(decode, work=given, limits=limits),
             batch_size=None,
             batch_format="pyarrow",
@@ -258,22 +168,14 @@ def _stream(
 
 def _chunks(
     todo: list[Todo], sources: Sequence[Any], cells: Sequence[dict[str, str]], allocation: Allocation
-) -> list[Any]:
-    """The videos of each task, as a block."""
-    import pyarrow
-
+) -> list[list[Item]]:
+    """What each task decodes: part, number and source of videos."""
     left = sum(len(one.videos) for one in todo)
     size = max(1, min(CHUNK, left // (4 * allocation.decoders)))
     return [
-        pyarrow.table(
-            {
-                "part": pyarrow.array([part] * len(some_), pyarrow.int32()),
-                "video": pyarrow.array(some_, pyarrow.int64()),
-                "source": [pickle.dumps((sources[video], cells[video])) for video in some_],
-            }
-        )
+        [(part, video, pickle.dumps((sources[video], cells[video]))) for video in videos[start : start + size]]
         for part, videos in todo
-        for some_ in (videos[start : start + size] for start in range(0, len(videos), size))
+        for start in range(0, len(videos), size)
     ]
 
 

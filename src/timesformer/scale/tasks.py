@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from timesformer.inference.predictor import Predictor
     from timesformer.scale.work import About, Work
 
+Item = tuple[int, int, bytes]  # part and number of a video, and what `Decoder.read` takes of it
+
 _decoders: dict[Limits, Decoder] = {}  # of this worker, which runs one task after the other
 
 
@@ -57,7 +59,9 @@ def describe(loading: Loading, threads: int, work: Work) -> About:
 
 
 def decode(block: Any, work: bytes, limits: Limits) -> Iterator[Any]:
-    """The pieces of the videos of a block, each as a block of its own, which Ray joins to larger ones."""
+    """The pieces of the videos of a chunk, each as a block of its own, which Ray joins to larger ones.
+
+    block: with a pickled list of Items in each row of its column `chunk`."""
     import pyarrow
 
     for old in [known for known in _decoders if known != limits]:
@@ -66,14 +70,15 @@ def decode(block: Any, work: bytes, limits: Limits) -> Iterator[Any]:
         _decoders[limits] = Decoder(limits)
         atexit.register(_decoders[limits].close)
     decoder = _decoders[limits]
-    for row in block.to_pylist():
-        for number, message in enumerate(decoder.read(work, row["source"])):
+    items: list[Item] = [item for chunk in block["chunk"].to_pylist() for item in pickle.loads(chunk)]
+    for part, video, source in items:
+        for number, message in enumerate(decoder.read(work, source)):
             end = isinstance(message, End)
             facts, shape, views = (message, (), b"") if isinstance(message, End) else message
             yield pyarrow.table(
                 {
-                    "part": pyarrow.array([row["part"]], pyarrow.int32()),
-                    "video": pyarrow.array([row["video"]], pyarrow.int64()),
+                    "part": pyarrow.array([part], pyarrow.int32()),
+                    "video": pyarrow.array([video], pyarrow.int64()),
                     "number": pyarrow.array([number], pyarrow.int32()),
                     "end": pyarrow.array([end]),
                     "facts": pyarrow.array([pickle.dumps(facts)], pyarrow.large_binary()),
