@@ -1,18 +1,20 @@
-"""The rows of `--on ray` beside those of `predict`, and how fast both are on the same cores.
+"""The rows of `--on ray` beside those of `predict`, and how fast both are on the same two cores.
 
-    python benchmarks/scale_ray.py WEIGHTS VIDEOS [--videos 1000] [--workers 2] [--threads N] [--minutes M]
+    python benchmarks/scale_ray.py WEIGHTS VIDEOS [--videos 1000] [--minutes M] [--rounds 4] [--workers 2] [--cores 2]
 
 The videos are links under other names to those of the folder VIDEOS, in turn. `timesformer predict --list` and the same
-with `--on ray` run one after the other, with the same threads and decoders. Start-up is aside, and what is decoded
-during it: speed is that of the videos from a quarter of the rows on, by the time at which they come. All rows are then
-compared. --minutes: as many videos as take `predict` that long, by what a first part of 50 takes. Exits with 1 where a
-row differs, or where Ray is slower than 0.85 of `predict`.
+with `--on ray` take turns on a part of them a round (predict, Ray, Ray, predict, ...), with the same cores, threads and
+decoders. Start-up is aside, and what is decoded during it: speed is that of the videos from a quarter of a round's rows
+on, by the times at which they come. All rows are then compared. --minutes: as many videos, at least --videos, as take
+`predict` that long in all rounds together, by what a first part of 50 takes. Exits with 1 where a row differs, or where
+Ray is slower than 0.85 of `predict`.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import subprocess
 import sys
 import tempfile
@@ -23,6 +25,7 @@ from typing import Any
 import pyarrow.dataset
 
 from timesformer.data.folders import find_videos
+from timesformer.device import cores
 from timesformer.inference.listed import ListedVideos
 from timesformer.scale.cluster import Cluster
 from timesformer.scale.ray_batch import Progress, run
@@ -43,20 +46,61 @@ def link(videos: Path, folder: Path, count: int) -> list[str]:
     return paths
 
 
-def predict(weights: str, names: list[str], folder: Path, workers: int, threads: int | None) -> tuple[Path, float]:
-    """The rows of `predict`, and videos a second from a quarter of its rows on."""
-    listed, out = folder / f"{len(names)}.txt", folder / f"{len(names)}.jsonl"
+class Times(list[tuple[float, int]]):
+    """Rows that are there, each time that some have come."""
+
+    def note(self, rows: int) -> None:
+        if rows and (not self or rows > self[-1][1]):
+            self.append((time.perf_counter(), rows))
+
+    def stretch(self) -> tuple[int, float]:
+        """Videos from a quarter of the rows on, and their seconds."""
+        end, last = self[-1]
+        begin, first = next(one for one in self if one[1] >= last / 4)
+        return last - first, end - begin
+
+
+def predict(weights: str, names: list[str], out: Path, workers: int, threads: int) -> Times:
+    """The rows of `predict`, in the file `out`, and when they came."""
+    listed, times = out.with_suffix(".txt"), Times()
     listed.write_text("\n".join(names))
     words = [sys.executable, "-m", "timesformer", "predict", weights, "--list", str(listed), "--workers", str(workers)]
-    words += ["--out", str(out), *(["--threads", str(threads)] if threads else [])]
-    part = out.with_name(out.name + ".part")
-    first, begun = 0, 0.0
-    with subprocess.Popen(words, stderr=subprocess.DEVNULL) as process:
-        while process.poll() is None:
-            time.sleep(0.05)
-            if not first and part.exists() and (there := part.read_bytes().count(b"\n")) >= len(names) / 4:
-                first, begun = there, time.perf_counter()
-    return out, (len(names) - first) / (time.perf_counter() - begun)
+    words += ["--out", str(out), "--threads", str(threads), "--device", "cpu"]
+    part, rows, stream = out.with_name(out.name + ".part"), 0, None
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+        ended = False
+        while not ended:
+            ended = process.poll() is not None
+            if stream is None and part.exists():
+                stream = part.open("rb")
+            if stream is not None:  # the file is renamed at the end, and stays open
+                rows += stream.read().count(b"\n")
+                times.note(rows)
+            time.sleep(0.02)
+        assert process.stderr is not None
+        said = process.stderr.read()
+    if stream is None:
+        sys.exit(said)
+    stream.close()
+    return times
+
+
+def on_ray(weights: str, names: list[str], out: Path, workers: int, threads: int) -> Times:
+    """The same, in the folder `out`."""
+    times = Times()
+
+    def note(progress: Progress) -> None:
+        times.note(progress.done)
+
+    run(
+        Prediction(),
+        ListedVideos(names, names),
+        str(out),
+        Loading(weights=str(Path(weights).absolute()), device="cpu"),
+        cluster=Cluster(workers=workers, threads=threads),
+        on_progress=note,
+    )
+    return times
 
 
 def main() -> None:
@@ -64,43 +108,46 @@ def main() -> None:
     parser.add_argument("weights")
     parser.add_argument("videos_folder", type=Path, metavar="VIDEOS")
     parser.add_argument("--videos", type=int, default=1000)
-    parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--threads", type=int)
     parser.add_argument("--minutes", type=float)
+    parser.add_argument("--rounds", type=int, default=4)
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--cores", type=int, default=2)
     given = parser.parse_args()
+    os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.cores])  # its processes have the same
+    how = given.workers, cores()
     with tempfile.TemporaryDirectory() as name:
         folder, count = Path(name), given.videos
+        (folder / "probe").mkdir()
         (folder / "links").mkdir()
         if given.minutes:
-            probe = link(given.videos_folder, folder / "links", 50)
-            _, rate = predict(given.weights, probe, folder, given.workers, given.threads)
-            count = max(count, round(rate * 60 * given.minutes))
-            for path in probe:
-                Path(path).unlink()
+            times = predict(given.weights, link(given.videos_folder, folder / "probe", 50), folder / "p.jsonl", *how)
+            videos, seconds = times.stretch()
+            count = max(count, round(videos / seconds * 60 * given.minutes))
         names = link(given.videos_folder, folder / "links", count)
-        out, alone = predict(given.weights, names, folder, given.workers, given.threads)
-        seen: list[tuple[float, int]] = []
-
-        def note(progress: Progress) -> None:
-            seen.append((time.perf_counter(), progress.done))
-
-        summary = run(
-            Prediction(),
-            ListedVideos(names, names),
-            str(folder / "rows"),
-            Loading(weights=str(Path(given.weights).absolute()), device="cpu"),
-            cluster=Cluster(workers=given.workers, threads=given.threads),
-            on_progress=note,
-        )
-        begin, first = next(one for one in seen if one[1] >= count / 4)
-        end, last = seen[-1]
-        fast = (last - first) / (end - begin)
-        rows = {row["video"]: row for row in map(json.loads, out.read_text().splitlines())}
-        differ, furthest = compare(rows, pyarrow.dataset.dataset(folder / "rows").to_table().to_pylist())
-    print(f"{count} videos: {len(rows)} rows of predict, {summary.total.rows} on Ray, {summary.total.files} files")
+        alone, ray = list[tuple[int, float]](), list[tuple[int, float]]()
+        rows, found = dict[str, dict[str, Any]](), list[dict[str, Any]]()
+        for number in range(given.rounds):
+            part = names[number :: given.rounds]
+            file, parts = folder / f"{number}.jsonl", folder / f"rows-{number}"
+            for turn in range(2):
+                if turn == number % 2:
+                    alone.append(predict(given.weights, part, file, *how).stretch())
+                else:
+                    ray.append(on_ray(given.weights, part, parts, *how).stretch())
+            rows |= {row["video"]: row for row in map(json.loads, file.read_text().splitlines())}
+            found += pyarrow.dataset.dataset(parts).to_table().to_pylist()
+            one, two = (videos / seconds for videos, seconds in (alone[-1], ray[-1]))
+            print(f"round {number + 1}: videos/s: predict {one:.2f}, Ray {two:.2f}; ratio {two / one:.3f}", flush=True)
+        differ, furthest = compare(rows, found)
+    print(f"{count} videos: {len(rows)} rows of predict, {len(found)} on Ray")
     print(f"rows that differ: {differ}; scores differ by {furthest:.1e} at most")
-    print(f"videos/s: predict {alone:.2f}, Ray {fast:.2f} in {end - begin:.0f} s; ratio {fast / alone:.3f}")
-    sys.exit(differ > 0 or fast < ENOUGH * alone)
+    (one, first), (two, second) = (map(sum, zip(*times, strict=True)) for times in (alone, ray))
+    ratio = two / second / (one / first)
+    print(
+        f"videos/s: predict {one / first:.2f} in {first:.0f} s, Ray {two / second:.2f} in {second:.0f} s; "
+        f"ratio {ratio:.3f}"
+    )
+    sys.exit(differ > 0 or ratio < ENOUGH)
 
 
 def compare(alone: dict[str, dict[str, Any]], found: list[dict[str, Any]]) -> tuple[int, float]:
