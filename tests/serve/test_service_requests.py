@@ -191,9 +191,8 @@ def test_a_client_that_disconnects_ends_its_work(
         with socket.create_connection((host, int(port))) as client:
             head = f"POST /v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: {len(content)}"
             client.sendall(head.encode() + b"\r\n\r\n" + content)
-            begun = allowed.with_suffix(".begun")
-            until(lambda: begun.exists() and begun.read_text())
-        process = int(begun.read_text())
+            until(allowed.with_suffix(".begun").exists)
+        (process,) = (int(said.suffix[1:]) for said in tmp_path.glob("allowed.[0-9]*"))
         until(lambda: not Path(f"/proc/{process}").exists())
         until(lambda: not service.left)
         model = service.service.find(None)
