@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from conftest import moving_bar
 from misbehaving import breaks_off, slow
 from serving import Running, running, save_small, until
-from timesformer.serve import schema
+from timesformer.serve import schema, uploads
 from timesformer.serve.logs import LOGGER, JsonFormatter
 from timesformer.serve.pages import Page
 from timesformer.serve.uploads import PREFIX, Spool
@@ -259,6 +259,28 @@ def test_too_many_bodies_and_a_full_disk(
             full.setattr("timesformer.serve.uploads._Writer._write", no_space)
             answer = service.client.post("/v1/predict", content=good, headers=VIDEO)
             assert (answer.status_code, answer.json()["error"]) == (503, "storage_full")
+        until(lambda: not service.left)
+
+
+def test_a_large_upload_is_written_and_removed_by_threads(
+    weights: dict[str, Path], good: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small one is not; the answer is the same."""
+    writers: list[bool] = []
+    write = uploads._Writer._write
+
+    def record(writer: uploads._Writer, held: bytearray) -> None:
+        writers.append(threading.current_thread().name.startswith("AnyIO"))
+        write(writer, held)
+
+    monkeypatch.setattr(uploads._Writer, "_write", record)
+    with running(weights) as service:
+        small = service.client.post("/v1/predict", content=good, headers=VIDEO)
+        monkeypatch.setattr(uploads, "SMALL", len(good) - 1)
+        large = service.client.post("/v1/predict", content=good, headers=VIDEO)
+        assert writers == [False, True]
+        assert small.status_code == 200
+        assert large.json() == small.json()
         until(lambda: not service.left)
 
 
