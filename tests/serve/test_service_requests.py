@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import socket
@@ -23,7 +22,6 @@ from serving import Running, running, save_small, until
 from timesformer.serve import schema, uploads
 from timesformer.serve.logs import LOGGER, JsonFormatter
 from timesformer.serve.pages import Page
-from timesformer.serve.uploads import PREFIX, Spool
 from timesformer.video.encode import write_video
 
 VIDEO = {"content-type": "video/mp4"}
@@ -297,41 +295,3 @@ def test_an_error_in_a_timeline_is_its_last_line(weights: dict[str, Path], good:
         assert len(rows) == 2
         assert last == {"error": "decoder_crashed", "detail": "the decoder crashed: exit code 3"}
         until(lambda: not service.left)
-
-
-def test_a_folder_that_another_service_removes_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes a new folder for one that was left, before this service has locked it."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    lock, removed = fcntl.flock, list[Path]()
-
-    def late(descriptor: int, how: int) -> None:
-        if not removed:
-            removed.extend(tmp_path.iterdir())
-            removed[0].rmdir()
-        lock(descriptor, how)
-
-    monkeypatch.setattr("fcntl.flock", late)
-    spool = Spool()
-    assert removed
-    assert [spool.folder] == list(tmp_path.iterdir())
-    spool.close()
-
-
-def test_what_a_killed_service_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    left = tmp_path / f"{PREFIX}left"
-    left.mkdir()
-    (left / "video").write_bytes(b"x")
-    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path)
-    (tmp_path / "other").mkdir()
-    running = Spool()
-    other = Spool()  # it leaves that of the one that runs
-    assert {entry.name for entry in tmp_path.iterdir()} == {
-        f"{PREFIX}link",
-        "other",
-        running.folder.name,
-        other.folder.name,
-    }
-    running.close()
-    other.close()
-    assert {entry.name for entry in tmp_path.iterdir()} == {f"{PREFIX}link", "other"}
