@@ -42,12 +42,17 @@ class Served:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout)
 
 
-def ask(connection: http.client.HTTPConnection, content: bytes, name: str, top: int = 5) -> tuple[int, Any]:
-    """Status and body of a prediction."""
+def form(content: bytes, name: str) -> tuple[bytes, dict[str, str]]:
+    """A body with this video, and its headers."""
     boundary = uuid.uuid4().hex
     head = f'--{boundary}\r\nContent-Disposition: form-data; name="video"; filename="{name}"\r\n\r\n'
     body = head.encode() + content + f"\r\n--{boundary}--\r\n".encode()
-    headers = {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+    return body, {"Content-Type": f"multipart/form-data; boundary={boundary}"}
+
+
+def ask(connection: http.client.HTTPConnection, content: bytes, name: str, top: int = 5) -> tuple[int, Any]:
+    """Status and body of a prediction."""
+    body, headers = form(content, name)
     connection.request("POST", f"/v1/predict?top_k={top}", body, headers)
     answer = connection.getresponse()
     return answer.status, json.loads(answer.read())
@@ -79,6 +84,15 @@ def served(weights: str, *options: str) -> Iterator[Served]:
         left = [path for path in spool.iterdir() if not path.name.startswith("torchinductor_")]  # torch's cache
         if left:
             sys.exit(f"left behind: {' '.join(map(str, left))}")
+
+
+def predict(weights: str, files: list[Path], options: list[str]) -> tuple[dict[str, Any], float]:
+    """The answers of `timesformer predict`, by path, and its videos a second."""
+    command = [sys.executable, "-m", "timesformer", "predict", weights, *map(str, files), "--json", *options]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    rate = re.search(r"([0-9.]+) videos/s", done.stderr)
+    assert rate, "give at least two files"
+    return {row["video"]: row["predictions"] for row in json.loads(done.stdout)}, float(rate[1])
 
 
 def videos_of(given: list[str]) -> list[Path]:

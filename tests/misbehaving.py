@@ -6,25 +6,28 @@ import json
 import math
 import os
 import signal
+import socket
 import time
 from contextlib import suppress
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
-from timesformer.serve.worker import Limits, Task, confine, decode_upload
+from timesformer.serve.worker import Limits, Task, decode_upload
 
 
-def misbehave(theirs: Connection, path: Path, task: Task, limits: Limits) -> None:
+def misbehave(theirs: socket.socket, path: Path, task: Task, limits: Limits) -> bool:
     """As a decoder would that a file has in its hands; the file says how."""
-    confine(limits)
+
+    def say(content: bytes) -> None:
+        theirs.sendall(len(content).to_bytes(4) + content)
+
     how = path.read_bytes()
     if how == b"crash":
         os.kill(os.getpid(), signal.SIGSEGV)
     elif how == b"hang":
         time.sleep(600)
     elif how == b"half":
-        theirs.send_bytes(b'{"shapes": [[3, 3, 4, 16, 16]]}')
+        say(b'{"shapes": [[3, 3, 4, 16, 16]]}')
         time.sleep(600)
     elif how == b"burn":
         while True:
@@ -32,50 +35,67 @@ def misbehave(theirs: Connection, path: Path, task: Task, limits: Limits) -> Non
     elif how == b"write":
         path.write_bytes(b"x" * 100)
     elif how == b"junk":
-        theirs.send_bytes(b"\x80\x04cos\nsystem\n")
+        say(b"\x80\x04cos\nsystem\n")
     elif how == b"shapes":
-        theirs.send_bytes(b'{"shapes": [[5, 5]], "seen": {}}')
-        theirs.send_bytes(b"abc")
+        say(b'{"shapes": [[5, 5]], "seen": {}}')
+        theirs.sendall(b"abc")
     elif how == b"twice":
         for _ in range(2):
-            theirs.send_bytes(b'{"shapes": []}')
-        theirs.send_bytes(b'{"shapes": [], "end": true}')
+            say(b'{"shapes": []}')
+        say(b'{"shapes": [], "end": true}')
+    elif how == b"early":  # an answer, and what nobody has asked for
+        say(b'{"shapes": [[3, 3, 4, 16, 16]]}')
+        theirs.sendall(bytes(3 * 3 * 4 * 16 * 16))
+        say(b'{"end": true, "more": true}')
+        say(b'{"shapes": [[3, 3, 4, 16, 16]]}')
+        time.sleep(600)
     elif how == b"eat":
         held = bytearray(2**28)
-        theirs.send_bytes(held)
+        theirs.sendall(held)
     elif how.startswith(b"{"):  # messages, one a line: a header; arrays of its shapes follow, as long as they are small
         with suppress(BrokenPipeError):
             for line in how.splitlines():
-                theirs.send_bytes(line)
+                say(line)
                 for shape in json.loads(line).get("shapes", []):
                     if 0 < math.prod(shape) < 2**24:
-                        theirs.send_bytes(bytes(math.prod(shape)))
+                        theirs.sendall(bytes(math.prod(shape)))
     else:
-        decode_upload(theirs, path, task, limits)
+        return decode_upload(theirs, path, task, limits)
+    return False
 
 
-def slow(theirs: Connection, path: Path, task: Task, limits: Limits) -> None:
-    """Decodes when it is told to: by a file whose path the upload has at its end."""
+def slow(theirs: socket.socket, path: Path, task: Task, limits: Limits) -> bool:
+    """Decodes when it is told to: by a file whose path the upload has at its end. Two empty files, since it may write
+    no others, say that it has begun: *.begun, and *.NUMBER of its process."""
     content = path.read_bytes()
     allowed = Path(content.rpartition(b"|")[2].decode())
-    allowed.with_suffix(".begun").write_text(str(os.getpid()))
+    allowed.with_suffix(f".{os.getpid()}").touch()
+    allowed.with_suffix(".begun").touch()
     while not allowed.exists():
         time.sleep(0.01)
-    decode_upload(theirs, path, task, limits)
+    return decode_upload(theirs, path, task, limits)
+
+
+def burn_a_second(theirs: socket.socket, path: Path, task: Task, limits: Limits) -> bool:
+    """Of processor time, before it decodes."""
+    end = time.process_time() + 1
+    while time.process_time() < end:
+        pass
+    return decode_upload(theirs, path, task, limits)
 
 
 class Breaks:
-    """A connection over which a process says so much, and ends."""
+    """A socket over which a process says so much, and ends."""
 
-    def __init__(self, theirs: Connection) -> None:
+    def __init__(self, theirs: socket.socket) -> None:
         self.theirs, self.left = theirs, 5  # the stride, and two windows with their views
 
-    def send_bytes(self, content: Any) -> None:
+    def sendall(self, content: Any) -> None:
         if not self.left:
             os._exit(3)
         self.left -= 1
-        self.theirs.send_bytes(content)
+        self.theirs.sendall(content)
 
 
-def breaks_off(theirs: Any, path: Path, task: Task, limits: Limits) -> None:
-    decode_upload(Breaks(theirs), path, task, limits)  # type: ignore[arg-type]
+def breaks_off(theirs: Any, path: Path, task: Task, limits: Limits) -> bool:
+    return decode_upload(Breaks(theirs), path, task, limits)  # type: ignore[arg-type]

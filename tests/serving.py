@@ -17,13 +17,13 @@ import timesformer
 from started import FORKED, PRELOADED
 from timesformer.config import TimeSformerSettings
 from timesformer.serve.app import create_app
-from timesformer.serve.decoder import Decode, Decoder
+from timesformer.serve.decoder import Decoder
 from timesformer.serve.models import ServedModel, load_models
 from timesformer.serve.pages import Page
 from timesformer.serve.server import address_of, configure, listen
 from timesformer.serve.service import Service
 from timesformer.serve.settings import ServiceSettings
-from timesformer.serve.worker import Limits
+from timesformer.serve.worker import Decode, Limits
 from timesformer.weights.classifier import Classifier
 
 LABELS = ("left", "right", "still")

@@ -14,7 +14,7 @@ def limit_memory(more: int) -> None:
     mapped do not. Where the system does not tell what there is (all but Linux), it may take so many bytes in all."""
     import resource
 
-    size = _private_bytes() + more
+    size = private_bytes() + more
     resource.setrlimit(resource.RLIMIT_DATA, (size, size))
 
 
@@ -38,7 +38,8 @@ def describe_exit(code: int | None) -> str:
     return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
 
-def _private_bytes() -> int:
+def private_bytes() -> int:
+    """The memory of this process that `limit_memory` counts; 0 where the system does not tell."""
     if sys.platform != "linux":
         return 0
     status = Path("/proc/self/status").read_text()

@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from conftest import moving_bar
 from misbehaving import misbehave
 from serving import Running, running, save_small, until, with_decode
 from timesformer.config import ClipShape, Preprocessing
@@ -18,7 +17,6 @@ from timesformer.serve.job import Job
 from timesformer.serve.problems import Problem
 from timesformer.serve.settings import ServiceSettings
 from timesformer.serve.worker import Task, decode_upload
-from timesformer.video.encode import write_video
 
 SEEN = {"frames": 4, "of": 10, "spanned": 1.0, "seconds": 1.0}
 VIEWS = [3, 3, 4, 16, 16]
@@ -119,17 +117,6 @@ def test_what_a_decoder_says_of_windows(service: Running) -> None:
         assert said(service, "timeline", *wrong) == CRASHED, wrong
     back = {"window": WINDOW | {"start": 0.5, "end": 0.6}, "shapes": [VIEWS]}
     assert said(service, "timeline", first, back, window)[1] == "decoder_crashed"
-
-
-def test_a_process_that_has_ended_is_not_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its number may be that of another one."""
-    killed: list[int] = []
-    monkeypatch.setattr(ForkServerProcess, "kill", lambda process: killed.append(process.pid))
-    write_video(tmp_path / "video.mp4", moving_bar(1, 0), 10)
-    decoder = with_decode(decode_upload, ServiceSettings())
-    task = Task("views", ClipShape(4, 16), Preprocessing())
-    assert len(list(decoder.read(Job(), tmp_path / "video.mp4", task))) == 1
-    assert not killed
 
 
 def test_no_process_is_unavailable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,9 @@ def test_a_broken_file_then_a_second_one(
     opened.set_input_files("#file", {"name": name, "mimeType": "video/mp4", "buffer": b"no video" * 1000})
     problem = opened.locator("#prediction-task .problem")
     expect(problem).to_be_visible()
-    assert "not a video" in problem.inner_text()
+    expect(problem.locator("p")).to_have_text(
+        "This file cannot be classified. The file is not a video of a kind that this service reads."
+    )
     assert "/" not in problem.inner_text()
     assert opened.locator("#name").inner_text() == name
     assert opened.locator("#opened img, #history img").count() == 0

@@ -84,6 +84,28 @@ def test_seeking_by_mouse_and_by_keyboard(opened: Any, motions: Path) -> None:
     assert seconds_of(opened) == pytest.approx(starts[1], abs=0.06)
 
 
+def colours_of(page: Any) -> dict[str, str]:
+    """The look of each class in the timeline."""
+    items = page.locator("#segments li").all()
+    return {item.locator(".label").inner_text(): item.locator(".swatch").get_attribute("class") for item in items}
+
+
+def test_a_class_keeps_its_colour(opened: Any, motions: Path) -> None:
+    """Of eight classes, in another window of a video, and when the video is chosen again."""
+    classify(opened, motions)
+    first = colours_of(opened)
+    opened.locator("#window").fill("0.3")
+    opened.locator("#window").press("Enter")
+    expect(opened.locator("#segments li").nth(len(segments_of(opened)))).to_be_visible()
+    expect(opened.locator("#timeline-task .task")).not_to_be_visible()
+    second = colours_of(opened)
+    assert {label: second.get(label, colour) for label, colour in first.items()} == first
+    classify(opened, {"name": "again.mp4", "mimeType": "video/mp4", "buffer": motions.read_bytes()})
+    opened.locator("#entries button").nth(1).click()
+    expect(opened.locator("#name")).to_have_text(motions.name)
+    assert colours_of(opened) == second
+
+
 def test_the_class_of_the_moment_while_it_plays(opened: Any, motions: Path) -> None:
     classify(opened, motions)
     first, second = segments_of(opened)[:2]

@@ -126,8 +126,6 @@ def test_the_models(service: Running) -> None:
         "default": True,
     }
     assert (second["name"], second["scheme"], second["default"]) == ("second", "space_only", False)
-    unknown = service.client.get("/v1/models", params={"model": "x"})
-    assert unknown.status_code == 200  # it takes no parameters
     assert service.client.post("/v1/predict", params={"model": "third"}).json() == {
         "error": "unknown_model",
         "detail": "no model of that name; there are first, second",
@@ -153,6 +151,31 @@ def test_what_cannot_be_explained(service: Running, videos: list[Path]) -> None:
 
     assert refused(label="up") == (400, "bad_parameter")
     assert refused(method="gradcam") == (400, "bad_parameter")
+
+
+def test_a_mistyped_parameter_is_refused(service: Running, videos: list[Path]) -> None:
+    """It says which one, and what there is; elsewhere than in the API nobody minds."""
+    files = form(videos[0])
+    answer = service.client.post("/v1/predict", params={"topk": 2, "model": "first"}, files=files)
+    assert (answer.status_code, answer.json()) == (
+        422,
+        {
+            "error": "unknown_parameter",
+            "detail": "'topk': not a parameter of /v1/predict; expected model, top_k",
+        },
+    )
+    details = {
+        path: service.client.post(f"/v1/{path}", params={"a\nb": 1}, files=files).json()["detail"]
+        for path in ("timeline", "explain", "features")
+    }
+    assert details == {
+        "timeline": "'a\\nb': not a parameter of /v1/timeline; expected model, window, stride",
+        "explain": "'a\\nb': not a parameter of /v1/explain; expected model, method, label, plain",
+        "features": "'a\\nb': not a parameter of /v1/features; expected model",
+    }
+    models = service.client.get("/v1/models", params={"name": "first"})
+    assert models.json()["detail"] == "'name': not a parameter of /v1/models; expected none"
+    assert service.client.get("/healthz", params={"name": "first"}).status_code == 200
 
 
 def test_exported_files_are_models_too(weights: dict[str, Path], videos: list[Path], tmp_path: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import logging
 import socket
@@ -20,10 +19,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from conftest import moving_bar
 from misbehaving import breaks_off, slow
 from serving import Running, running, save_small, until
-from timesformer.serve import schema
+from timesformer.serve import schema, uploads
 from timesformer.serve.logs import LOGGER, JsonFormatter
 from timesformer.serve.pages import Page
-from timesformer.serve.uploads import PREFIX, Spool
 from timesformer.video.encode import write_video
 
 VIDEO = {"content-type": "video/mp4"}
@@ -191,9 +189,8 @@ def test_a_client_that_disconnects_ends_its_work(
         with socket.create_connection((host, int(port))) as client:
             head = f"POST /v1/{path} HTTP/1.1\r\nHost: x\r\nContent-Type: video/mp4\r\nContent-Length: {len(content)}"
             client.sendall(head.encode() + b"\r\n\r\n" + content)
-            begun = allowed.with_suffix(".begun")
-            until(lambda: begun.exists() and begun.read_text())
-        process = int(begun.read_text())
+            until(allowed.with_suffix(".begun").exists)
+        (process,) = (int(said.suffix[1:]) for said in tmp_path.glob("allowed.[0-9]*"))
         until(lambda: not Path(f"/proc/{process}").exists())
         until(lambda: not service.left)
         model = service.service.find(None)
@@ -263,6 +260,28 @@ def test_too_many_bodies_and_a_full_disk(
         until(lambda: not service.left)
 
 
+def test_a_large_upload_is_written_and_removed_by_threads(
+    weights: dict[str, Path], good: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A small one is not; the answer is the same."""
+    writers: list[bool] = []
+    write = uploads._Writer._write
+
+    def record(writer: uploads._Writer, held: bytearray) -> None:
+        writers.append(threading.current_thread().name.startswith("AnyIO"))
+        write(writer, held)
+
+    monkeypatch.setattr(uploads._Writer, "_write", record)
+    with running(weights) as service:
+        small = service.client.post("/v1/predict", content=good, headers=VIDEO)
+        monkeypatch.setattr(uploads, "SMALL", len(good) - 1)
+        large = service.client.post("/v1/predict", content=good, headers=VIDEO)
+        assert writers == [False, True]
+        assert small.status_code == 200
+        assert large.json() == small.json()
+        until(lambda: not service.left)
+
+
 def no_space(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
@@ -276,41 +295,3 @@ def test_an_error_in_a_timeline_is_its_last_line(weights: dict[str, Path], good:
         assert len(rows) == 2
         assert last == {"error": "decoder_crashed", "detail": "the decoder crashed: exit code 3"}
         until(lambda: not service.left)
-
-
-def test_a_folder_that_another_service_removes_is_not_used(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """It takes a new folder for one that was left, before this service has locked it."""
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    lock, removed = fcntl.flock, list[Path]()
-
-    def late(descriptor: int, how: int) -> None:
-        if not removed:
-            removed.extend(tmp_path.iterdir())
-            removed[0].rmdir()
-        lock(descriptor, how)
-
-    monkeypatch.setattr("fcntl.flock", late)
-    spool = Spool()
-    assert removed
-    assert [spool.folder] == list(tmp_path.iterdir())
-    spool.close()
-
-
-def test_what_a_killed_service_left_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    left = tmp_path / f"{PREFIX}left"
-    left.mkdir()
-    (left / "video").write_bytes(b"x")
-    (tmp_path / f"{PREFIX}link").symlink_to(tmp_path)
-    (tmp_path / "other").mkdir()
-    running = Spool()
-    other = Spool()  # it leaves that of the one that runs
-    assert {entry.name for entry in tmp_path.iterdir()} == {
-        f"{PREFIX}link",
-        "other",
-        running.folder.name,
-        other.folder.name,
-    }
-    running.close()
-    other.close()
-    assert {entry.name for entry in tmp_path.iterdir()} == {f"{PREFIX}link", "other"}

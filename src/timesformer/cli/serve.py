@@ -101,7 +101,7 @@ def serve(
             queue_clips=settings.queue_clips,
         )
         service = Service(models, settings)
-        service.decoder.warm_up()
+        service.decoder.warm_up(settings.workers)
         use_json_logs()
         for name, model in models.items():
             print(f"{name}: {model.predictor.engine}", file=sys.stderr)

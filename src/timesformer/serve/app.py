@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Annotated, Any
 
 from anyio import to_thread
-from fastapi import FastAPI, Query, Request
+from fastapi import Depends, FastAPI, Query, Request
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, Response
@@ -28,6 +28,7 @@ from timesformer.serve.uploads import Upload
 
 Model = Annotated[str | None, Query(description="A name of /v1/models; the default one if not given.")]
 Seconds = Annotated[float | None, Query(gt=0, description="Seconds.")]
+NAME = 64  # characters of a parameter that nobody knows, in what is said of it
 
 
 def create_app(
@@ -53,6 +54,7 @@ def create_app(
         docs_url=None,  # FastAPI's pages load scripts from elsewhere
         redoc_url=None,
         lifespan=lifespan,
+        dependencies=[Depends(check_query)],
     )
     app.add_middleware(Envelope, metrics=service.metrics, token=token, host=host)
     _add_problems(app)
@@ -60,6 +62,18 @@ def create_app(
     _add_operations(app, service)
     _add_page(app, Page() if page is None else page)
     return app
+
+
+async def check_query(request: Request) -> None:
+    """Raises Problem for a parameter that a route of the API does not have: one that is mistyped would be ignored."""
+    route = request.scope["route"]
+    known = [field.alias for field in route.dependant.query_params]
+    unknown = [name for name in request.query_params if name not in known]
+    if unknown and route.path.startswith("/v1/"):
+        expected = ", ".join(known) or "none"
+        raise Problem(
+            "unknown_parameter", f"{unknown[0][:NAME]!r}: not a parameter of {route.path}; expected {expected}"
+        )
 
 
 def _add_api(app: FastAPI, service: Service) -> None:

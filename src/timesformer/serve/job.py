@@ -56,11 +56,12 @@ class Job:
             timer.cancel()
 
     def stop(self) -> None:
-        """End the work, wherever it is."""
+        """End the work, wherever it is. What has left its `stoppable` block is not stopped any more: it may be at work
+        for another job by then."""
         with self._lock:
-            self.stopped, stops = True, list(self._stops)
-        for stop in stops:
-            stop()
+            self.stopped = True
+            for stop in self._stops:
+                stop()
 
 
 async def while_connected(

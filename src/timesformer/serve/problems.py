@@ -25,6 +25,7 @@ CODES = {
     "too_much_memory": 413,
     "unsupported_body": 415,
     "not_a_video": 415,
+    "unknown_parameter": 422,
     "unreadable_video": 422,
     "decoder_crashed": 422,
     "decoder_timeout": 422,

@@ -75,7 +75,8 @@ class Service:
         return all(model.batcher.alive for model in self.models.values())
 
     def close(self) -> None:
-        """End the engines' threads, and remove what is left of uploads."""
+        """End the decoders and the engines' threads, and remove what is left of uploads."""
+        self.decoder.close()
         for model in self.models.values():
             model.batcher.close()
         self.spool.close()
@@ -190,10 +191,10 @@ class Service:
     def _only(self, job: Job, path: Path, task: Task, read: Callable[[Message], T]) -> T:
         """What the one message of a task says."""
         with closing(self.decoder.read(job, path, task)) as messages:
-            found = list(messages)
+            found = [_believed(read, message) for message in messages]
         if not found:
             raise misbehaved()
-        return _believed(read, found[0])
+        return found[0]
 
     def timeline_rows(
         self, job: Job, model: ServedModel, upload: Upload, options: TimelineOptions

@@ -22,7 +22,7 @@ class ServiceSettings(Settings):
     """Limits of a service. A request that is beyond one gets an answer that says so, and costs nothing else."""
 
     workers: int = Field(
-        default_factory=_cores, ge=1, description="uploads that are decoded at a time, each in a process of its own"
+        default_factory=_cores, ge=1, description="uploads that are decoded at a time, each in another process"
     )
     queue_clips: int = Field(256, ge=1, description="clips that may wait for a model; more are refused as busy")
     max_uploads: int = Field(64, ge=1, description="bodies that are received at a time; more are refused as busy")

@@ -10,10 +10,10 @@ import os
 import shutil
 import tempfile
 import time
-import uuid
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from functools import partial
+from itertools import count
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
 
@@ -30,6 +30,7 @@ from timesformer.serve.settings import MIB, ServiceSettings
 
 PREFIX = "timesformer-serve-"
 WRITTEN = MIB  # bytes that are gathered before a thread writes them
+SMALL = 2**18  # bytes that are written, and removed, at once: that is sooner done than told to a thread
 NAMELESS = "upload"
 SLOWEST = 2**12  # bytes a second of a body, on average; looked at when it has been coming for `idle_seconds`
 URL_BYTES = MIB  # of a JSON body
@@ -53,6 +54,7 @@ class Spool:
     def __init__(self) -> None:
         _remove_left(Path(tempfile.gettempdir()))
         self._lock: int | None = None
+        self._numbers = count()
         while self._lock is None:  # another service that starts may take a new folder for one that was left
             self.folder = Path(tempfile.mkdtemp(prefix=PREFIX))
             with suppress(FileNotFoundError):
@@ -61,12 +63,16 @@ class Spool:
     @asynccontextmanager
     async def file(self) -> AsyncIterator[Path]:
         """A path for a file, which is removed at the end."""
-        path = self.folder / uuid.uuid4().hex
+        path = self.folder / str(next(self._numbers))
         try:
             yield path
         finally:
-            with anyio.CancelScope(shield=True):  # of a large file it takes a while
-                await anyio.to_thread.run_sync(partial(path.unlink, missing_ok=True))
+            with suppress(FileNotFoundError):
+                if path.stat().st_size <= SMALL:
+                    path.unlink()
+                else:
+                    with anyio.CancelScope(shield=True):  # it takes a while
+                        await anyio.to_thread.run_sync(path.unlink)
 
     def close(self) -> None:
         """Remove the folder."""
@@ -221,7 +227,10 @@ class _Writer:
 
     async def flush(self) -> None:
         held, self._held = self._held, bytearray()
-        await anyio.to_thread.run_sync(self._write, held)
+        if len(held) <= SMALL:
+            self._write(held)
+        else:
+            await anyio.to_thread.run_sync(self._write, held)
 
     def _write(self, held: bytearray) -> None:
         self.file.write(held)

@@ -1,7 +1,10 @@
-"""What a process does with one upload: it looks at it within limits, decodes what a model needs, sends it, and ends.
+"""What a decoder does: it looks at one upload after the other within limits, decodes what a model needs, and sends it.
 
-An upload is hostile until it has been decoded. So nothing that comes from here is unpickled: messages are JSON, each
-followed by its arrays as they lie in memory.
+An upload is hostile until it has been decoded. So nothing that comes from here is unpickled: a message is JSON, with
+its size before it in 4 bytes, and its arrays follow as they lie in memory. What comes to here is pickled.
+
+A process ends with the first upload that is not decoded to its end, and when it has taken so much of processor time or
+memory that the next upload could get less than its limits.
 
 Dimensions: V views, C 3 colours, T frames of a clip, S pixels.
 """
@@ -11,10 +14,12 @@ from __future__ import annotations
 import json
 import math
 import os
+import pickle
 import resource
+import socket
 import time
-from collections.abc import Iterator
-from multiprocessing.connection import Connection
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -23,7 +28,7 @@ import torch
 from torch import Tensor
 
 from timesformer.config import ClipShape, Preprocessing
-from timesformer.confined import limit_memory
+from timesformer.confined import private_bytes
 from timesformer.data.decoding import follow_parent
 from timesformer.device import is_out_of_memory
 from timesformer.errors import SettingError, VideoError
@@ -84,40 +89,88 @@ class Task(NamedTuple):
 Message = tuple[dict[str, Any], list[Tensor]]
 
 
-def decode_upload(theirs: Connection, path: Path, task: Task, limits: Limits) -> None:
-    """Send what a task needs of a file, then {"end": true}; or {"problem": [code, detail]}."""
+Decode = Callable[[socket.socket, Path, Task, Limits], bool]
+
+
+def decode_uploads(theirs: socket.socket, limits: Limits, decode: Decode) -> None:
+    """Do what is asked for through a socket, one upload after the other, each with {"end": true} at its end, and "more"
+    where another one may follow. The process ends otherwise, and when the other end of the socket is closed."""
     follow_parent(os.getppid())
     torch.set_num_threads(1)
-    confine(limits)
+    allowance = Allowance(limits)
+    more = True
+    with suppress(EOFError, OSError):  # nobody asks any more, or waits for it
+        while more:
+            path, task = pickle.loads(_receive(theirs, int.from_bytes(_receive(theirs, 4))))
+            if not decode(theirs, path, task, limits):
+                return
+            more = allowance.renew()
+            send(theirs, {"end": True, "more": more}, [])
+
+
+def decode_upload(theirs: socket.socket, path: Path, task: Task, limits: Limits) -> bool:
+    """Send what a task needs of a file; or {"problem": [code, detail]}, and return False."""
     try:
-        for message in _decode(path, task, limits):
+        for message in decoded(path, task, limits):
             send(theirs, *message)
-        send(theirs, {"end": True}, [])
-    except BrokenPipeError:
-        return  # nobody waits for it any more
+    except BrokenPipeError:  # nobody waits for it any more
+        return False
     except Exception as error:
         problem = _problem(error, limits)
         send(theirs, {"problem": [problem.code, problem.detail]}, [])
+        return False
+    return True
 
 
-def confine(limits: Limits) -> None:
-    """Keep this process from taking more than it may of processor time and memory, and from writing files."""
-    seconds = math.ceil(time.process_time()) + limits.cpu_seconds
-    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 1))
-    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
-    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
-    limit_memory(limits.memory)
+class Allowance:
+    """What this process may take of processor time and memory; it may write no files from now on.
+
+    An upload may take its limits, wherever those before it have left the process. In all, the process may take twice as
+    much processor time, and keep an eighth of the memory from one upload to the next; the system sees to that whatever
+    the process does, since only soft limits can be raised.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits, self._kept = limits, limits.memory // 8
+        self._seconds, self._memory = time.process_time(), private_bytes()
+        self._most_seconds = math.ceil(self._seconds) + 2 * limits.cpu_seconds + 1
+        self._most_memory = self._memory + self._kept + limits.memory
+        resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES, OPEN_FILES))
+        self.renew()
+
+    def renew(self) -> bool:
+        """Give the next upload its limits; False where too much is taken already."""
+        seconds, memory = time.process_time(), private_bytes()
+        if seconds - self._seconds > self._limits.cpu_seconds or memory - self._memory > self._kept:
+            return False
+        until = math.ceil(seconds) + self._limits.cpu_seconds
+        resource.setrlimit(resource.RLIMIT_CPU, (until, self._most_seconds))
+        most = min(memory + self._limits.memory, self._most_memory)
+        resource.setrlimit(resource.RLIMIT_DATA, (most, self._most_memory))
+        return True
 
 
-def send(theirs: Connection, header: dict[str, Any], arrays: list[Tensor]) -> None:
+def send(theirs: socket.socket, header: dict[str, Any], arrays: list[Tensor]) -> None:
     """A message: its header, with the shapes of its arrays (uint8), then these."""
-    theirs.send_bytes(json.dumps({**header, "shapes": [list(array.shape) for array in arrays]}).encode())
+    head = json.dumps({**header, "shapes": [list(array.shape) for array in arrays]}).encode()
+    theirs.sendall(len(head).to_bytes(4) + head)
     for array in arrays:
-        theirs.send_bytes(array.contiguous().numpy().data.cast("B"))
+        theirs.sendall(array.contiguous().numpy().data.cast("B"))
 
 
-def _decode(path: Path, task: Task, limits: Limits) -> Iterator[Message]:
+def _receive(theirs: socket.socket, size: int) -> bytes:
+    """So many bytes. Raises EOFError where they do not come."""
+    content = theirs.recv(size, socket.MSG_WAITALL)
+    if len(content) < size:
+        raise EOFError
+    return content
+
+
+def decoded(path: Path, task: Task, limits: Limits) -> Iterator[Message]:
+    """The messages of a task. Raises Problem for what is no video and for one beyond a limit, VideoError for one that
+    cannot be read."""
     check_container(path, limits)
     with VideoFile(path, path, ALLOWED) as video:
         check_video(video, limits)

@@ -4,6 +4,7 @@ import { Camera } from "./camera.js";
 import { byId, clock, say, setText, showNotice } from "./dom.js";
 import { History } from "./history.js";
 import { Player } from "./player.js";
+import { Colours } from "./segments.js";
 import { call, hasToken, lineReader, Problem, sentence } from "./service.js";
 import { asCurl, asPython } from "./snippets.js";
 import { Task } from "./task.js";
@@ -70,7 +71,8 @@ function open(file, focus = true) {
   stopAll();
   const model = byId("model").value;
   history.add({ file, model, address: URL.createObjectURL(file), modelShown: models.length > 1, predictions: null,
-    waiting: true, rows: [], complete: false, window: "", overlays: new Map(), thumbnail: null });
+    waiting: true, rows: [], complete: false, window: "", overlays: new Map(), thumbnail: null,
+    colours: new Colours(modelOf(model)?.labels ?? []) });
   show(history.entries[0], focus);
   say(`Uploading ${file.name}`);
   predict(entry);
@@ -96,7 +98,7 @@ function show(chosen, focus = true) {
   showSource();
   setText(byId("name"), entry.file.name);
   byId("window").value = entry.window;
-  timeline.reset(modelOf(entry.model)?.labels ?? []);
+  timeline.reset(entry.colours);
   timeline.setRows(entry.rows);
   player.open(entry.address);
   showPredictions();

@@ -15,6 +15,7 @@ export class Problem extends Error {
 }
 
 const TITLES = { // by the code of the error, or else by the status
+  not_a_video: "This file cannot be classified.",
   too_long: "The video is too long.",
   unreadable_video: "The video cannot be read.",
   decoder_crashed: "The video cannot be read.",

@@ -1,6 +1,6 @@
 // The timeline under the video: a track that is a slider, and the segments as a list of buttons.
 import { byId, clock, make, percent, setText, sync } from "./dom.js";
-import { Colours, segmentAt, segmentsOf } from "./segments.js";
+import { segmentAt, segmentsOf } from "./segments.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -10,7 +10,7 @@ export class Timeline {
     Object.assign(this, { onSeek, onToggle });
     this.track = byId("track");
     this.list = byId("segments");
-    this.reset([]);
+    this.reset(null);
     this.track.addEventListener("keydown", (event) => this.key(event));
     this.track.addEventListener("pointerdown", (event) => {
       if (event.button) return;
@@ -22,9 +22,9 @@ export class Timeline {
     });
   }
 
-  /** Another video, of classes `labels`. */
-  reset(labels) {
-    this.colours = new Colours(labels);
+  /** Another video; colours: those of its classes, whichever of its windows they are in. */
+  reset(colours) {
+    this.colours = colours;
     this.rows = [];
     this.segments = [];
     this.duration = this.seconds = 0;
