@@ -69,7 +69,7 @@ def test_a_process_gets_another_upload_after_a_good_one(good: Path) -> None:
     assert first[0][1][0].equal(second[0][1][0])
 
 
-@pytest.mark.parametrize("how", ["text", "crash", "junk", "shapes", "twice"])
+@pytest.mark.parametrize("how", ["text", "crash", "junk", "shapes", "twice", "nothing"])
 def test_a_process_gets_none_after_a_bad_one(good: Path, tmp_path: Path, how: str) -> None:
     (tmp_path / how).write_text(how)
     with decoding() as decoder:

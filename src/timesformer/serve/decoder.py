@@ -115,10 +115,11 @@ class Decoder:
                 raise misbehaved() from None
             except TimeoutError:
                 raise Problem("decoder_timeout", f"decoding took longer than {self.seconds:g} seconds") from None
-            if header.get("end"):
-                return header.get("more") is True
-            if number == most:
+            ends = bool(header.get("end"))
+            if number == (0 if ends else most):  # every task has a message, and no more than so many
                 raise misbehaved()
+            if ends:
+                return header.get("more") is True
             yield header, arrays
         raise AssertionError
 

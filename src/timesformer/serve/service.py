@@ -191,10 +191,8 @@ class Service:
     def _only(self, job: Job, path: Path, task: Task, read: Callable[[Message], T]) -> T:
         """What the one message of a task says."""
         with closing(self.decoder.read(job, path, task)) as messages:
-            found = [_believed(read, message) for message in messages]
-        if not found:
-            raise misbehaved()
-        return found[0]
+            (found,) = [_believed(read, message) for message in messages]
+        return found
 
     def timeline_rows(
         self, job: Job, model: ServedModel, upload: Upload, options: TimelineOptions
@@ -216,10 +214,7 @@ class Service:
             closing(self.decoder.read(job, upload.path, task)) as messages,
             model.reserve_more(engine.views, most=model.batcher.limit // 2),
         ):
-            first = next(messages, None)
-            if first is None:
-                raise misbehaved()
-            stride = _believed(read_stride, first[0])
+            stride = _believed(read_stride, next(messages)[0])
             scored = score_windows(
                 engine, windows(), lambda window: int((window.start or 0.0) / stride + ROUNDING) // engine.views
             )
