@@ -78,27 +78,41 @@ def test_batches_count_clips_not_requests(engine: Engine, held: Held, batcher: B
     assert held.batches == [3, 4, 4, 2]
 
 
-def test_a_batch_waits_for_what_is_being_decoded(
-    engine: Engine, held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A moment, for half of the clips that are reserved; not where no more fit."""
+def test_a_batch_waits_for_what_is_being_decoded(held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment, until as many clips have come as are to come; not where no more fit."""
     held.go.release(1000)
     monkeypatch.setattr(batching, "GATHERING", 240.0)
-    with ThreadPoolExecutor(3) as threads, batcher.reserve(1), batcher.reserve(2):
-        first = threads.submit(batcher.engine_for(Job()), clips(1))
+    jobs = [Job() for _ in range(4)]
+    for job in jobs:
+        batcher.expect(job, 1)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(batcher.engine_for(jobs[0]), clips(1))  # three others are to come
         until(lambda: len(batcher._calls) == 1)
-        second = threads.submit(batcher.engine_for(Job()), clips(2))
-        assert (len(first.result()), len(second.result())) == (1, 2)
-        assert held.batches == [3]
+        second = threads.submit(batcher.engine_for(jobs[1]), clips(1))
+        assert (len(first.result()), len(second.result())) == (1, 1)
+        assert held.batches == [2]
+        batcher.expect(jobs[3], 9)
         assert len(batcher.engine_for(Job())(clips(4))) == 4
-        assert held.batches == [3, 4]
-        with batcher.reserve(2):
-            third = threads.submit(batcher.engine_for(Job()), clips(2))
-            until(lambda: len(batcher._calls) == 1)
-        assert len(third.result()) == 2  # the others have left
+        third = threads.submit(batcher.engine_for(jobs[2]), clips(1))
+        until(lambda: len(batcher._calls) == 1)
+        batcher.forget(jobs[3])
+        assert len(third.result()) == 1
+        batcher.expect(jobs[3], 9)
         monkeypatch.setattr(batching, "GATHERING", 0.0)
         assert len(batcher.engine_for(Job())(clips(1))) == 1
-    assert held.batches == [3, 4, 2, 1]
+    assert held.batches == [2, 4, 1, 1]
+
+
+def test_a_batch_does_not_wait_for_what_may_not_come(
+    held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is reserved may be computed already; and features share no batch."""
+    held.go.release(1000)
+    monkeypatch.setattr(batching, "GATHERING", 1e6)
+    with batcher.reserve(9):
+        assert len(batcher.engine_for(Job())(clips(1))) == 1
+    batcher.expect(Job(), 9)
+    assert len(batcher.engine_for(Job()).features(clips(1))) == 1
 
 
 def test_features_are_of_one_request_alone(engine: Engine, held: Held, batcher: Batcher) -> None:

@@ -96,16 +96,19 @@ class Service:
 
     async def predict(self, job: Job, model: ServedModel, upload: Upload, top: int) -> dict[str, Any]:
         """The row of `timesformer predict`."""
-        views_VCTSS, seen = await self._views(job, model, upload)
-        predictor = model.predictor_for(job)
+        predictor, batcher = model.predictor_for(job), model.batcher
 
         def score() -> dict[str, Any]:
             with model.reserve_more(len(views_VCTSS)):
                 best = predictor.best(score_views(predictor.engine, views_VCTSS), top)
             return Answer(upload.name, best, seen=seen).as_dict()
 
-        with self.metrics.stage("score"):
-            return await anyio.to_thread.run_sync(score, limiter=self.scoring)
+        try:
+            views_VCTSS, seen = await self._views(job, model, upload, lambda: batcher.expect(job, model.views))
+            with self.metrics.stage("score"):
+                return await anyio.to_thread.run_sync(score, limiter=self.scoring)
+        finally:
+            batcher.forget(job)
 
     async def features(self, job: Job, model: ServedModel, upload: Upload) -> dict[str, Any]:
         """The vector of `timesformer features`, of its default layer and pooling."""
@@ -178,11 +181,15 @@ class Service:
                         raise Problem("explain_timeout", detail) from None
                     raise
 
-    async def _views(self, job: Job, model: ServedModel, upload: Upload) -> tuple[Tensor, Seen]:
+    async def _views(
+        self, job: Job, model: ServedModel, upload: Upload, on_turn: Callable[[], None] = lambda: None
+    ) -> tuple[Tensor, Seen]:
+        """The views of an upload. on_turn: is called when others have been decoded and it is its turn."""
         one = model.predictor
         task = Task("views", one.settings.clip_shape, one.preprocessing)
 
         def decode() -> tuple[Tensor, Seen]:
+            on_turn()
             return self._only(job, upload.path, task, lambda said: (said[1][0], read_seen(said[0])))
 
         with self.metrics.stage("decode"):
