@@ -35,6 +35,7 @@ from timesformer.serve.worker import Decode, Limits, Message, Task, decode_uploa
 
 HEADER = 2**20  # bytes, at most, of a header
 UPLOADS = 100  # that a process gets, at most
+AHEAD = 2  # processes, at most, that are started ahead of need
 
 # Main modules that are imported again in every process unless they have been before it was forked.
 MAIN = ("timesformer.cli.main",)
@@ -44,11 +45,12 @@ class Decoder:
     """Processes that decode. Threads may share one, and have as many processes as they ask for at a time. Close it at
     the end.
 
-    limits: of a video and its process; seconds: that it may take until its next message. decode: what a process does.
+    limits: of a video and its process; seconds: that it may take until its next message. idle: processes, at most, that
+    wait for an upload. decode: what a process does.
     """
 
-    def __init__(self, limits: Limits, seconds: float, decode: Decode = decode_upload) -> None:
-        self.limits, self.seconds, self.decode = limits, seconds, decode
+    def __init__(self, limits: Limits, seconds: float, idle: int, decode: Decode = decode_upload) -> None:
+        self.limits, self.seconds, self.most_idle, self.decode = limits, seconds, idle, decode
         self._idle: list[DecoderProcess] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -71,9 +73,9 @@ class Decoder:
         finally:
             self._take_back(process, more and not job.stopped)
 
-    def warm_up(self, processes: int) -> None:
-        """Start so many processes ahead of need."""
-        for _ in range(processes):
+    def warm_up(self) -> None:
+        """Start processes ahead of need. Raises Problem where the system has none."""
+        for _ in range(min(AHEAD, self.most_idle)):
             self._take_back(DecoderProcess(self.decode, self.limits), True)
 
     def close(self) -> None:
@@ -99,7 +101,7 @@ class Decoder:
 
     def _take_back(self, process: DecoderProcess, more: bool) -> None:
         with self._lock:
-            kept = more and process.uploads < UPLOADS and not self._closed
+            kept = more and process.uploads < UPLOADS and len(self._idle) < self.most_idle and not self._closed
             if kept:
                 self._idle.append(process)
         if not kept:

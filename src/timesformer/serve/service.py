@@ -59,7 +59,8 @@ class Service:
         self, models: Mapping[str, ServedModel], settings: ServiceSettings, decoder: Decoder | None = None
     ) -> None:
         self.models, self.settings, self.metrics = models, settings, Metrics()
-        self.decoder = Decoder(Limits.of(settings), settings.decode_seconds) if decoder is None else decoder
+        limits = Limits.of(settings)
+        self.decoder = decoder or Decoder(limits, settings.decode_seconds, settings.workers)
         self.spool = Spool()
         self.receiver = Receiver(self.spool, settings)
         self.metrics.follow(models)
