@@ -3,7 +3,8 @@ no other request notices, and nothing that the process said has been believed wi
 
 A process gets another upload as long as each has been decoded to its end and all that was said of it believed;
 after anything else it is killed, and after UPLOADS anyway. So a file that crashes, hangs or swells costs its process,
-and one that takes its process over has it for UPLOADS - 1 more at most: what it could read and answer in their place.
+and one that takes its process over has it for UPLOADS - 1 more at most, which it could read and answer, and has what
+its memory still holds of those before.
 A process for each upload would leave it none, but costs more than decoding (docs/serve.md).
 
 Processes are forked from one that has imported what decoding needs and nothing else, so one takes 30 ms to start, and
