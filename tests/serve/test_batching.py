@@ -5,18 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 import timesformer
-from serving import save_small, until
+from conftest import moving_bar
+from misbehaving import slow
+from serving import running, save_small, until
 from timesformer.engine.engine import Engine
 from timesformer.serve import batching
 from timesformer.serve.batching import Batcher
 from timesformer.serve.job import Disconnected, Job
 from timesformer.serve.problems import Problem
+from timesformer.video.encode import write_video
 
 
 class Held:
@@ -113,6 +117,24 @@ def test_a_batch_does_not_wait_for_what_may_not_come(
         assert len(batcher.engine_for(Job())(clips(1))) == 1
     batcher.expect(Job(), 9)
     assert len(batcher.engine_for(Job()).features(clips(1))) == 1
+
+
+@pytest.mark.parametrize(("path", "coming"), [("predict", [3]), ("features", []), ("timeline", [])])
+def test_batches_wait_for_predictions_that_are_being_decoded(tmp_path: Path, path: str, coming: list[int]) -> None:
+    allowed, weights = tmp_path / "allowed", {"small": save_small(tmp_path / "small")}
+    write_video(tmp_path / "good.mp4", moving_bar(1, 0), 10)
+    video = {"content-type": "video/mp4"}
+    with running(weights, decode=slow) as service, ThreadPoolExecutor(1) as threads:
+        batcher = service.service.find(None).batcher
+        content = (tmp_path / "good.mp4").read_bytes() + b"|" + str(allowed).encode()
+        answer = threads.submit(service.client.post, f"/v1/{path}", content=content, headers=video)
+        until(allowed.with_suffix(".begun").exists)
+        assert list(batcher._coming.values()) == coming
+        allowed.touch()
+        assert answer.result().status_code == 200
+        assert not batcher._coming
+        assert service.client.post("/v1/predict", content=f"|{allowed}", headers=video).status_code == 415
+        assert not batcher._coming
 
 
 def test_features_are_of_one_request_alone(engine: Engine, held: Held, batcher: Batcher) -> None:

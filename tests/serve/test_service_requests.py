@@ -282,24 +282,6 @@ def test_a_large_upload_is_written_and_removed_by_threads(
         until(lambda: not service.left)
 
 
-@pytest.mark.parametrize(("path", "coming"), [("predict", [3]), ("features", []), ("timeline", [])])
-def test_batches_wait_for_predictions_that_are_being_decoded(
-    weights: dict[str, Path], good: bytes, tmp_path: Path, path: str, coming: list[int]
-) -> None:
-    allowed = tmp_path / "allowed"
-    with running(weights, decode=slow) as service, ThreadPoolExecutor(1) as threads:
-        batcher = service.service.find(None).batcher
-        content = good + b"|" + str(allowed).encode()
-        answer = threads.submit(service.client.post, f"/v1/{path}", content=content, headers=VIDEO)
-        until(allowed.with_suffix(".begun").exists)
-        assert list(batcher._coming.values()) == coming
-        allowed.touch()
-        assert answer.result().status_code == 200
-        assert not batcher._coming
-        assert service.client.post("/v1/predict", content=f"|{allowed}", headers=VIDEO).status_code == 415
-        assert not batcher._coming
-
-
 def no_space(*_: object) -> None:
     raise OSError(errno.ENOSPC, "No space left on device")
 
