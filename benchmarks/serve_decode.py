@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -33,9 +34,17 @@ def processor_ms(work: Callable[[Path], object], files: Sequence[Path]) -> float
 def forked(work: Callable[[Path], object], file: Path) -> None:
     process = os.fork()
     if not process:
-        work(file)
-        os._exit(0)
-    os.waitpid(process, 0)
+        status = 1
+        try:
+            work(file)
+            status = 0
+        except Exception:
+            traceback.print_exc()
+        finally:
+            os._exit(status)
+    status = os.waitstatus_to_exitcode(os.waitpid(process, 0)[1])
+    if status:
+        raise SystemExit(f"{file}: the process that was forked to decode it ended with {status}")
 
 
 def main() -> None:

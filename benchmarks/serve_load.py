@@ -70,11 +70,11 @@ class Load:
         self.service, self.requests = service, requests
         self.seconds: list[float] = []
         self.answers: list[tuple[int, bytes]] = []  # of which request, and its body
-        self.failed = 0
+        self.failures: list[int] = []  # of each client
 
     def client(self, number: int, until: float) -> None:
         client: socket.socket | None = None
-        turn = number
+        turn, failed = number, 0
         while time.monotonic() < until:
             which = turn % len(self.requests)
             turn += 1
@@ -90,8 +90,13 @@ class Load:
                 self.seconds.append(time.monotonic() - start)
                 self.answers.append((which, body))
             else:  # after which the service closes the connection
-                self.failed += 1
+                failed += 1
+                if client is not None:
+                    client.close()
                 client = None
+        self.failures.append(failed)
+        if client is not None:
+            client.close()
 
     def run(self, clients: int, seconds: float) -> tuple[float, float, float, float]:
         """Seconds until the last answer, MiB of the service early and late, and seconds of a core that clients took."""
@@ -140,10 +145,11 @@ def main() -> None:
             ordered = sorted(load.seconds) or [math.nan]
             p50, p95, p99 = (ordered[int(part * (len(ordered) - 1))] for part in (0.5, 0.95, 0.99))
             per_second = len(load.seconds) / seconds
-            good &= not wrong and not load.failed and bool(load.seconds)
+            failed = sum(load.failures)
+            good &= not wrong and not failed and bool(load.seconds)
             print(
                 f"{clients:7}{per_second:12.2f}{2 * per_second / (before + after):12.2f}{p50:8.3f}{p95:8.3f}{p99:8.3f}"
-                f"{wrong:7}{load.failed:8}{early:6.0f}{late:6.0f}{1000 * processor / max(len(ordered), 1):9.2f}"
+                f"{wrong:7}{failed:8}{early:6.0f}{late:6.0f}{1000 * processor / max(len(ordered), 1):9.2f}"
                 f"   predict {before:.2f}, then {after:.2f}",
                 flush=True,
             )

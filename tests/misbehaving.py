@@ -43,6 +43,8 @@ def misbehave(theirs: socket.socket, path: Path, task: Task, limits: Limits) -> 
         for _ in range(2):
             say(b'{"shapes": []}')
         say(b'{"shapes": [], "end": true}')
+    elif how == b"nothing":
+        say(b'{"end": true, "more": true}')
     elif how == b"early":  # an answer, and what nobody has asked for
         say(b'{"shapes": [[3, 3, 4, 16, 16]]}')
         theirs.sendall(bytes(3 * 3 * 4 * 16 * 16))

@@ -92,7 +92,7 @@ def running(
 
 def with_decode(decode: Decode, settings: ServiceSettings) -> Decoder:
     """Processes that do something else than decoding, within the limits of these settings."""
-    return Decoder(Limits.of(settings), settings.decode_seconds, decode)
+    return Decoder(Limits.of(settings), settings.decode_seconds, settings.workers, decode)
 
 
 def until(done: Any) -> None:

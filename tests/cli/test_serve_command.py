@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import signal
 import socket
@@ -107,10 +108,21 @@ def test_what_cannot_be_served_is_one_line(
     (tmp_path / "token").write_text("two words\n")
     assert_one_line(command("serve", weights, "--token-file", tmp_path / "token"), "expected a token of printable")
     assert_one_line(command("serve", weights, "--token-file", tmp_path / "none"), "No such file")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with monkeypatch.context() as full:
+        full.setattr("timesformer.serve.process.CONTEXT.Process.start", no_process)
+        assert_one_line(
+            command("serve", weights, "--port", 0, "--device", "cpu"), "the system starts no process to decode"
+        )
+    assert not list(tmp_path.glob("timesformer-serve-*"))
     for name in [name for name in sys.modules if name.startswith("timesformer.serve")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
     assert_one_line(command("serve", weights), "serve needs uvicorn: pip install 'timesformer[serve]'")
+
+
+def no_process(*_: object) -> None:
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
 
 
 def test_hosts_of_urls_are_compared_as_urls_have_them() -> None:

@@ -5,18 +5,22 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
 import timesformer
-from serving import save_small, until
+from conftest import moving_bar
+from misbehaving import slow
+from serving import running, save_small, until
 from timesformer.engine.engine import Engine
 from timesformer.serve import batching
 from timesformer.serve.batching import Batcher
 from timesformer.serve.job import Disconnected, Job
 from timesformer.serve.problems import Problem
+from timesformer.video.encode import write_video
 
 
 class Held:
@@ -78,27 +82,59 @@ def test_batches_count_clips_not_requests(engine: Engine, held: Held, batcher: B
     assert held.batches == [3, 4, 4, 2]
 
 
-def test_a_batch_waits_for_what_is_being_decoded(
-    engine: Engine, held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A moment, for half of the clips that are reserved; not where no more fit."""
+def test_a_batch_waits_for_what_is_being_decoded(held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A moment, until as many clips have come as are to come; not where no more fit."""
     held.go.release(1000)
     monkeypatch.setattr(batching, "GATHERING", 240.0)
-    with ThreadPoolExecutor(3) as threads, batcher.reserve(1), batcher.reserve(2):
-        first = threads.submit(batcher.engine_for(Job()), clips(1))
+    jobs = [Job() for _ in range(4)]
+    for job in jobs:
+        batcher.expect(job, 1)
+    with ThreadPoolExecutor(3) as threads:
+        first = threads.submit(batcher.engine_for(jobs[0]), clips(1))  # three others are to come
         until(lambda: len(batcher._calls) == 1)
-        second = threads.submit(batcher.engine_for(Job()), clips(2))
-        assert (len(first.result()), len(second.result())) == (1, 2)
-        assert held.batches == [3]
+        second = threads.submit(batcher.engine_for(jobs[1]), clips(1))
+        assert (len(first.result()), len(second.result())) == (1, 1)
+        assert held.batches == [2]
+        batcher.expect(jobs[3], 9)
         assert len(batcher.engine_for(Job())(clips(4))) == 4
-        assert held.batches == [3, 4]
-        with batcher.reserve(2):
-            third = threads.submit(batcher.engine_for(Job()), clips(2))
-            until(lambda: len(batcher._calls) == 1)
-        assert len(third.result()) == 2  # the others have left
+        third = threads.submit(batcher.engine_for(jobs[2]), clips(1))
+        until(lambda: len(batcher._calls) == 1)
+        batcher.forget(jobs[3])
+        assert len(third.result()) == 1
+        batcher.expect(jobs[3], 9)
         monkeypatch.setattr(batching, "GATHERING", 0.0)
         assert len(batcher.engine_for(Job())(clips(1))) == 1
-    assert held.batches == [3, 4, 2, 1]
+    assert held.batches == [2, 4, 1, 1]
+
+
+def test_a_batch_does_not_wait_for_what_may_not_come(
+    held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is reserved may be computed already; and features share no batch."""
+    held.go.release(1000)
+    monkeypatch.setattr(batching, "GATHERING", 1e6)
+    with batcher.reserve(9):
+        assert len(batcher.engine_for(Job())(clips(1))) == 1
+    batcher.expect(Job(), 9)
+    assert len(batcher.engine_for(Job()).features(clips(1))) == 1
+
+
+@pytest.mark.parametrize(("path", "coming"), [("predict", [3]), ("features", []), ("timeline", [])])
+def test_batches_wait_for_predictions_that_are_being_decoded(tmp_path: Path, path: str, coming: list[int]) -> None:
+    allowed, weights = tmp_path / "allowed", {"small": save_small(tmp_path / "small")}
+    write_video(tmp_path / "good.mp4", moving_bar(1, 0), 10)
+    video = {"content-type": "video/mp4"}
+    with running(weights, decode=slow) as service, ThreadPoolExecutor(1) as threads:
+        batcher = service.service.find(None).batcher
+        content = (tmp_path / "good.mp4").read_bytes() + b"|" + str(allowed).encode()
+        answer = threads.submit(service.client.post, f"/v1/{path}", content=content, headers=video)
+        until(allowed.with_suffix(".begun").exists)
+        assert list(batcher._coming.values()) == coming
+        allowed.touch()
+        assert answer.result().status_code == 200
+        assert not batcher._coming
+        assert service.client.post("/v1/predict", content=f"|{allowed}", headers=video).status_code == 415
+        assert not batcher._coming
 
 
 def test_features_are_of_one_request_alone(engine: Engine, held: Held, batcher: Batcher) -> None:

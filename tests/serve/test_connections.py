@@ -14,8 +14,10 @@ from select import select
 from types import SimpleNamespace
 from typing import Any
 
+import h11
 import httpx
 import pytest
+from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from misbehaving import slow
 from serving import Running, running, save_small, until
@@ -71,14 +73,41 @@ def test_a_head_that_drips(service: Running, monkeypatch: pytest.MonkeyPatch, fi
         assert client.recv(4096) == b""
 
 
-def test_a_connection_that_is_used_stays_open(service: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Longer than a head may take to come."""
-    monkeypatch.setattr(server, "HEAD_SECONDS", 2.0)
-    with connect(service) as client:
-        for pause in (1.1, 1.1, 0):
-            client.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
-            assert read_answer(client).startswith(b"HTTP/1.1 200 ")
-            time.sleep(pause)
+def test_each_head_of_a_connection_has_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From its first byte that is not all of it; so a connection that is used may stay open for longer."""
+    timers: list[Timer] = []
+
+    def call_later(seconds: float, _: object) -> Timer:
+        timers.append(Timer(seconds))
+        return timers[-1]
+
+    def data_received(connection: server.Connection, data: bytes) -> None:
+        connection.conn.receive_data(data)
+        while connection.conn.next_event() not in (h11.NEED_DATA, h11.PAUSED):
+            pass
+
+    monkeypatch.setattr(H11Protocol, "data_received", data_received)
+    connection = object.__new__(server.Connection)
+    connection.conn = h11.Connection(h11.SERVER)
+    connection.loop = SimpleNamespace(call_later=call_later)  # type: ignore[assignment]
+    for turn in range(1, 4):
+        for part in (b"GET /healthz HTTP/1.1\r\n", b"Host: ", b"x\r\n"):
+            connection.data_received(part)
+            assert [timer.runs for timer in timers] == [False] * (turn - 1) + [True]
+        connection.data_received(b"\r\n")
+        assert not any(timer.runs for timer in timers)
+        for event in (h11.Response(status_code=200, headers=[("Content-Length", "0")]), h11.EndOfMessage()):
+            connection.conn.send(event)
+        connection.conn.start_next_cycle()
+    assert {timer.seconds for timer in timers} == {server.HEAD_SECONDS}
+
+
+class Timer:
+    def __init__(self, seconds: float) -> None:
+        self.seconds, self.runs = seconds, True
+
+    def cancel(self) -> None:
+        self.runs = False
 
 
 def test_too_many_connections(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,8 +40,8 @@ def good(tmp_path: Path) -> Path:
 
 
 @contextmanager
-def decoding(decode: Decode = misbehave, seconds: float = 60) -> Iterator[Decoder]:
-    with closing(Decoder(LIMITS, seconds, decode)) as decoder:
+def decoding(decode: Decode = misbehave, seconds: float = 60, idle: int = 2) -> Iterator[Decoder]:
+    with closing(Decoder(LIMITS, seconds, idle, decode)) as decoder:
         yield decoder
 
 
@@ -51,7 +51,7 @@ def read(decoder: Decoder, path: Path, job: Job | None = None) -> list[Message]:
 
 def waiting(decoder: Decoder) -> list[int]:
     """The processes that wait for an upload."""
-    return [process.pid for process in decoder._idle]
+    return [process._process.pid for process in decoder._idle]
 
 
 def ended(process: int) -> bool:
@@ -69,7 +69,7 @@ def test_a_process_gets_another_upload_after_a_good_one(good: Path) -> None:
     assert first[0][1][0].equal(second[0][1][0])
 
 
-@pytest.mark.parametrize("how", ["text", "crash", "junk", "shapes", "twice"])
+@pytest.mark.parametrize("how", ["text", "crash", "junk", "shapes", "twice", "nothing"])
 def test_a_process_gets_none_after_a_bad_one(good: Path, tmp_path: Path, how: str) -> None:
     (tmp_path / how).write_text(how)
     with decoding() as decoder:
@@ -115,9 +115,29 @@ def test_a_process_gets_none_after_so_many(good: Path, monkeypatch: pytest.Monke
         assert ended(process)
 
 
+def test_no_more_processes_wait_than_may(good: Path) -> None:
+    with decoding(idle=1) as decoder:
+        decoder.warm_up()
+        (first,) = waiting(decoder)
+        with closing(decoder.read(Job(), good, TASK)) as messages:
+            next(messages)
+            assert len(read(decoder, good)) == 1  # by another one
+            (second,) = waiting(decoder)
+            assert list(messages) == []
+        assert waiting(decoder) == [second]
+        assert first != second
+        assert ended(first)
+
+
+def test_two_processes_are_started_ahead_at_most() -> None:
+    with decoding(idle=9) as decoder:
+        decoder.warm_up()
+        assert len(waiting(decoder)) == 2
+
+
 def test_a_process_that_ended_while_it_waited_fails_no_upload(good: Path) -> None:
     with decoding() as decoder:
-        decoder.warm_up(2)
+        decoder.warm_up()
         first, second = waiting(decoder)
         os.kill(second, signal.SIGKILL)
         assert wait([decoder._idle[-1]._ours], 240)
@@ -178,7 +198,7 @@ def test_a_process_that_has_ended_is_not_killed(monkeypatch: pytest.MonkeyPatch)
     """Its number may be that of another one."""
     killed: list[int | None] = []
     process = DecoderProcess(decode_upload, LIMITS)
-    os.kill(process.pid, signal.SIGKILL)
+    os.kill(process._process.pid, signal.SIGKILL)
     assert process.exit_code() == -signal.SIGKILL
     monkeypatch.setattr(ForkServerProcess, "kill", lambda process: killed.append(process.pid))
     process.end()
@@ -204,6 +224,6 @@ def test_an_upload_may_take_its_limits_whatever_those_before_took(monkeypatch: p
 
 
 def test_a_process_that_has_taken_too_much_gets_no_other_upload(good: Path) -> None:
-    with closing(Decoder(LIMITS._replace(cpu_seconds=1), 60, burn_a_second)) as decoder:
+    with closing(Decoder(LIMITS._replace(cpu_seconds=1), 60, 2, burn_a_second)) as decoder:
         assert len(read(decoder, good)) == 1
         assert waiting(decoder) == []

@@ -158,7 +158,7 @@ def test_a_mistyped_parameter_is_refused(service: Running, videos: list[Path]) -
     files = form(videos[0])
     answer = service.client.post("/v1/predict", params={"topk": 2, "model": "first"}, files=files)
     assert (answer.status_code, answer.json()) == (
-        422,
+        400,
         {
             "error": "unknown_parameter",
             "detail": "'topk': not a parameter of /v1/predict; expected model, top_k",

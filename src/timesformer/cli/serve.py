@@ -72,6 +72,7 @@ def serve(
         from timesformer.serve.app import create_app
         from timesformer.serve.logs import use_json_logs
         from timesformer.serve.models import load_models, name_weights
+        from timesformer.serve.problems import Problem
         from timesformer.serve.server import address_of, listen
         from timesformer.serve.server import serve as answer
         from timesformer.serve.service import Service
@@ -101,7 +102,13 @@ def serve(
             queue_clips=settings.queue_clips,
         )
         service = Service(models, settings)
-        service.decoder.warm_up(settings.workers)
+        try:
+            service.decoder.warm_up()
+        except Problem:
+            service.close()
+            raise SettingError(
+                "serve: the system starts no process to decode with; see `ulimit -u` and the memory that is free"
+            ) from None
         use_json_logs()
         for name, model in models.items():
             print(f"{name}: {model.predictor.engine}", file=sys.stderr)

@@ -28,7 +28,7 @@ from timesformer.serve.uploads import Upload
 
 Model = Annotated[str | None, Query(description="A name of /v1/models; the default one if not given.")]
 Seconds = Annotated[float | None, Query(gt=0, description="Seconds.")]
-NAME = 64  # characters of a parameter that nobody knows, in what is said of it
+NAME_SHOWN = 64  # characters, at most, of an unknown parameter's name that its refusal has
 
 
 def create_app(
@@ -72,7 +72,7 @@ async def check_query(request: Request) -> None:
     if unknown and route.path.startswith("/v1/"):
         expected = ", ".join(known) or "none"
         raise Problem(
-            "unknown_parameter", f"{unknown[0][:NAME]!r}: not a parameter of {route.path}; expected {expected}"
+            "unknown_parameter", f"{unknown[0][:NAME_SHOWN]!r}: not a parameter of {route.path}; expected {expected}"
         )
 
 

@@ -1,8 +1,9 @@
 """Clips of different clients go through an engine together, as many as keep it busy.
 
 A batch is of clips, not of requests: it takes them in the order in which they came, of as many requests as they belong
-to, and a request that has more than fit comes on in the next batch. It waits a moment for half of the clips that are
-reserved: one alone costs a small network three times as much as one of eight, and decoders use the cores meanwhile.
+to, and a request that has more than fit comes on in the next batch. It waits a moment for predictions that are being
+decoded, until it has half of the clips: one alone costs a small network nearly three times as much as one of eight, and
+decoders use the cores meanwhile.
 
 Dimensions: B clips, C 3 colours, T frames, H and W pixels.
 """
@@ -26,7 +27,7 @@ from timesformer.serve.job import Disconnected, Job
 from timesformer.serve.problems import Problem
 
 LONGEST = 60  # seconds, at most, after which a client is told to retry
-GATHERING = 0.03  # seconds, at most, that a batch waits for clips that are reserved
+GATHERING = 0.03  # seconds, at most, that a batch waits for clips that are being decoded
 HUNG = 300.0  # seconds of a batch after which its engine counts as hung
 
 OnBatch = Callable[[int, float], None]  # clips, and the seconds they took
@@ -71,6 +72,7 @@ class Batcher:
         self._seconds_a_clip = 0.0
         self._computing_since: float | None = None
         self._calls: deque[_Call] = deque()
+        self._coming: dict[Job, int] = {}  # clips
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
@@ -105,6 +107,17 @@ class Batcher:
         finally:
             with self._changed:
                 self.reserved -= clips
+
+    def expect(self, job: Job, clips: int) -> None:
+        """So many clips of a job are being decoded for a prediction. They are waited for until the job comes to `run`;
+        where it may not come there, see that `forget` is called."""
+        with self._changed:
+            self._coming[job] = clips
+
+    def forget(self, job: Job) -> None:
+        """Do not wait for a job, which may have come."""
+        with self._changed:
+            if self._coming.pop(job, None):
                 self._changed.notify()
 
     def engine_for(self, job: Job) -> Engine:
@@ -117,6 +130,7 @@ class Batcher:
         with self._changed:
             if self._closed:
                 raise _stopped()
+            self._coming.pop(job, None)
             self._calls.append(call)
             self._changed.notify()
         with job.stoppable(call.result.cancel):
@@ -137,7 +151,7 @@ class Batcher:
             while True:
                 with self._changed:
                     self._changed.wait_for(lambda: self._calls or self._closed)
-                    self._changed.wait_for(lambda: self._gathered or self._closed, GATHERING)
+                    self._changed.wait_for(lambda: self._closed or self._gathered, GATHERING)
                     if self._closed:
                         return
                     batch = self._take()
@@ -151,9 +165,12 @@ class Batcher:
 
     @property
     def _gathered(self) -> bool:
-        """Whether no more clips fit, or half of those that are reserved have come: the others are being decoded."""
-        waiting = sum(len(call.clips_BCTHW) - call.taken for call in self._calls)
-        return waiting >= min(self.engine.views, math.ceil(self.reserved / 2))
+        """Whether no more clips fit, or as many wait as are to come. Features share no batch, so they wait for none."""
+        first = self._calls[0]
+        if first.layer is not None:
+            return True
+        waiting = sum(len(call.clips_BCTHW) - call.taken for call in self._calls if call.joins(first))
+        return waiting >= min(self.engine.views, sum(self._coming.values()))
 
     def _take(self) -> list[tuple[_Call, Tensor]]:
         """The clips of the next batch, with the calls that they are of."""

@@ -3,7 +3,8 @@ no other request notices, and nothing that the process said has been believed wi
 
 A process gets another upload as long as each has been decoded to its end and all that was said of it believed;
 after anything else it is killed, and after UPLOADS anyway. So a file that crashes, hangs or swells costs its process,
-and one that takes its process over has it for UPLOADS - 1 more at most: what it could read and answer in their place.
+and one that takes its process over has it for UPLOADS - 1 more at most, which it could read and answer, and has what
+its memory still holds of those before.
 A process for each upload would leave it none, but costs more than decoding (docs/serve.md).
 
 Processes are forked from one that has imported what decoding needs and nothing else, so one takes 30 ms to start, and
@@ -35,6 +36,7 @@ from timesformer.serve.worker import Decode, Limits, Message, Task, decode_uploa
 
 HEADER = 2**20  # bytes, at most, of a header
 UPLOADS = 100  # that a process gets, at most
+AHEAD = 2  # processes, at most, that are started ahead of need
 
 # Main modules that are imported again in every process unless they have been before it was forked.
 MAIN = ("timesformer.cli.main",)
@@ -44,11 +46,12 @@ class Decoder:
     """Processes that decode. Threads may share one, and have as many processes as they ask for at a time. Close it at
     the end.
 
-    limits: of a video and its process; seconds: that it may take until its next message. decode: what a process does.
+    limits: of a video and its process; seconds: that it may take until its next message. idle: processes, at most, that
+    wait for an upload. decode: what a process does.
     """
 
-    def __init__(self, limits: Limits, seconds: float, decode: Decode = decode_upload) -> None:
-        self.limits, self.seconds, self.decode = limits, seconds, decode
+    def __init__(self, limits: Limits, seconds: float, idle: int, decode: Decode = decode_upload) -> None:
+        self.limits, self.seconds, self.most_idle, self.decode = limits, seconds, idle, decode
         self._idle: list[DecoderProcess] = []
         self._lock = threading.Lock()
         self._closed = False
@@ -71,9 +74,9 @@ class Decoder:
         finally:
             self._take_back(process, more and not job.stopped)
 
-    def warm_up(self, processes: int) -> None:
-        """Start so many processes ahead of need."""
-        for _ in range(processes):
+    def warm_up(self) -> None:
+        """Start processes ahead of need. Raises Problem where the system has none."""
+        for _ in range(min(AHEAD, self.most_idle)):
             self._take_back(DecoderProcess(self.decode, self.limits), True)
 
     def close(self) -> None:
@@ -99,7 +102,7 @@ class Decoder:
 
     def _take_back(self, process: DecoderProcess, more: bool) -> None:
         with self._lock:
-            kept = more and process.uploads < UPLOADS and not self._closed
+            kept = more and process.uploads < UPLOADS and len(self._idle) < self.most_idle and not self._closed
             if kept:
                 self._idle.append(process)
         if not kept:
@@ -115,10 +118,11 @@ class Decoder:
                 raise misbehaved() from None
             except TimeoutError:
                 raise Problem("decoder_timeout", f"decoding took longer than {self.seconds:g} seconds") from None
-            if header.get("end"):
-                return header.get("more") is True
-            if number == most:
+            ends = bool(header.get("end"))
+            if number == (0 if ends else most):  # every task has a message, and no more than so many
                 raise misbehaved()
+            if ends:
+                return header.get("more") is True
             yield header, arrays
         raise AssertionError
 

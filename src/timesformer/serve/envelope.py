@@ -6,9 +6,9 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-import random
 import re
 import time
+import uuid
 from collections.abc import MutableMapping
 from typing import Any
 
@@ -48,7 +48,7 @@ class Envelope:
             return
         headers = Headers(scope=scope)
         given = headers.get("x-request-id", "")
-        request_id = given if ID.fullmatch(given) else f"{random.getrandbits(128):032x}"
+        request_id = given if ID.fullmatch(given) else uuid.uuid4().hex
         scope[REQUEST_ID] = request_id
         started, status, body = time.perf_counter(), 0, _Body(receive)
 

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse
 CODES = {
     "bad_request": 400,
     "bad_parameter": 400,
+    "unknown_parameter": 400,
     "upload_stalled": 408,
     "unauthorized": 401,
     "forbidden": 403,
@@ -25,7 +26,6 @@ CODES = {
     "too_much_memory": 413,
     "unsupported_body": 415,
     "not_a_video": 415,
-    "unknown_parameter": 422,
     "unreadable_video": 422,
     "decoder_crashed": 422,
     "decoder_timeout": 422,

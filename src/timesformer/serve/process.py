@@ -37,11 +37,6 @@ class DecoderProcess:
             self._ours.close()
             raise Problem("unavailable", "no process to decode with; retry in 10 s", 10) from None
 
-    @property
-    def pid(self) -> int | None:
-        """Its number."""
-        return self._process.pid
-
     def give(self, path: Path, task: Task) -> bool:
         """Name the next upload. False where the process has ended, or has said what nobody asked for."""
         self.uploads += 1

@@ -140,7 +140,7 @@ MEANINGS = {
     408: "The body did not come in time.",
     413: "The body, or the video in it, is beyond a limit.",
     415: "The body, or the file in it, is of a kind that is not read.",
-    422: "The video cannot be read, or a parameter is not of this path.",
+    422: "The video cannot be read.",
     429: "The queue is full; Retry-After has the seconds after which to come again.",
     503: "The service cannot take requests now.",
 }

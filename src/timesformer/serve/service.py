@@ -59,7 +59,8 @@ class Service:
         self, models: Mapping[str, ServedModel], settings: ServiceSettings, decoder: Decoder | None = None
     ) -> None:
         self.models, self.settings, self.metrics = models, settings, Metrics()
-        self.decoder = Decoder(Limits.of(settings), settings.decode_seconds) if decoder is None else decoder
+        limits = Limits.of(settings)
+        self.decoder = decoder or Decoder(limits, settings.decode_seconds, settings.workers)
         self.spool = Spool()
         self.receiver = Receiver(self.spool, settings)
         self.metrics.follow(models)
@@ -96,16 +97,19 @@ class Service:
 
     async def predict(self, job: Job, model: ServedModel, upload: Upload, top: int) -> dict[str, Any]:
         """The row of `timesformer predict`."""
-        views_VCTSS, seen = await self._views(job, model, upload)
-        predictor = model.predictor_for(job)
+        predictor, batcher = model.predictor_for(job), model.batcher
 
         def score() -> dict[str, Any]:
             with model.reserve_more(len(views_VCTSS)):
                 best = predictor.best(score_views(predictor.engine, views_VCTSS), top)
             return Answer(upload.name, best, seen=seen).as_dict()
 
-        with self.metrics.stage("score"):
-            return await anyio.to_thread.run_sync(score, limiter=self.scoring)
+        try:
+            views_VCTSS, seen = await self._views(job, model, upload, lambda: batcher.expect(job, model.views))
+            with self.metrics.stage("score"):
+                return await anyio.to_thread.run_sync(score, limiter=self.scoring)
+        finally:
+            batcher.forget(job)
 
     async def features(self, job: Job, model: ServedModel, upload: Upload) -> dict[str, Any]:
         """The vector of `timesformer features`, of its default layer and pooling."""
@@ -178,11 +182,15 @@ class Service:
                         raise Problem("explain_timeout", detail) from None
                     raise
 
-    async def _views(self, job: Job, model: ServedModel, upload: Upload) -> tuple[Tensor, Seen]:
+    async def _views(
+        self, job: Job, model: ServedModel, upload: Upload, on_turn: Callable[[], None] = lambda: None
+    ) -> tuple[Tensor, Seen]:
+        """The views of an upload. on_turn: is called when others have been decoded and it is its turn."""
         one = model.predictor
         task = Task("views", one.settings.clip_shape, one.preprocessing)
 
         def decode() -> tuple[Tensor, Seen]:
+            on_turn()
             return self._only(job, upload.path, task, lambda said: (said[1][0], read_seen(said[0])))
 
         with self.metrics.stage("decode"):
@@ -191,10 +199,8 @@ class Service:
     def _only(self, job: Job, path: Path, task: Task, read: Callable[[Message], T]) -> T:
         """What the one message of a task says."""
         with closing(self.decoder.read(job, path, task)) as messages:
-            found = [_believed(read, message) for message in messages]
-        if not found:
-            raise misbehaved()
-        return found[0]
+            (found,) = [_believed(read, message) for message in messages]
+        return found
 
     def timeline_rows(
         self, job: Job, model: ServedModel, upload: Upload, options: TimelineOptions
@@ -216,10 +222,7 @@ class Service:
             closing(self.decoder.read(job, upload.path, task)) as messages,
             model.reserve_more(engine.views, most=model.batcher.limit // 2),
         ):
-            first = next(messages, None)
-            if first is None:
-                raise misbehaved()
-            stride = _believed(read_stride, first[0])
+            stride = _believed(read_stride, next(messages)[0])
             scored = score_windows(
                 engine, windows(), lambda window: int((window.start or 0.0) / stride + ROUNDING) // engine.views
             )

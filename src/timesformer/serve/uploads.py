@@ -30,7 +30,9 @@ from timesformer.serve.settings import MIB, ServiceSettings
 
 PREFIX = "timesformer-serve-"
 WRITTEN = MIB  # bytes that are gathered before a thread writes them
-SMALL = 2**18  # bytes that are written, and removed, at once: that is sooner done than told to a thread
+# Bytes, at most, that are written, and removed, on the event loop: a hop to a thread costs more than a write to the
+# page cache. What is larger goes to threads, since a disk that stalls would stall all requests.
+SMALL = 2**16
 NAMELESS = "upload"
 SLOWEST = 2**12  # bytes a second of a body, on average; looked at when it has been coming for `idle_seconds`
 URL_BYTES = MIB  # of a JSON body
@@ -211,7 +213,7 @@ class Receiver:
 
 
 class _Writer:
-    """Writes chunks to a file, in threads, no more than the limit."""
+    """Writes chunks to a file, no more than the limit; in threads, but for a small rest."""
 
     def __init__(self, file: BinaryIO, limit: int) -> None:
         self.file, self.limit, self.size = file, limit, 0
