@@ -54,20 +54,22 @@ class Times(list[tuple[float, int]]):
             self.append((time.perf_counter(), rows))
 
     def stretch(self) -> tuple[int, float]:
-        """Videos from a quarter of the rows on, and their seconds."""
+        """Videos from a quarter of the rows on, and their seconds. Ends the program where all came at once."""
         end, last = self[-1]
         begin, first = next(one for one in self if one[1] >= last / 4)
+        if begin == end:
+            sys.exit(f"{last} videos: their rows came at once, so there is no speed; more --videos are needed")
         return last - first, end - begin
 
 
 def predict(weights: str, names: list[str], out: Path, workers: int, threads: int) -> Times:
     """The rows of `predict`, in the file `out`, and when they came."""
-    listed, times = out.with_suffix(".txt"), Times()
+    listed, said, times = out.with_suffix(".txt"), out.with_suffix(".err"), Times()
     listed.write_text("\n".join(names))
     words = [sys.executable, "-m", "timesformer", "predict", weights, "--list", str(listed), "--workers", str(workers)]
     words += ["--out", str(out), "--threads", str(threads), "--device", "cpu"]
     part, rows, stream = out.with_name(out.name + ".part"), 0, None
-    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True) as process:
+    with said.open("w") as errors, subprocess.Popen(words, stderr=errors) as process:
         ended = False
         while not ended:
             ended = process.poll() is not None
@@ -77,10 +79,8 @@ def predict(weights: str, names: list[str], out: Path, workers: int, threads: in
                 rows += stream.read().count(b"\n")
                 times.note(rows)
             time.sleep(0.02)
-        assert process.stderr is not None
-        said = process.stderr.read()
     if stream is None:
-        sys.exit(said)
+        sys.exit(said.read_text())
     stream.close()
     return times
 

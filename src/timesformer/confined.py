@@ -11,7 +11,7 @@ from pathlib import Path
 
 def limit_memory(more: int) -> None:
     """Let this process take so many bytes more than it has. Private memory alone counts: libraries and files that are
-    mapped do not. Where the system does not tell what there is (all but Linux), it may take so many bytes in all."""
+    mapped do not. Where the system does not say what there is (all but Linux), it may take so many bytes in all."""
     import resource
 
     size = private_bytes() + more
@@ -28,9 +28,14 @@ def seconds_queued(process: int) -> float:
     """Seconds that the main thread of a process could have run in, but others had the processors. 0 where the system
     does not say (all but Linux), and of a process that has ended."""
     try:
-        return int(Path(f"/proc/{process}/schedstat").read_text().split()[1]) / 1e9
+        return queued_in(Path(f"/proc/{process}/schedstat").read_text())
     except (OSError, IndexError, ValueError):
         return 0.0
+
+
+def queued_in(schedstat: str) -> float:
+    """The same of such a file's line: ns with a processor, ns without one, times that it got one."""
+    return int(schedstat.split()[1]) / 1e9
 
 
 def describe_exit(code: int | None) -> str:
@@ -39,7 +44,7 @@ def describe_exit(code: int | None) -> str:
 
 
 def private_bytes() -> int:
-    """The memory of this process that `limit_memory` counts; 0 where the system does not tell."""
+    """The memory of this process that `limit_memory` counts; 0 where the system does not say."""
     if sys.platform != "linux":
         return 0
     status = Path("/proc/self/status").read_text()

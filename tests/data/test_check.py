@@ -350,11 +350,11 @@ if "--multiprocessing-fork" in sys.orig_argv:
 """
 
 
+@pytest.mark.started_anew
 def test_a_process_that_starts_late_says_nothing(
     bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """The first process has inspected everything before the second one has started up."""
-    monkeypatch.undo()  # these are started anew, as outside of tests
     slow = f"MARK = {str(tmp_path / 'mark')!r}\n" + SLOW_SECOND_PROCESS
     (tmp_path / "sitecustomize.py").write_text(slow)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))

@@ -6,6 +6,7 @@ import os
 import pickle
 import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,7 +15,7 @@ import poison
 import pytest
 import torch
 
-from timesformer.confined import seconds_queued
+from timesformer.confined import queued_in, seconds_queued
 from timesformer.errors import WorkerError
 from timesformer.scale import decoder as decoders
 from timesformer.scale.decoder import Decoder, End, Limits, Views
@@ -96,12 +97,15 @@ def test_a_hang_ends_at_the_limit(
     assert (end.problem, end.lost) == ("the process that decodes it did not come further within 0.5 s", 1)
 
 
+def test_seconds_that_a_process_was_queued() -> None:
+    assert queued_in("1 2000000000 3\n") == 2.0
+    assert seconds_queued(2**30) == 0  # no such process
+
+
 def test_waiting_for_a_processor_is_no_hang(
     about: About, clips: list[str], tmp_path: Path, decoder: Decoder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A machine on which others have the processors all the time: the process takes longer than its limit."""
-    assert seconds_queued(os.getpid()) >= 0
-    assert seconds_queued(2**30) == 0  # no such process
     monkeypatch.setattr(decoders, "seconds_queued", lambda process: time.monotonic())
     monkeypatch.setattr(decoder, "limits", decoder.limits._replace(retries=0, seconds=0.5))
     slow = Path(shutil.copy(clips[0], tmp_path / "slow.mp4"))
@@ -180,6 +184,36 @@ def test_a_nursery_without_a_parent_removes_its_folder(decoder: Decoder, about: 
     assert decoder._nursery.wait(240) == 0
     assert not os.path.exists(decoder._folder)
     decoder.close()
+
+
+def test_a_nursery_that_has_no_room_to_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Not one that has ended: the system says why there is none."""
+    decoder = Decoder(Limits())
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path / "missing"))
+        with pytest.raises(WorkerError, match=r"cannot be started: \[Errno 2\] .*/missing/timesformer-.*; free memory"):
+            read_nothing(decoder)
+    with monkeypatch.context() as patch:
+        patch.setattr(tempfile, "tempdir", str(tmp_path))
+        patch.setattr(sys, "executable", str(tmp_path / "python"))
+        with pytest.raises(WorkerError, match=r"cannot be started: \[Errno 2\] .*/python'; free memory"):
+            read_nothing(decoder)
+    assert decoder._nursery is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_nursery_that_ends_at_its_start(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    decoder = Decoder(Limits())
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setattr(sys, "executable", shutil.which("true"))
+    with pytest.raises(WorkerError, match=r"^a process that decodes videos ended at its start$"):
+        read_nothing(decoder)
+    assert decoder._nursery is None
+    assert not list(tmp_path.iterdir())
+
+
+def read_nothing(decoder: Decoder) -> None:
+    list(decoder.read(b"", b""))
 
 
 def test_a_nursery_that_does_not_start_leaves_nothing(about: About, monkeypatch: pytest.MonkeyPatch) -> None:

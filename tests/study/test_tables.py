@@ -206,6 +206,30 @@ def test_what_networks_cost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, com
     assert max(map(len, cost_lines(rows))) <= 80
 
 
+@pytest.mark.parametrize("plan", [(), ("--plan",)])
+@pytest.mark.parametrize(
+    ("precision", "reason"),
+    [
+        ("bf16-mixed", "cpu has no bf16 products of its own here; training.precision=32-true"),
+        ("16-mixed", "study cost measures training in 32-true or bf16-mixed"),
+    ],
+)
+def test_a_training_precision_that_is_not_here_is_refused_before_anything_is_measured(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    command: Command,
+    precision: str,
+    reason: str,
+    plan: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(cost, "native_bf16", lambda device: False)
+    monkeypatch.setattr(cost, "run_apart", lambda *_, **__: pytest.fail("measured"))
+    words = ("--out", tmp_path / "cost", "--recipe", "demo", *SMALL, f"training.precision={precision}")
+    result = command("study", "cost", *words, *plan)
+    assert (result.code, result.err) == (2, f"timesformer: training.precision={precision}: {reason}\n")
+    assert not (tmp_path / "cost").exists()
+
+
 def test_the_headline() -> None:
     def row(network: str, views: int, seconds: float) -> CostRow:
         return CostRow(network=network, settings="", frames=8, image_size=224, parameters=1, macs=1, views=views,

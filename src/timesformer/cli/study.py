@@ -16,19 +16,17 @@ from timesformer.errors import SettingError
 if TYPE_CHECKING:
     from timesformer.config import AnyRecipe
 
-COST = "cost"
-
 
 class WithStudies(TyperCommand):
     """The command, whose help lists the studies; what lists them is imported for that help alone."""
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        from timesformer.study.studies import STUDIES
+        from timesformer.study.studies import COST, COST_TITLE, STUDIES
 
         super().format_help(ctx, formatter)
         titles = [(name, study.title) for name, study in STUDIES.items()]
         with formatter.section("Studies"):
-            formatter.write_dl([*titles, (COST, "time and memory, nothing is trained (Table 2, Figure 3)")])
+            formatter.write_dl([*titles, (COST, COST_TITLE)])
 
 
 def study(
@@ -77,6 +75,8 @@ def study(
     threads: Threads = None,
 ) -> None:
     """Train and test the cells of a study, and put them beside the paper's own numbers."""
+    from timesformer.study.studies import COST, find_study
+
     if plan and cell is not None:
         raise SettingError(f"--plan lists the trainings and does none; leave out --cell {cell}")
 
@@ -91,7 +91,6 @@ def study(
         _cost(load_recipe(recipe or "k400-base", overrides or ()), data, folder, plan=plan, threads=threads)
         return
 
-    from timesformer.study.studies import find_study
     from timesformer.training.recipe import read_recipe
 
     found = find_study(name)
@@ -134,7 +133,7 @@ def study(
 def _cost(recipe: AnyRecipe, data: Path | None, out: Path, *, plan: bool, threads: int | None) -> None:
     from timesformer.config import Recipe
     from timesformer.data.manifest import read_manifest
-    from timesformer.study.cost import CLASSES, measure_costs, networks, plan_lines
+    from timesformer.study.cost import CLASSES, measure_costs, plan_lines
     from timesformer.study.cost_page import terminal_lines, write_costs
     from timesformer.threads import use_threads
 
@@ -143,10 +142,10 @@ def _cost(recipe: AnyRecipe, data: Path | None, out: Path, *, plan: bool, thread
     classes = CLASSES if data is None else len(read_manifest(data, "train").labels)
     use_threads(threads)
     if plan:
-        for line in plan_lines(networks(recipe, classes)):
+        for line in plan_lines(recipe, classes):
             print(line)
         return
-    rows = measure_costs(recipe, out, classes=classes, device=recipe.training.device, threads=threads, say=_say)
+    rows = measure_costs(recipe, out, classes=classes, threads=threads, say=_say)
     page = write_costs(rows, out, shlex.join(["timesformer", *sys.argv[1:]]))
     for line in ["", *terminal_lines(rows), "", f"page    {page}"]:
         print(line)

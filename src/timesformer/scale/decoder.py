@@ -26,7 +26,7 @@ from multiprocessing.reduction import send_handle
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from timesformer.confined import describe_exit, seconds_queued
-from timesformer.errors import SettingError, WorkerError
+from timesformer.errors import SettingError, WorkerError, one_line
 
 if TYPE_CHECKING:
     from timesformer.scale.work import Facts
@@ -181,38 +181,49 @@ class Decoder:
         if self._alive:
             self._end()
         try:
-            if self._nursery is None:
+            opened = self._nursery is None
+            if opened:
                 self._open_nursery()
             self._pipe, theirs = Pipe()
-            with theirs:
-                send_handle(self._control, theirs.fileno(), None)
-            self._process = int(self._control.recv())
-            self._pipe.send((self._folder, self.limits.memory))
-        except (OSError, EOFError):
+            try:
+                if opened:
+                    self._control.recv()
+                with theirs:
+                    send_handle(self._control, theirs.fileno(), None)
+                self._process = int(self._control.recv())
+                self._pipe.send((self._folder, self.limits.memory))
+            except (OSError, EOFError):
+                raise WorkerError("a process that decodes videos ended at its start") from None
+        except OSError as error:
             self.close()
-            raise WorkerError("a process that decodes videos ended at its start") from None
+            raise WorkerError(
+                f"a process that decodes videos cannot be started: {one_line(error)}; free memory and space in TMPDIR, "
+                "or set TMPDIR to another folder"
+            ) from None
         except BaseException:  # nobody knows how far it is
             self.close()
             raise
         self._alive, self._read, self._cpu, self._work = True, 0, 0.0, b""
 
     def _open_nursery(self) -> None:
+        """Raises OSError where the system lets no process start, WorkerError where it says nothing in time."""
         self._pipe = None
         self._control, theirs = Pipe()
         self._folder = tempfile.mkdtemp(prefix="timesformer-")
-        with theirs:
-            self._nursery = subprocess.Popen(
-                [sys.executable, "-W", "ignore", "-m", "timesformer.scale.nursery", str(theirs.fileno()), self._folder],
-                stdin=subprocess.DEVNULL,
-                pass_fds=[theirs.fileno()],
-                env=os.environ | {"OMP_NUM_THREADS": "1"},
-            )
+        words = [sys.executable, "-W", "ignore", "-m", "timesformer.scale.nursery", str(theirs.fileno()), self._folder]
+        try:
+            with theirs:
+                self._nursery = subprocess.Popen(
+                    words,
+                    stdin=subprocess.DEVNULL,
+                    pass_fds=[theirs.fileno()],
+                    env=os.environ | {"OMP_NUM_THREADS": "1"},
+                )
+        except OSError:
+            os.rmdir(self._folder)  # which the nursery would have deleted
+            raise
         if not self._control.poll(START):
             raise WorkerError(f"a process that decodes videos did not start within {START} s")
-        try:
-            self._control.recv()
-        except EOFError:
-            raise WorkerError("a process that decodes videos ended at its start") from None
 
     def _end(self) -> tuple[int, float]:
         """End the process; its status, and the processor time that it had."""
@@ -253,7 +264,7 @@ class Decoder:
         left = seconds
         while not self._pipe.poll(left):
             left = seconds - (time.monotonic() - began) + (seconds_queued(self._process) - queued)
-            if left < 0.01:
+            if left < 0.01:  # any process is queued for some microseconds, for which polling would go on without end
                 return False
         return True
 

@@ -20,15 +20,14 @@ from timesformer.baselines.cost import count_cost
 from timesformer.bench.child import EndedError, run_apart
 from timesformer.bench.timing import timed
 from timesformer.config import SCHEMES, ModelSettings, Recipe
-from timesformer.device import find_device
+from timesformer.device import find_device, native_bf16
 from timesformer.errors import SettingError
 from timesformer.recipes import change_recipe, load_recipe
 from timesformer.settings import make
 from timesformer.study.folder import claim_folder, writing_to
 from timesformer.study.rows import Maybe, read_rows, write_rows
-from timesformer.study.studies import BASELINES, scheme_changes
+from timesformer.study.studies import BASELINES, COST, COST_TITLE, scheme_changes
 
-NAME, TITLE = "cost", "what schemes and baselines cost (Table 2, Figure 3)"
 RESULTS = "results.csv"
 CLASSES = 400  # of Kinetics-400, where no data are given
 VIDEOS = 20_000  # of the paper's headline
@@ -109,25 +108,21 @@ def measure_costs(
     out: Path,
     *,
     classes: int = CLASSES,
-    device: str = "auto",
     threads: int | None = None,
     say: Callable[[str], object] = lambda line: None,
 ) -> list[CostRow]:
     """Measure what OUT/results.csv does not have, and write it after each network. What ran out of memory or time is
     measured again: there may be more of both now.
 
-    Training steps have the recipe's training.precision, whatever the network: oneDNN takes minutes for one of I3D in
-    bf16 on processors with AMX. threads: that compute; None for torch's choice. Raises SettingError for what is not
-    possible, DataError where results.csv is another table.
+    Training steps run on the recipe's training.device in its training.precision, whatever the network: oneDNN takes
+    minutes for one of I3D in bf16 on processors with AMX. threads: that compute; None for torch's choice. Raises
+    SettingError for what is not possible, DataError where results.csv is another table.
     """
-    if recipe.training.precision not in TRAINED_IN:
-        raise SettingError(
-            f"training.precision={recipe.training.precision}: study cost measures training in {' or '.join(TRAINED_IN)}"
-        )
-    precision = TRAINED_IN[recipe.training.precision]
+    precision = _precision(recipe)
+    device = recipe.training.device
     machine = f"{find_device(device)} {threads or torch.get_num_threads()} {precision}"
     all_of_them = networks(recipe, classes)
-    claim_folder(out, {"study": NAME})
+    claim_folder(out, {"study": COST})
     kept = {(row.network, row.settings): row for row in read_costs(out / RESULTS)}
     rows: list[CostRow] = []
     for number, network in enumerate(all_of_them, 1):
@@ -141,6 +136,19 @@ def measure_costs(
         with writing_to(out):
             write_rows(CostRow, [*rows, *others], out / RESULTS)
     return rows
+
+
+def _precision(recipe: Recipe) -> str:
+    """Of a training step, as `timesformer.bench` has it. Raises SettingError for what it has not, or not here."""
+    given, device = recipe.training.precision, find_device(recipe.training.device)
+    if given not in TRAINED_IN:
+        raise SettingError(f"training.precision={given}: study cost measures training in {' or '.join(TRAINED_IN)}")
+    if TRAINED_IN[given] == "bf16" and not native_bf16(device):
+        raise SettingError(
+            f"training.precision={given}: {device.type} has no bf16 products of its own here; "
+            "training.precision=32-true"
+        )
+    return TRAINED_IN[given]
 
 
 def _names(rows: Sequence[CostRow]) -> set[tuple[str, str]]:
@@ -213,9 +221,11 @@ def headline(rows: Sequence[CostRow]) -> str | None:
     )
 
 
-def plan_lines(found: Sequence[Network]) -> list[str]:
-    """What will be measured, in lines of at most 80 columns."""
-    lines = [f"study   {NAME}: {TITLE}", "", f"{'no.':>4}  {'network':22} {'clip':>16} {'views':>6} {'G MACs':>8}"]
+def plan_lines(recipe: Recipe, classes: int = CLASSES) -> list[str]:
+    """What will be measured, in lines of at most 80 columns. Raises SettingError as `measure_costs`."""
+    _precision(recipe)
+    found = networks(recipe, classes)
+    lines = [f"study   {COST}: {COST_TITLE}", "", f"{'no.':>4}  {'network':22} {'clip':>16} {'views':>6} {'G MACs':>8}"]
     macs = 0.0
     for number, network in enumerate(found, 1):
         one, side = count_cost(network.settings).macs / 1e9, network.settings.image_size

@@ -10,9 +10,10 @@ from matplotlib.figure import Figure
 from timesformer.bench.figure import INK, PALE
 from timesformer.files import replacing
 from timesformer.report.page import data_uri, write_page
-from timesformer.study.cost import NAME, PAPER_HOURS, TITLE, VIDEOS, CostRow, headline
+from timesformer.study.cost import PAPER_HOURS, VIDEOS, CostRow, headline
 from timesformer.study.figure import FIGURE, OURS
 from timesformer.study.page import PAGE
+from timesformer.study.studies import COST, COST_TITLE
 from timesformer.study.table import NONE, write_table
 
 HEADINGS = (
@@ -39,7 +40,14 @@ PANELS: tuple[tuple[str, Callable[[CostRow], float | None]], ...] = (
 def write_costs(rows: Sequence[CostRow], out: Path, command: str) -> Path:
     """Write OUT/table.md, figure.png and study.html; returns the path of the page."""
     table, notes = [_cells(row) for row in rows], _notes(rows)
-    lines = [f"# {NAME}: {TITLE}", "", f"`{command}`", "", f"| {' | '.join(HEADINGS)} |", "|---" * len(HEADINGS) + "|"]
+    lines = [
+        f"# {COST}: {COST_TITLE}",
+        "",
+        f"`{command}`",
+        "",
+        f"| {' | '.join(HEADINGS)} |",
+        "|---" * len(HEADINGS) + "|",
+    ]
     lines += [f"| {' | '.join(cells)} |" for cells in table]
     for note in notes:
         lines += ["", note]
@@ -49,7 +57,7 @@ def write_costs(rows: Sequence[CostRow], out: Path, command: str) -> Path:
     return write_page(
         out / PAGE,
         "study.html",
-        title=f"{NAME}: {TITLE}",
+        title=f"{COST}: {COST_TITLE}",
         lead="Networks with random weights, one clip at a time.",
         picture=data_uri((out / FIGURE).read_bytes(), "image/png"),
         description="bars of the numbers in the table",

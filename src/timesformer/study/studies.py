@@ -22,6 +22,8 @@ K400_SSV2 = ("K400", "SSv2")
 TABLE_3 = {"from scratch": (64.8, None), "from the weights": (78.0, 59.5)}  # the latter from ImageNet-21K
 HOWTO100M = {1: 56.8, 4: 61.2, 8: 62.2, 12: 62.6}  # by frames as multiples of 8
 BASELINES = ("frame_vit", "i3d", "slowfast", "x3d_s", "tsm")
+# A study without cells, in cost.py; named here for the help, which does not wait for torch.
+COST, COST_TITLE = "cost", "what schemes and baselines cost (Table 2, Figure 3)"
 
 
 def timesformer_of(recipe: Recipe) -> TimeSformerSettings:
@@ -275,5 +277,5 @@ STUDIES = {
 def find_study(name: str) -> Study:
     """A study by name. Raises SettingError for one that does not exist."""
     if name not in STUDIES:
-        raise SettingError(f"study {name!r}: no such study; expected {', '.join(STUDIES)} or cost")
+        raise SettingError(f"study {name!r}: no such study; expected {', '.join(STUDIES)} or {COST}")
     return STUDIES[name]

@@ -14,7 +14,6 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -112,12 +111,12 @@ def tune(
         while (number := len(ended(search, recipe)) + 1) <= trials:
             trial = search.ask()
             changes = suggest(trial, recipe)
-            say_of = partial(_say_of, say, f"{number}/{trials}")
-            say_of(" ".join(changes))
-            score = _try(plan, changes, threads, say_of, apart=apart)
+            title = f"{number}/{trials}"
+            say(f"{title}  {' '.join(changes)}")
+            score = _try(plan, changes, title, threads, say, apart=apart)
             tell(search, trial, score)
             if score is not None:
-                say_of(plan.metric(score))
+                say(f"{title}  {plan.metric(score)}")
         return _finish(ended(search, recipe), recipe, out, plan)
 
 
@@ -214,11 +213,7 @@ def _plan(claimed: _Claimed, out: Path, minutes: float, init: str | Path | None)
     )
 
 
-def _say_of(say: Say, trial: str, line: str) -> None:
-    say(f"{trial}  {line}")
-
-
-def _try(plan: _Plan, changes: list[str], threads: int | None, say: Say, *, apart: bool) -> float | None:
+def _try(plan: _Plan, changes: list[str], title: str, threads: int | None, say: Say, *, apart: bool) -> float | None:
     """The score of a trial; None of one that has failed."""
     recipe = change_recipe(plan.timed, changes)
     assert isinstance(recipe, Recipe)
@@ -227,10 +222,12 @@ def _try(plan: _Plan, changes: list[str], threads: int | None, say: Say, *, apar
         plan.extra,
     )  # fmt: skip
     try:
-        free = train_and_test(run, plan.lists, plan.init, [{}], threads, say, apart=apart)
+        free = train_and_test(
+            run, plan.lists, plan.init, [{}], threads, lambda now: say(f"{title}  {now}"), apart=apart
+        )
     except (EndedError, TimesformerError) as error:
         run.write_failure(one_line(error))
-        say(f"failed: {one_line(error)}")
+        say(f"{title}  failed: {one_line(error)}")
         return None
     if not free:
         raise SettingError(f"{run.folder}: another process works on it")
