@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import socket
@@ -108,6 +109,23 @@ class Timer:
 
     def cancel(self) -> None:
         self.runs = False
+
+
+def test_answers_are_sent_at_once() -> None:
+    """Nothing of an answer waits for the client to acknowledge what was sent before."""
+
+    async def option() -> int:
+        connected = asyncio.get_running_loop().create_future()
+        listening = server.listen("127.0.0.1", 0)
+        async with await asyncio.start_server(lambda _, writer: connected.set_result(writer), sock=listening):
+            _, client = await asyncio.open_connection(*listening.getsockname())
+            writer = await connected
+            found: int = writer.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
+            for one in (writer, client):
+                one.close()
+        return found
+
+    assert asyncio.run(option())
 
 
 def test_too_many_connections(weights: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -160,7 +160,6 @@ def _stream(
             fn_constructor_kwargs={"loading": loading, "threads": allocation.threads, "work": work},
             num_cpus=allocation.threads,
             num_gpus=allocation.gpus,
-            memory=1,  # byte; Ray Data would run decoders that need the same as models in them, one after the other
             compute=ray.data.ActorPoolStrategy(size=allocation.models, max_tasks_in_flight_per_actor=2),
         )
         with closing(iter(found.iter_batches(batch_size=None, batch_format="pyarrow", prefetch_batches=0))) as blocks:
