@@ -21,7 +21,7 @@ def listen(host: str, port: int) -> socket.socket:
     """A socket that listens there; port 0 takes any that is free. Raises SettingError where it cannot."""
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
-        # asyncio sends the parts of an answer at once (TCP_NODELAY) only where the socket's protocol is named; otherwise
+        # asyncio sends parts of an answer at once (TCP_NODELAY) only where the socket's protocol is named; otherwise
         # the last one waits 40 ms for the client to acknowledge the first.
         listening = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
         try:
