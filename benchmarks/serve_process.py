@@ -81,7 +81,8 @@ def served(weights: str, *options: str) -> Iterator[Served]:
             process.wait()
         if process.returncode:
             sys.exit(f"the service ended with {process.returncode}: {log.read_text()[-2000:]}")
-        left = [path for path in spool.iterdir() if not path.name.startswith("torchinductor_")]  # torch's cache
+        # Beside uploads: the cache of torch, and what ONNX Runtime keeps of its session.
+        left = [path for path in spool.iterdir() if not path.name.startswith(("torchinductor_", ".ses"))]
         if left:
             sys.exit(f"left behind: {' '.join(map(str, left))}")
 
