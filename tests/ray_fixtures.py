@@ -53,7 +53,7 @@ def start(ray: Any, tries: int = 3) -> None:
     """Ray gives its processes 30 s to start, in which they may not get as far on a busy machine."""
     try:
         with quiet():
-            ray.init(num_cpus=2, include_dashboard=False, object_store_memory=200_000_000, **QUIET)
+            ray.init(num_cpus=3, include_dashboard=False, object_store_memory=200_000_000, **QUIET)
     except Exception:
         ray.shutdown()
         if tries == 1:

@@ -18,17 +18,19 @@ CPU, GPU = Node(16, 0), Node(16, 2)
 @pytest.mark.parametrize(
     ("nodes", "given", "device", "expected"),
     [
-        ([Node(4, 0)], Cluster(), "auto", Allocation(1, 2, 0, 2, True)),
-        ([Node(2, 0)], Cluster(), "auto", Allocation(1, 1, 0, 1, True)),
+        ([Node(4, 0)], Cluster(), "auto", Allocation(4, 1, 0, 4, True)),
+        ([Node(4, 0)], Cluster(threads=2), "auto", Allocation(1, 2, 0, 2, True)),
+        ([Node(4, 0)], Cluster(workers=3), "auto", Allocation(3, 1, 0, 3, True)),
+        ([Node(1, 0)], Cluster(), "auto", Allocation(1, 1, 0, 1, True)),
         ([CPU, CPU], Cluster(threads=4), "auto", Allocation(4, 4, 0, 16, True)),
         ([GPU], Cluster(), "auto", Allocation(2, 1, 1, 14, True)),
         ([GPU, GPU], Cluster(gpus=0.5), "auto", Allocation(8, 1, 0.5, 24, True)),
         ([GPU], Cluster(gpus=0.3), "auto", Allocation(6, 1, 0.3, 10, True)),
         ([GPU, CPU], Cluster(workers=5), "auto", Allocation(2, 1, 1, 5, True)),
-        ([GPU], Cluster(), "cpu", Allocation(1, 8, 0, 8, True)),
+        ([GPU], Cluster(), "cpu", Allocation(16, 1, 0, 16, True)),
         ([GPU], Cluster(gpus=2), "auto", Allocation(1, 1, 2, 15, True)),
-        ([CPU], Cluster(address="auto"), "auto", Allocation(1, 8, 0, 8, False)),
-        ([Node(0, 0), Node(1, 0), CPU, CPU], Cluster(), "auto", Allocation(2, 8, 0, 17, True)),
+        ([CPU], Cluster(address="auto"), "auto", Allocation(16, 1, 0, 16, False)),
+        ([Node(0, 0), Node(1, 0), CPU, CPU], Cluster(), "auto", Allocation(33, 1, 0, 33, True)),
     ],
 )
 def test_allocation(nodes: list[Node], given: Cluster, device: str, expected: Allocation) -> None:
@@ -38,14 +40,15 @@ def test_allocation(nodes: list[Node], given: Cluster, device: str, expected: Al
 @pytest.mark.parametrize(
     ("node", "given", "device", "expected"),
     [
-        (Node(16, 0), Cluster(), "auto", Allocation(1, 16, 0, 16, True)),
+        (Node(16, 0), Cluster(), "auto", Allocation(16, 1, 0, 16, True)),
         (Node(16, 0), Cluster(threads=4), "auto", Allocation(4, 4, 0, 16, True)),
-        (Node(16, 0), Cluster(workers=32), "auto", Allocation(1, 16, 0, 32, True)),
+        (Node(16, 0), Cluster(workers=32), "auto", Allocation(32, 1, 0, 32, True)),
+        (Node(16, 0), Cluster(threads=16, workers=32), "auto", Allocation(1, 16, 0, 32, True)),
         (Node(2, 0), Cluster(threads=4, workers=1), "auto", Allocation(1, 4, 0, 1, True)),
         (Node(16, 2), Cluster(), "auto", Allocation(2, 1, 1, 14, True)),
         (Node(16, 2), Cluster(gpus=0.5, workers=20), "cuda", Allocation(4, 1, 0.5, 20, True)),
         (Node(2, 2), Cluster(), "auto", Allocation(2, 1, 1, 1, True)),
-        (Node(16, 2), Cluster(), "cpu", Allocation(1, 16, 0, 16, True)),
+        (Node(16, 2), Cluster(), "cpu", Allocation(16, 1, 0, 16, True)),
     ],
 )
 def test_allocation_of_this_machine(node: Node, given: Cluster, device: str, expected: Allocation) -> None:
@@ -59,8 +62,8 @@ def test_allocations_that_cannot_be() -> None:
         allocate([Node(8, 1), Node(8, 1)], Cluster(gpus=2), "auto")
     with pytest.raises(SettingError, match="gpus is 1; no machine has more than 0"):
         allocate_here(CPU, Cluster(gpus=1), "auto")
-    with pytest.raises(SettingError, match="CPUs of Ray: 1; 1 model of 1 thread would leave none to decode with"):
-        allocate([Node(1, 0)], Cluster(), "auto")
+    with pytest.raises(SettingError, match="CPUs of Ray: 3; 1 model of 3 threads would leave none to decode with"):
+        allocate([Node(3, 0)], Cluster(threads=3), "auto")
     with pytest.raises(SettingError, match="CPUs of Ray: 2; 2 models of 1 thread would leave none"):
         allocate([Node(2, 2)], Cluster(), "auto")
 
@@ -94,6 +97,9 @@ def test_a_ray_of_this_machine_is_none_that_is_named_elsewhere(monkeypatch: pyte
         assert (found.threads, found.decoders) == (3, 2)
         assert os.environ["RAY_ADDRESS"] == "127.0.0.1:9"
     assert (ray.started["address"], ray.started["num_cpus"], ray.named) == ("local", 3 * found.models + 2, "")
+    with connected(Cluster(workers=5)) as found:
+        assert found.together
+    assert ray.started["num_cpus"] == 5
     assert ray.ended
 
 

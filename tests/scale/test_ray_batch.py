@@ -26,12 +26,12 @@ from timesformer.errors import SettingError
 from timesformer.inference.listed import ListedVideos
 from timesformer.inference.sources import in_shard, shard_of
 from timesformer.scale import ray_batch
-from timesformer.scale.cluster import Allocation
+from timesformer.scale.cluster import Allocation, Cluster
 from timesformer.scale.collector import Summary
 from timesformer.scale.decoder import Limits
 from timesformer.scale.parts import Parts
 from timesformer.scale.ray_batch import Progress, run
-from timesformer.scale.tasks import Loading, Model, decode
+from timesformer.scale.tasks import DecodingModel, Loading
 from timesformer.scale.work import About, Prediction, Work
 
 # Ray Data sets fields of its own that it calls deprecated: use_push_based_shuffle, use_polars and others.
@@ -50,6 +50,7 @@ def of(names: list[str]) -> ListedVideos:
 
 def compute(work: Work, names: list[str], out: Path, weights: Path, **more: Any) -> Summary:
     loading = Loading(weights=str(weights), device="cpu")
+    more.setdefault("cluster", Cluster(workers=2))
     return run(work, of(names), str(out), loading, limits=Limits(retries=1, seconds=300, memory=0.3), **more)
 
 
@@ -57,7 +58,7 @@ def test_rows_are_those_of_one_machine(
     clips: list[str], small_weights: Path, address: str, tmp_path: Path, command: Command
 ) -> None:
     """Videos, and one that cannot be read: every value, to the last bit; and the same exit code when all is there."""
-    words = ("predict", small_weights, *clips[8:], "--device", "cpu", "--engine", "eager", "--out")
+    words = ("predict", small_weights, *clips[8:], "--device", "cpu", "--engine", "eager", "--workers", 2, "--out")
     found = compare(command, tmp_path, words, "--address", address)
     assert "cost: " in found.err
     assert found.err.count(f"skipped: {clips[-1]}: ") == 1
@@ -85,10 +86,9 @@ def test_rows_of_windows_are_those_of_one_machine(
     def stream(
         work: Work, about: About, loading: Loading, limits: Limits, allocation: Allocation, chunks: list[Any]
     ) -> Iterator[Any]:
-        model, given = Model(loading, allocation.threads, work), pickle.dumps((work, about))
+        model = DecodingModel(loading, work, pickle.dumps((work, about)), limits, 1)
         for chunk in chunks:
-            block = pyarrow.table({"chunk": [pickle.dumps(chunk)]})
-            yield model(pyarrow.concat_tables(decode(block, given, limits)))
+            yield pyarrow.concat_tables(model(pyarrow.table({"chunk": [pickle.dumps(chunk)]})))
 
     monkeypatch.setattr(ray_batch, "connected", connected)
     monkeypatch.setattr(ray_batch, "_stream", stream)
@@ -127,7 +127,20 @@ def test_a_list_that_grows_and_a_driver_that_is_killed(
     before = {file: file.stat().st_mtime_ns for file in out.glob("part=*/*.parquet")}
     listed = tmp_path / "list.txt"
     listed.write_text("\n".join(names))
-    words = ("predict", small_weights, "--manifest", listed, "--device", "cpu", "--on", "ray", "--address", address)
+    words = (
+        "predict",
+        small_weights,
+        "--manifest",
+        listed,
+        "--device",
+        "cpu",
+        "--on",
+        "ray",
+        "--address",
+        address,
+        "--workers",
+        2,
+    )
     driver = Started(*words, "--out", out, program=Path(poison.__file__).with_name("poisoned.py"))
     wait_until(lambda: len(list(out.glob("part=*/*.parquet"))) > len(before), driver)
     driver.kill()  # it hangs with the video of the last part, at the latest
@@ -153,11 +166,14 @@ def hanging_video(clip: str, folder: Path, *, part: str) -> str:
 
 
 def test_poisoned_videos_cost_a_row_each(clips: list[str], small_weights: Path, address: str, tmp_path: Path) -> None:
+    """With a model of two threads, beside a task that decodes; elsewhere here models decode their own videos."""
     for name in ("crash", "memory", "once"):
         shutil.copy(clips[0], tmp_path / f"{name}.mp4")
     names = [*clips[:4], *(str(tmp_path / f"{name}.mp4") for name in ("crash", "memory", "once"))]
     seen: list[Progress] = []
-    found = compute(poison.Poisoned(), names, tmp_path / "out", small_weights, on_progress=seen.append)
+    found = compute(
+        poison.Poisoned(), names, tmp_path / "out", small_weights, on_progress=seen.append, cluster=Cluster(threads=2)
+    )
     rows = {Path(row["video"]).stem: row for row in rows_of(tmp_path / "out")}
     assert len(rows) == 7
     assert {name for name, row in rows.items() if row["problem"]} == {"crash", "memory"}

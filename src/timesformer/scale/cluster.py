@@ -29,7 +29,7 @@ class Cluster:
 
     address: "auto" or HOST:PORT of a cluster's head; None for a Ray of this machine alone, which ends with the job.
     gpus: of a model, such as 0.5 for two models a GPU; one if not given, where the cluster has any and `device` allows
-    it. threads: of a model on a CPU. workers: videos that are decoded at a time.
+    it. threads: of a model on a CPU; one if not given. workers: videos that are decoded at a time.
     """
 
     address: str | None = None
@@ -58,6 +58,16 @@ class Allocation(NamedTuple):
     decoders: int
     alone: bool
 
+    @property
+    def together(self) -> bool:
+        """Whether each model decodes its own videos, on the one CPU that it has."""
+        return not self.gpus and self.threads == 1
+
+    @property
+    def cpus(self) -> int:
+        """Those of Ray that all of them take."""
+        return self.models * self.threads + (0 if self.together else self.decoders)
+
 
 class Node(NamedTuple):
     """What Ray may use of a machine."""
@@ -69,19 +79,18 @@ class Node(NamedTuple):
 def allocate(nodes: list[Node], cluster: Cluster, device: str) -> Allocation:
     """Who gets what of a cluster.
 
-    With GPUs, a model has `gpus` of them and a CPU, and decoders have all other CPUs. Without, half of each machine's
-    CPUs compute and half decode; machines of fewer than two CPUs have no say in the threads of a model.
+    With GPUs, a model has `gpus` of them and a CPU, and decoders have all other CPUs. Without, each CPU has a model
+    that decodes its own videos, or, where models have more threads, half of each machine's CPUs compute, half decode.
 
     Raises SettingError for GPUs that are not there, and where nothing is left to decode with.
     """
     gpus = _gpus(nodes, cluster, device)
-    cpus = sum(node.cpus for node in nodes)
-    if gpus:
-        threads = cluster.threads or 1
-        models = _on_gpus(nodes, gpus)
-    else:
-        threads = cluster.threads or min((int(node.cpus / 2) for node in nodes if node.cpus >= 2), default=1)
-        models = max(1, sum(int(node.cpus / 2 / threads) for node in nodes))
+    cpus, threads = sum(node.cpus for node in nodes), cluster.threads or 1
+    if threads == 1 and not gpus:
+        models = max(1, sum(int(node.cpus) for node in nodes))
+        models = min(models, cluster.workers or models)
+        return Allocation(models, 1, 0, models, cluster.address is None)
+    models = _on_gpus(nodes, gpus) if gpus else max(1, sum(int(node.cpus / 2 / threads) for node in nodes))
     decoders = int(cpus - models * threads)
     if decoders < 1:
         counts = f"{models} model{'s'[: models != 1]} of {threads} thread{'s'[: threads != 1]}"
@@ -95,11 +104,14 @@ def allocate(nodes: list[Node], cluster: Cluster, device: str) -> Allocation:
 def allocate_here(node: Node, cluster: Cluster, device: str) -> Allocation:
     """Who gets what of this machine alone, `node`, whose Ray is told of as many CPUs as all of them take together.
 
-    With GPUs models and decoders share its cores. Without, models take all of them, and as many decoders give way to
-    them (`nice`). Raises SettingError for GPUs that are not there.
+    With GPUs models and decoders share its cores. Without, each core has a model that decodes its own videos, or, where
+    models have more threads, they take all cores, and as many decoders give way to them (`nice`). Raises SettingError
+    for GPUs that are not there.
     """
-    gpus, cpus = _gpus([node], cluster, device), int(node.cpus)
-    threads = cluster.threads or (1 if gpus else cpus)
+    gpus, cpus, threads = _gpus([node], cluster, device), int(node.cpus), cluster.threads or 1
+    if threads == 1 and not gpus:
+        models = cluster.workers or cpus
+        return Allocation(models, 1, 0, models, True)
     models = _on_gpus([node], gpus) if gpus else max(1, cpus // threads)
     decoders = max(1, cpus - models * threads) if gpus else cpus
     return Allocation(models, threads, gpus, cluster.workers or decoders, True)
@@ -174,11 +186,10 @@ def _gpus_here() -> int:
 
 def _start(ray: Any, here: Allocation) -> None:
     """A Ray of this machine, whatever cluster the environment or a file of `ray start` names."""
-    cpus = here.models * here.threads + here.decoders
     named = os.environ.pop("RAY_ADDRESS", None)
     try:
         with quiet():
-            ray.init(address="local", num_cpus=cpus, include_dashboard=False, **QUIET)
+            ray.init(address="local", num_cpus=here.cpus, include_dashboard=False, **QUIET)
     except Exception as error:  # as it is, where its processes do not start within 30 s
         raise SettingError(f"--on ray: Ray does not start on this machine: {one_line(error)[:200]}") from None
     finally:

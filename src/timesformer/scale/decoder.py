@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 FETCH = 1800  # seconds that a file may take from its store, of which no time limit of decoding says anything
 START = 300  # seconds that a process has to import what it needs
 LIFETIME = 10_000  # videos of a process; decoders leave some 3 kB a video in its heap, which would add up
+GLANCE = 0.1  # seconds that a message may take before the system is asked whether its sender could run
 IN_A_ROW = 16  # videos that end their processes one after the other, at which the run ends
 
 
@@ -260,8 +261,11 @@ class Decoder:
         """Whether a message comes within so many seconds in which the process could run: a decoder gives way, so that
         on a busy machine it waits most of the time, which is no fault of its video."""
         assert self._pipe is not None
-        began, queued = time.monotonic(), seconds_queued(self._process)
-        left = seconds
+        glance = min(GLANCE, seconds)
+        if self._pipe.poll(glance):
+            return True
+        began, queued = time.monotonic() - glance, seconds_queued(self._process)
+        left = seconds - glance
         while not self._pipe.poll(left):
             left = seconds - (time.monotonic() - began) + (seconds_queued(self._process) - queued)
             if left < 0.01:  # any process is queued for some microseconds, for which polling would go on without end

@@ -2,6 +2,8 @@
 
     list -> parts (SHA-256) -> tasks: videos -> pieces -> actors: pieces -> results -> driver: rows -> OUT/part=N/...
 
+Where models compute on one CPU each, actors decode as well (`Allocation.together`).
+
 Ray Data streams: tasks wait where actors are slower, and Ray runs again what a lost worker, actor or machine has not
 handed on. A piece that comes twice so counts once, and a run whose stream ends early says so. What is lost with this
 process are parts that are not complete.
@@ -27,11 +29,12 @@ from timesformer.scale.collector import Collector, Summary
 from timesformer.scale.decoder import Limits
 from timesformer.scale.parts import Parts, Todo
 from timesformer.scale.stores import check_buckets, in_store
-from timesformer.scale.tasks import Item, Loading, Model, decode, describe
+from timesformer.scale.tasks import DecodingModel, Item, Loading, Model, decode, describe
 from timesformer.scale.work import About, Work
 from timesformer.video.source import reads_once
 
-CHUNK = 64  # videos of a task, at most
+CHUNK = 256  # videos of a task, at most
+TASKS = 8  # of each decoder, at least, where there are as many videos
 BLOCK = 1 << 22  # bytes of views, at least, that go to an actor together, where a task has as many
 
 
@@ -141,23 +144,30 @@ def _stream(
     ray = import_ray()
     context = ray.data.DataContext.get_current().copy()
     context.enable_progress_bars = context.print_on_execution_start = False
-    context.target_max_block_size = max(BLOCK, 2 * about.views * about.bytes)
-    given = pickle.dumps((work, about))
+    size = context.target_max_block_size = max(BLOCK, 2 * about.views * about.bytes)
     with ray.data.DataContext.current(context):
         # Not from_arrow: a task each would look at what the chunks are, which takes four more processes at the start.
         items = [{"chunk": pickle.dumps(chunk)} for chunk in chunks]
-        found = ray.data.from_items(items, override_num_blocks=len(items)).map_batches(
-            partial(decode, work=given, limits=limits),
-            batch_size=None,
-            batch_format="pyarrow",
-            num_cpus=1,
-            compute=ray.data.TaskPoolStrategy(size=allocation.decoders),
-        )
+        found = ray.data.from_items(items, override_num_blocks=len(items))
+        given = pickle.dumps((work, about))
+        kind: type[Model] | type[DecodingModel]
+        arguments: dict[str, Any]
+        if allocation.together:
+            kind, arguments = DecodingModel, {"given": given, "limits": limits, "size": size}
+        else:
+            kind, arguments = Model, {"threads": allocation.threads}
+            found = found.map_batches(
+                partial(decode, work=given, limits=limits, size=size),
+                batch_size=None,
+                batch_format="pyarrow",
+                num_cpus=1,
+                compute=ray.data.TaskPoolStrategy(size=allocation.decoders),
+            )
         found = found.map_batches(
-            Model,
+            kind,
             batch_size=None,
             batch_format="pyarrow",
-            fn_constructor_kwargs={"loading": loading, "threads": allocation.threads, "work": work},
+            fn_constructor_kwargs={"loading": loading, "work": work, **arguments},
             num_cpus=allocation.threads,
             num_gpus=allocation.gpus,
             compute=ray.data.ActorPoolStrategy(size=allocation.models, max_tasks_in_flight_per_actor=2),
@@ -171,7 +181,7 @@ def _chunks(
 ) -> list[list[Item]]:
     """What each task decodes: part, number and source of videos."""
     left = sum(len(one.videos) for one in todo)
-    size = max(1, min(CHUNK, left // (4 * allocation.decoders)))
+    size = max(1, min(CHUNK, left // (TASKS * allocation.decoders)))
     return [
         [(part, video, pickle.dumps((sources[video], cells[video]))) for video in videos[start : start + size]]
         for part, videos in todo

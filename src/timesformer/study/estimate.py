@@ -97,6 +97,7 @@ def epoch_seconds(recipe: Recipe, training: Manifest, init: str | None) -> tuple
     parameters = sum(parameter.numel() for group in step.optimizer.param_groups for parameter in group["params"])
     clips = TrainingClips(training, settings.clip_shape, recipe.preprocessing, recipe.augmentation, recipe.seed)
     rows = range(min(READ, len(clips)))
+    clips[0, 0, 0]  # what decoding needs is imported
     began = time.perf_counter()
     for row in rows:
         for number in range(repeats):

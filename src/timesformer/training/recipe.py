@@ -16,20 +16,21 @@ def read_recipe(
     """A recipe, or the one of a name or file, with some settings changed.
 
     init: weights that the run is initialised from, for which a recipe may have settings of its own. The side of their
-    patches is theirs whatever the recipe says: where its own does not divide the frames, theirs takes its place.
+    patches is theirs, so it is the recipe's.
 
     Raises SettingError as `load_recipe`, WeightsError for weights that cannot be used.
     """
-    try:
+    if init is None:
         return _read(recipe, overrides, init)
+
+    from timesformer.weights.initialise import own_patch_size
+
+    try:
+        found = _read(recipe, overrides, init)
+        if not hasattr(getattr(found, "model", None), "patch_size") or (patch := own_patch_size(init)) is None:
+            return found
     except SettingError:
-        if init is None or not _lacks_patches_alone(recipe, overrides, init):
-            raise
-
-        from timesformer.weights.initialise import own_patch_size
-
-        patch = own_patch_size(init)
-        if patch is None:
+        if not _lacks_patches_alone(recipe, overrides, init) or (patch := own_patch_size(init)) is None:
             raise
     # First, so that a patch size among the overrides is still held against the frames.
     return _read(recipe, [f"model.patch_size={patch}", *overrides], init)
