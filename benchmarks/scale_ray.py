@@ -1,13 +1,14 @@
 """The rows of `--on ray` beside those of `predict`, and how fast both are on the same two cores.
 
     python benchmarks/scale_ray.py WEIGHTS VIDEOS [--videos 1000] [--minutes M] [--rounds 4] [--workers 2] [--cores 2]
+        [--threads N]
 
 The videos are links under other names to those of the folder VIDEOS, in turn. `timesformer predict --list` and the same
-with `--on ray` take turns on a part of them a round (predict, Ray, Ray, predict, ...), with the same cores, threads and
-decoders. Start-up is aside, and what is decoded during it: speed is that of the videos from a quarter of a round's rows
-on, by the times at which they come. All rows are then compared. --minutes: as many videos, at least --videos, as take
-`predict` that long in all rounds together, by what a first part of 50 takes. Exits with 1 where a row differs, or where
-Ray is slower than 0.85 of `predict`.
+with `--on ray` take turns on a part of them a round (predict, Ray, Ray, predict, ...), with the same cores and as many
+decoders; threads are those that each takes by itself (`--threads` is for both). Start-up is aside, and what is decoded
+during it: speed is that of the videos from a quarter of a round's rows on, by the times at which they come. All rows
+are then compared. --minutes: as many videos, at least --videos, as take `predict` that long in all rounds together, by
+what a first part of 50 takes. Exits with 1 where a row differs, or where Ray is slower than 0.85 of `predict`.
 """
 
 from __future__ import annotations
@@ -25,7 +26,6 @@ from typing import Any
 import pyarrow.dataset
 
 from timesformer.data.folders import find_videos
-from timesformer.device import cores
 from timesformer.inference.listed import ListedVideos
 from timesformer.scale.cluster import Cluster
 from timesformer.scale.ray_batch import Progress, run
@@ -33,6 +33,7 @@ from timesformer.scale.tasks import Loading
 from timesformer.scale.work import Prediction
 
 ENOUGH = 0.85
+ROUNDING = 1e-4  # of scores: views of other videos share a batch, and bf16 has three digits
 
 
 def link(videos: Path, folder: Path, count: int) -> list[str]:
@@ -62,12 +63,12 @@ class Times(list[tuple[float, int]]):
         return last - first, end - begin
 
 
-def predict(weights: str, names: list[str], out: Path, workers: int, threads: int) -> Times:
+def predict(weights: str, names: list[str], out: Path, workers: int, threads: int | None) -> Times:
     """The rows of `predict`, in the file `out`, and when they came."""
     listed, said, times = out.with_suffix(".txt"), out.with_suffix(".err"), Times()
     listed.write_text("\n".join(names))
     words = [sys.executable, "-m", "timesformer", "predict", weights, "--list", str(listed), "--workers", str(workers)]
-    words += ["--out", str(out), "--threads", str(threads), "--device", "cpu"]
+    words += ["--out", str(out), "--device", "cpu", *(["--threads", str(threads)] if threads else [])]
     part, rows, stream = out.with_name(out.name + ".part"), 0, None
     with said.open("w") as errors, subprocess.Popen(words, stderr=errors) as process:
         ended = False
@@ -85,7 +86,7 @@ def predict(weights: str, names: list[str], out: Path, workers: int, threads: in
     return times
 
 
-def on_ray(weights: str, names: list[str], out: Path, workers: int, threads: int) -> Times:
+def on_ray(weights: str, names: list[str], out: Path, workers: int, threads: int | None) -> Times:
     """The same, in the folder `out`."""
     times = Times()
 
@@ -112,9 +113,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=4)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--cores", type=int, default=2)
+    parser.add_argument("--threads", type=int)
     given = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.cores])  # its processes have the same
-    how = given.workers, cores()
+    how = given.workers, given.threads
     with tempfile.TemporaryDirectory() as name:
         folder, count = Path(name), given.videos
         (folder / "probe").mkdir()
@@ -161,7 +163,7 @@ def compare(alone: dict[str, dict[str, Any]], found: list[dict[str, Any]]) -> tu
         apart = max((abs(one - two) for one, two in zip(scores, others, strict=False)), default=0.0)
         furthest = max(furthest, apart)
         facts = all(row[fact] == other.get(fact) for fact in ("problem", "seconds", "frames", "seen_frames"))
-        same = facts and apart < 1e-5 and [one["label"] for one in row["predictions"]] == labels
+        same = facts and apart < ROUNDING and [one["label"] for one in row["predictions"]] == labels
         differ += not same
     return differ, furthest
 

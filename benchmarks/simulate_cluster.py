@@ -71,7 +71,7 @@ def main() -> None:
     hanging[generator.random(given.videos) < 1 / HANGS] = LIMIT * TRIES
     print(f"{given.videos} videos of {given.mean:g} s, {given.workers} workers: {ideal / 60:.1f} min with nothing lost")
     print("videos a task | mean hours to a failure | hangs | longer by | work lost | failures")
-    for chunk in (8, 64, 125, 512):
+    for chunk in (8, 64, 512):
         for hours, times, hang in ((0, seconds, "no"), (0, hanging, "yes"), (24, hanging, "yes"), (2, hanging, "yes")):
             end, lost, failures = simulate(times, chunk, given.workers, hours, generator)
             print(

@@ -34,7 +34,7 @@ from timesformer.scale.work import About, Work
 from timesformer.video.source import reads_once
 
 CHUNK = 256  # videos of a task, at most
-TASKS = 8  # of each decoder, at least, where there are as many videos
+TASKS = 16  # of each decoder, at least, where there are as many videos
 BLOCK = 1 << 22  # bytes of views, at least, that go to an actor together, where a task has as many
 
 
