@@ -20,7 +20,7 @@ from timesformer.data.manifest import read_manifest
 from timesformer.errors import SettingError, TrainingError
 from timesformer.recipes import load_recipe
 from timesformer.study import estimate as estimates
-from timesformer.study import pace, perform, studies
+from timesformer.study import pace, perform, step, studies
 from timesformer.study.pace import Pace
 from timesformer.study.plan import plan_study
 from timesformer.study.studies import find_study
@@ -166,6 +166,19 @@ def test_models_are_trained_for_the_same_time(bars: Path, tmp_path: Path, monkey
     assert not (plan.tasks[0].run.folder / "pilot").exists()
 
 
+def test_a_network_that_is_too_slow_is_refused_before_an_epoch(
+    bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from timesformer.study.study import run_study
+
+    monkeypatch.setattr(studies, "BASELINES", ())
+    monkeypatch.setattr(pace, "expected_epoch", lambda *_: (90.0, 0))
+    monkeypatch.setattr(pace, "fit", lambda *_, **__: pytest.fail("an epoch began"))
+    plan = plan_study(find_study("models"), recipe(), bars, tmp_path / "models", seeds=1, minutes=0.5)
+    with pytest.raises(TrainingError, match="an epoch would take about"):
+        run_study(plan, cell=1, apart=False)
+
+
 def test_other_threads_are_another_time(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """They decide how many epochs fit."""
     monkeypatch.setattr(studies, "BASELINES", ("frame_vit",))  # the others are large
@@ -183,7 +196,7 @@ def test_other_threads_are_another_time(bars: Path, tmp_path: Path, monkeypatch:
 def test_a_plan_of_equal_times(bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """No step is timed: only parameters are counted."""
     monkeypatch.setattr(studies, "BASELINES", ("frame_vit",))  # the others are large
-    monkeypatch.delattr(estimates, "Step")
+    monkeypatch.delattr(step, "Step")
     plan = plan_study(find_study("models"), recipe(), bars, tmp_path / "models", seeds=1, minutes=1.5)
     found = estimates.estimate(plan)
     assert [one.minutes for one in found] == [1.5, 1.5]

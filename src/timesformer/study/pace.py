@@ -21,8 +21,10 @@ from timesformer.files import replacing
 from timesformer.recipes import change_recipe
 from timesformer.study.cache import CachedRun
 from timesformer.study.key import config_key
+from timesformer.study.step import expected_epoch
 from timesformer.training.fit import fit
 from timesformer.training.log import epoch_seconds
+from timesformer.training.videos import choose_videos, read_training
 
 EPOCHS = ("training.epochs",)  # which the time decides
 LEAST = 0.1  # seconds of an epoch: a log has tenths, so a shorter one is 0.0 there
@@ -69,16 +71,17 @@ def by_time(recipe: Recipe, name: str) -> Recipe:
 
 def recipe_for(recipe: Recipe, minutes: float, data: Path, run: CachedRun, init: str | None) -> Recipe:
     """The recipe with the epochs that fit the time on this machine. Raises TrainingError where none does."""
-    pace = measure_pace(recipe, data, run, init)
+    pace = measure_pace(recipe, minutes, data, run, init)
     epochs = pace.epochs_in(60 * minutes, recipe.training.validate_every)
     if not epochs:
         raise TrainingError(f"an epoch takes {(pace.epoch + pace.validation) / 60:.1f} minutes, more than {minutes:g}")
     return _with_epochs(recipe, epochs)
 
 
-def measure_pace(recipe: Recipe, data: Path, run: CachedRun, init: str | None) -> Pace:
+def measure_pace(recipe: Recipe, minutes: float, data: Path, run: CachedRun, init: str | None) -> Pace:
     """The pace of a recipe with any seed, from three epochs, or as it was measured before; of the trials of a search
-    it is the same, under the name that they share."""
+    it is the same, under the name that they share. Raises TrainingError where a timed step says that not one epoch fits
+    the minutes: three of them would take a slow network longer than all of its training may."""
     folder = run.folder.parent / "pace"
     folder.mkdir(parents=True, exist_ok=True)
     machine = {name: run.extra[name] for name in ("device", "threads") if name in run.extra}
@@ -86,6 +89,10 @@ def measure_pace(recipe: Recipe, data: Path, run: CachedRun, init: str | None) -
     file = folder / f"{key}.json"
     with FileLock(file.with_suffix(".lock")):
         if not file.exists():
+            training = choose_videos(recipe, *read_training(recipe, data)).training
+            expected, _ = expected_epoch(recipe, training, init)
+            if expected > 60 * minutes:
+                raise TrainingError(f"an epoch would take about {expected / 60:.1f} minutes, more than {minutes:g}")
             pilot = run.folder / PILOT_RUN
             shutil.rmtree(pilot, ignore_errors=True)
             timed = change_recipe(_with_epochs(recipe, PILOT), [f"training.validate_every={PILOT}"])
