@@ -3,7 +3,7 @@
     python benchmarks/busy.py --settings before=GOMP_SPINCOUNT=300000 now=
 
 libgomp's threads spin while they wait for work, 300,000 turns by default. Each `--settings NAME=VARIABLE=VALUE` is an
-environment variable to compare ("NAME=": none, what the package chooses). Every run is a process of its own; runs take
+environment variable to compare ("NAME=": none, what commands choose). Every run is a process of its own; runs take
 turns, `--rounds` times; "busy" is beside a process that multiplies matrices in two threads as torch comes. Printed are
 medians of seconds, quiet and busy, their ratio, and quiet against the first setting.
 """
@@ -29,7 +29,9 @@ MATRICES = "import torch\na = torch.randn(256, 256)\nwhile True: a @ a"
 
 def job(name: str) -> Callable[[], object]:
     """A view of a size, of the demo's model, or a training step of finetune-small."""
-    import timesformer  # noqa: F401, I001  # before torch, which reads how its threads wait when it is loaded
+    from timesformer.threads import wait_briefly
+
+    wait_briefly()  # as commands do, before torch is loaded
     import torch
 
     from timesformer.bench.model import random_classifier

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -50,7 +53,51 @@ def test_the_file_is_flushed_before_it_is_renamed_and_its_folder_after(
     (tmp_path / "run").mkdir()
     with replacing(tmp_path / "run" / "last.ckpt") as temporary:
         temporary.write_text("all of it")
-    assert made == ["flush .last.ckpt.tmp", "rename", "flush run"]
+    assert [re.sub("[0-9a-f]{8}", "#", one) for one in made] == ["flush .last.ckpt.#.tmp", "rename", "flush run"]
+
+
+@pytest.mark.parametrize("first_to_end", [0, 1])
+def test_two_write_a_path_at_the_same_time(tmp_path: Path, first_to_end: int) -> None:
+    file = tmp_path / "_run.json"
+    blocks = [replacing(file), replacing(file)]
+    temporaries = [block.__enter__() for block in blocks]
+    for number, temporary in enumerate(temporaries):
+        temporary.write_text(str(number) * 1000)
+    for number in (first_to_end, 1 - first_to_end):
+        blocks[number].__exit__(None, None, None)
+        assert file.read_text() == str(number) * 1000
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_threads_that_write_a_path_at_the_same_time_leave_it_whole(tmp_path: Path) -> None:
+    file = tmp_path / "rows.jsonl"
+
+    def write(number: int) -> None:
+        for _ in range(20):
+            with replacing(file) as temporary:
+                temporary.write_text(f"{number}\n" * 10_000)
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(write, range(4)))
+    assert len(lines := file.read_text().splitlines()) == 10_000
+    assert len(set(lines)) == 1
+    assert list(tmp_path.iterdir()) == [file]
+
+
+def test_what_a_killed_process_leaves_goes_a_day_later(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, left = tmp_path / "last.ckpt", tmp_path / ".last.ckpt.0123abcd.tmp"
+    others = [tmp_path / name for name in (".best.ckpt.0123abcd.tmp", ".last.ckpt.old.tmp", "last.ckpt.0123abcd.tmp")]
+    for path in (left, *others):
+        path.write_text("half")
+        os.utime(path, (0, 0))  # as the block may set it: says nothing about whether the file is still written
+    with replacing(file) as temporary:
+        temporary.write_text("all of it")
+    assert left.exists()
+    today = time.time()
+    monkeypatch.setattr("timesformer.files.time.time", lambda: today + 86_460)
+    with replacing(file) as temporary:
+        temporary.write_text("all of it")
+    assert sorted(tmp_path.iterdir()) == sorted([file, *others])
 
 
 NAME = "caf\udce9 日.mp4"  # a name as it comes from a disk that older systems wrote

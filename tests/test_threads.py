@@ -11,22 +11,33 @@ import pytest
 
 from timesformer.cli.main import app
 
-CODE = "import os, timesformer; print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'))"
+SAY = "print(os.environ.get('GOMP_SPINCOUNT'), os.environ.get('OMP_WAIT_POLICY'), 'torch' in sys.modules)"
+COMMAND = f"import os, sys; from timesformer.cli import main; main.app = lambda **_: {SAY}; main.main()"
 
 
 @pytest.mark.parametrize(
     ("own", "expected"),
     [
-        ({}, "8000 None"),
-        ({"GOMP_SPINCOUNT": "7"}, "7 None"),
-        ({"OMP_WAIT_POLICY": "PASSIVE"}, "None PASSIVE"),
-        ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE"),
+        ({}, "8000 None False"),
+        ({"GOMP_SPINCOUNT": "7"}, "7 None False"),
+        ({"OMP_WAIT_POLICY": "PASSIVE"}, "None PASSIVE False"),
+        ({"OMP_WAIT_POLICY": "ACTIVE"}, "None ACTIVE False"),
     ],
 )
-def test_how_threads_wait(own: dict[str, str], expected: str) -> None:
+def test_how_threads_of_a_command_wait(own: dict[str, str], expected: str) -> None:
+    assert said(COMMAND, own) == expected
+
+
+def test_a_program_that_imports_the_package_keeps_its_environment() -> None:
+    assert said(f"import os, sys, timesformer; timesformer.load; {SAY}") == "None None True"
+
+
+def said(code: str, own: dict[str, str] | None = None) -> str:
+    """What code prints where the environment says `own`, and nothing else, of how threads wait."""
     others = {name: value for name, value in os.environ.items() if name not in ("GOMP_SPINCOUNT", "OMP_WAIT_POLICY")}
-    done = subprocess.run([sys.executable, "-c", CODE], env=others | own, capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == expected
+    words = [sys.executable, "-c", code]
+    done = subprocess.run(words, env=others | (own or {}), capture_output=True, text=True, check=True)
+    return done.stdout.strip()
 
 
 @pytest.mark.parametrize("verb", ["demo", "train", "test", "predict"])

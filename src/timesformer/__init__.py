@@ -5,8 +5,6 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from timesformer.threads import wait_briefly
-
 if TYPE_CHECKING:
     from timesformer.baselines.architectures import build_model, register_architecture
     from timesformer.config import ClipShape, ModelSettings, Preprocessing, ProbeRecipe, Recipe, TimeSformerSettings
@@ -60,8 +58,6 @@ if TYPE_CHECKING:
     from timesformer.weights.ensemble import save_ensemble
 
 __version__ = "0.2.0.dev0"
-
-wait_briefly()
 
 # Where each public name comes from. Imported on first use: torch takes seconds, `timesformer --help` must not.
 _HOMES = {

@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 import platform
+import resource
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -68,8 +69,6 @@ def peak_memory(device: torch.device) -> int:
     try:
         status = Path("/proc/self/status").read_text()
     except OSError:
-        import resource  # not on Windows
-
         usage = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return usage if sys.platform == "darwin" else usage * 1024
     line = next(line for line in status.splitlines() if line.startswith("VmHWM"))

@@ -11,6 +11,8 @@ import errno
 import json
 import os
 import re
+import secrets
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,15 +21,19 @@ from typing import Any, Literal, TextIO
 from timesformer.errors import SettingError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what the system says of a full disk, naming no file
+LEFTOVER_S = 86_400  # after that long without a change a temporary file is no longer being written
 
 
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """Where to write what takes the place of `path` when the block ends and all of it is on the disk.
 
-    Where the block or the disk fails, what was at `path` before stays. One process writes a path at a time.
+    Where the block or the disk fails, what was at `path` before stays. Several threads, processes or machines may write
+    the same path: each has a temporary file of its own, .NAME.8HEXDIGITS.tmp, and the last to end takes the place. The
+    file of a process that was killed stays, and is removed a day later, by the next write of the same path.
     """
-    temporary = path.with_name(f".{path.name}.tmp")
+    _remove_leftovers(path)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         flush(temporary)
@@ -36,6 +42,15 @@ def replacing(path: Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def _remove_leftovers(path: Path) -> None:
+    leftover = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.tmp")
+    with suppress(OSError), os.scandir(path.parent) as entries:
+        for entry in entries:
+            # Not the time of modification, which the block may set.
+            if leftover.fullmatch(entry.name) and time.time() - entry.stat().st_ctime > LEFTOVER_S:
+                os.unlink(entry)
 
 
 @contextmanager

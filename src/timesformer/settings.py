@@ -56,6 +56,14 @@ def make(cls: type[S], values: Mapping[str, Any], where: str) -> S:
         raise SettingError(f"{where}: {_explain(error, cls, values)}") from None
 
 
+def flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
+    """Plain values of settings in groups, by their dotted names."""
+    found: dict[str, Any] = {}
+    for name, value in settings.items():
+        found |= flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
+    return found
+
+
 def setting_names(cls: type[Settings], prefix: str = "") -> list[str]:
     """Dotted names of all settings of a class."""
     names = []

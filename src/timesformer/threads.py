@@ -2,7 +2,8 @@
 
 torch's threads wait for their next work by spinning (libgomp: 300,000 turns, about a millisecond). Beside another
 program that computes, each of them then holds a core that the others need, and both programs take several times as long
-as sharing the cores would. So they spin for less (docs/performance.md, Busy machines).
+as sharing the cores would. So in commands they spin for less (docs/performance.md, Busy machines); programs that import
+the package choose for themselves.
 """
 
 from __future__ import annotations

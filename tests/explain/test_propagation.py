@@ -169,7 +169,7 @@ def test_two_patches_in_two_frames_by_hand() -> None:
         ]
     )
     steps = [step("time", time, gains_class=False), step("space", space, gains_class=True)]
-    recording = Recording([steps], [], "class_token", parallel=False, frames_apart=False, like=torch.empty(0))
+    recording = Recording([steps], [], "class_token", parallel=False, like=torch.empty(0))
     row = carry(recording, head_row(recording))
     assert row.cls.item() == pytest.approx(0.65)
     place_0 = [0.0625 + (0.125 * 0.9 + 0.025 * 0.2) / 2, 0.0125 + (0.125 * 0.1 + 0.025 * 0.8) / 2]

@@ -12,7 +12,7 @@ from classifiers import CASES, classifier, some_clips
 from timesformer.config.explain import Explain
 from timesformer.errors import SettingError
 from timesformer.explain.explainer import load_explainer
-from timesformer.explain.matrices import attention_weights, explicit_attention
+from timesformer.explain.matrices import attention_weights
 from timesformer.explain.propagation import carry, head_row, patch_map
 from timesformer.explain.recording import RecordedModel
 from timesformer.explain.relevance import record_relevance
@@ -22,6 +22,11 @@ from timesformer.model.timesformer import TimeSformer
 from timesformer.video.transforms import normalise
 
 FIVE = ("space_only", "joint_space_time", "divided_space_time", "sparse_local_global", "axial")
+
+
+def explicit_attention(q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_NM: Tensor | None = None) -> Tensor:
+    """What `attend` computes, with the matrix written out: (B, H, N, K)."""
+    return attention_weights(q_BHNK, k_BHMK, mask_NM) @ v_BHMK
 
 
 def clips_of(net: Any) -> Tensor:

@@ -150,6 +150,8 @@ def test_data_sets(bars: Path, data: Path, tmp_path: Path) -> None:
     (tmp_path / "all.csv").write_text("path,labels,who\nclasses/left/0.mp4,a;b,x\nclasses/left/1.mp4,,y\n")
     several = list_data(tmp_path / "all.csv")
     assert several.cells == [{"labels": "a;b", "who": "x"}, {"labels": "", "who": "y"}]
+    (tmp_path / "twice.csv").write_text("path,label,who\nclasses/left/0.mp4,a,x\n./classes/left/0.mp4,b,\n")
+    assert list_data(tmp_path / "twice.csv").cells == [{"label": "a", "who": "x"}, {"label": "b"}]
     for none in (bars / "test" / "left" / "0.mp4", bars / "test" / "left", tmp_path / "none"):
         assert find_data(none) is None
         with pytest.raises(DataError, match=r": no data set; expected a folder with lists"):

@@ -109,10 +109,10 @@ def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch: pytes
 def test_what_a_killed_write_leaves_is_passed_over(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
-    (out / "._run.json.tmp").write_text('{"par')
+    (out / "._run.json.0123abcd.tmp").write_text('{"par')
     parts = begun(out, parts=1)
     (out / "part=1").mkdir()
-    (out / "part=1" / ".abc.parquet.tmp").write_bytes(b"PAR1")
+    (out / "part=1" / ".abc.parquet.0123abcd.tmp").write_bytes(b"PAR1")
     (out / "part=1" / ".abc.parquet").write_bytes(b"PAR1")
     assert [len(one.videos) for one in parts.todo(NAMES)] == [len(NAMES)]
     assert begun(out).todo(NAMES) == parts.todo(NAMES)

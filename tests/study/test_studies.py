@@ -16,13 +16,14 @@ import timesformer
 from commands import Command, assert_one_line
 from conftest import SMALL, small_recipe
 from stops import stop_at
+from study_rows import read_results
 from timesformer.errors import DataError, SettingError, TrainingError
 from timesformer.study import perform
 from timesformer.study import study as studying
 from timesformer.study.cache import CachedRun
 from timesformer.study.key import read_data
 from timesformer.study.plan import StudyPlan, plan_study
-from timesformer.study.results import Row, read_results
+from timesformer.study.results import Row
 from timesformer.study.studies import STUDIES, find_study
 from timesformer.study.study import run_study
 

@@ -13,10 +13,10 @@ import yaml
 from commands import Command
 from conftest import SMALL, small_recipe
 from started import Started, wait_until
+from study_rows import read_results
 from timesformer.bench.child import EndedError
 from timesformer.study import perform
 from timesformer.study.plan import plan_study
-from timesformer.study.results import read_results
 from timesformer.study.studies import find_study
 from timesformer.study.study import run_study
 

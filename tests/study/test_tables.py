@@ -14,6 +14,7 @@ import torch
 import browser
 from commands import Command
 from conftest import SMALL, small_recipe
+from study_rows import read_results
 from timesformer.bench import child
 from timesformer.evaluation.evaluate import EvaluationResult
 from timesformer.evaluation.interval import mean_interval, paired_p_value, wilson_interval
@@ -26,7 +27,7 @@ from timesformer.study.cost_page import write_costs
 from timesformer.study.figure import draw_study, make_figure
 from timesformer.study.page import write_study_page
 from timesformer.study.plan import StudyPlan, plan_study
-from timesformer.study.results import read_results, row_of, write_results
+from timesformer.study.results import row_of, write_results
 from timesformer.study.studies import find_study
 from timesformer.study.summary import CellSummary, summarise
 from timesformer.study.table import cells_of, headings, markdown, notes, terminal_lines

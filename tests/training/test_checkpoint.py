@@ -82,8 +82,9 @@ def test_the_first_checkpoint_that_fails_says_there_is_no_previous_one(tmp_path:
     assert list((tmp_path / "run").iterdir()) == []
 
 
-def test_a_leftover_of_a_killed_write_is_written_over(bars: Path, tmp_path: Path) -> None:
-    (tmp_path / ".last.ckpt.tmp").write_bytes(b"half" * 999_999)
+def test_an_old_leftover_of_a_killed_write_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("timesformer.files.LEFTOVER_S", -1)
+    (tmp_path / ".last.ckpt.0123abcd.tmp").write_bytes(b"half" * 999_999)
     AtomicFiles().save_checkpoint(content(1.0), tmp_path / "last.ckpt")
     assert float(torch.load(tmp_path / "last.ckpt")["state_dict"]["weight"].sum()) == 100_000
     assert [path.name for path in tmp_path.iterdir()] == ["last.ckpt"]

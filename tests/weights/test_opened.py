@@ -124,18 +124,6 @@ def test_a_folder_that_keeps_changing(tmp_path: Path, monkeypatch: pytest.Monkey
         load_model(tmp_path / "model")
 
 
-def test_systems_that_do_not_name_open_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(opened, "OPEN_FILES", ())
-    save(1, tmp_path / "model", "native")
-    found = load_model(tmp_path / "model")
-    found.forget()
-    assert epoch_of(found) == 1
-    save(2, tmp_path / "model", "native")
-    with pytest.raises(WeightsError, match=r"model\.safetensors: was overwritten while it was in use; load it again$"):
-        found.forget()
-    assert epoch_of(found) == 1
-
-
 def test_a_file_that_is_written_to(tmp_path: Path) -> None:
     save(1, tmp_path / "model", "native")
     found = load_model(tmp_path / "model")

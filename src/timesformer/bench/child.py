@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,6 @@ from timesformer.confined import go_first
 from timesformer.errors import SettingError, TimesformerError
 
 PREFIX = "bench-result "  # of the line with the answer; others may print too
-SIGKILL = 9
 WATCH = 30.0  # seconds between looks at what it does
 NO_MEMORY = ("out of memory", "allocate memory", "bad_alloc", "not enough memory", "could not create a memory")
 
@@ -84,7 +84,7 @@ def _communicate(
 def _without_answer(code: int, errors: str, memory_limit: float | None) -> EndedError:
     """Why a process ended without a word: the kernel or a failed allocation in C++ ends it from outside."""
     last = (errors.strip().splitlines() or [""])[-1]
-    if code == -SIGKILL:
+    if code == -signal.SIGKILL:
         return EndedError("out of memory", "ended by the system, which had no memory left")
     if code < 0 and (memory_limit is not None or _speaks_of_memory(errors)):
         return EndedError("out of memory", f"ended by signal {-code} at its memory limit; {last}".rstrip("; "))

@@ -10,19 +10,19 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from timesformer.bench.sweep import Point, Row, Sweep
+from timesformer.colours import BLUE, GREEN, INK, PALE, PURPLE, VERMILION
 from timesformer.files import replacing
 
-# Colours that people with any colour vision tell apart (Okabe and Ito), and a marker each for print without colour.
+# A colour, and a marker for print without colour.
 LOOKS = {
     "space_only": ("#7f7f7f", "s", "space only"),
-    "joint_space_time": ("#d55e00", "o", "joint space-time"),
-    "divided_space_time": ("#0072b2", "D", "divided space-time"),
-    "sparse_local_global": ("#009e73", "^", "sparse local-global"),
-    "axial": ("#cc79a7", "v", "axial"),
+    "joint_space_time": (VERMILION, "o", "joint space-time"),
+    "divided_space_time": (BLUE, "D", "divided space-time"),
+    "sparse_local_global": (GREEN, "^", "sparse local-global"),
+    "axial": (PURPLE, "v", "axial"),
 }
 ENDS = {"out of memory": "out of memory", "too slow": "over the time limit", "failed": "failed"}
 AXES = {"image_size": "side of a frame, pixels", "frames": "frames of a clip"}
-INK, PALE = "#222222", "#e4e4e4"
 
 
 class Panel(NamedTuple):

@@ -41,6 +41,7 @@ from timesformer.cli.stop import STOPPED, say_stopped, stoppable
 from timesformer.cli.streams import prepare_streams
 from timesformer.errors import TimesformerError, one_line
 from timesformer.files import FULL
+from timesformer.threads import wait_briefly
 
 # click's own UsageError, or that of the click which typer brings
 UNPARSED: tuple[Any, ...] = typer.BadParameter.__bases__
@@ -124,6 +125,7 @@ def options(
 
 def main() -> None:
     """Run the command; an error a user can mend is one line and exit code 2."""
+    wait_briefly()
     prepare_streams()
     try:
         with stoppable():

@@ -64,8 +64,6 @@ def serve(
     from timesformer.errors import SettingError
     from timesformer.settings import make
 
-    if sys.platform == "win32":
-        raise SettingError("serve needs Linux or macOS: uploads are decoded in processes with limits of the system")
     use_threads(threads)
     token = _token(token_file)
     try:

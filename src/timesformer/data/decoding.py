@@ -52,8 +52,7 @@ def decode_batches(
     for ours in inherited:
         ours.close()
     torch.set_num_threads(1)
-    if hasattr(os, "nice"):
-        os.nice(10)
+    os.nice(10)
     with suppress(OSError, EOFError):  # the parent has ended
         while True:
             number, keys = receive(theirs)

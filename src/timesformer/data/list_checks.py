@@ -90,7 +90,7 @@ def check_paths(folder: Path, source: Path, paths: Sequence[Path]) -> None:
         return
     odd = [path for path in paths if "\\" in str(path) or not is_utf_8(str(path))]
     names = {inside(folder, path): path for path in odd}
-    windows = [name for name in names if os.sep == "/" and "\\" in name][:LOOKED_AT]
+    windows = [name for name in names if "\\" in name][:LOOKED_AT]
     other = [name for name in names if not is_utf_8(name)][:LOOKED_AT]
     if windows and not any(os.path.lexists(names[name]) for name in windows):
         raise DataError(f"{source}: {windows[0][:80]} has backslashes, as Windows writes paths; write / instead")

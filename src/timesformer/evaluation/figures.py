@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from torch import Tensor
 
+from timesformer.colours import BLUE, INK, PALE, VERMILION
 from timesformer.files import escape
 
 if TYPE_CHECKING:
@@ -18,7 +19,6 @@ if TYPE_CHECKING:
 
 NAMED, COUNTED = 60, 30  # classes up to which a confusion matrix has names at its sides, and counts in its cells
 LONGEST = 28  # characters of a name
-INK, PALE, BLUE, RED = "#222222", "#e4e4e4", "#0072b2", "#d55e00"
 
 
 def draw_confusion(confusion_KK: Tensor, labels: Sequence[str], file: Path) -> None:
@@ -87,7 +87,7 @@ def draw_reliability(bins: Sequence[Bin], calibration_error: float, file: Path) 
     upper.bar(middles, right, width * 0.94, color=BLUE, alpha=0.75, label="fraction right", zorder=2)
     upper.plot([0, 1], [0, 1], color="#777777", linestyle="--", linewidth=1, label="scores that hold", zorder=3)
     points = {"marker": "o", "markersize": 4, "linestyle": "none", "clip_on": False}
-    upper.plot(scores, right, color=RED, label="at the mean score", zorder=4, **points)
+    upper.plot(scores, right, color=VERMILION, label="at the mean score", zorder=4, **points)
     upper.set_xlim(0, 1)
     upper.set_ylim(0, 1)
     upper.set_ylabel("fraction right", color=INK)

@@ -24,11 +24,6 @@ def attention_weights(q_BHNK: Tensor, k_BHMK: Tensor, mask_NM: Tensor | None = N
     return weights_BHNM
 
 
-def explicit_attention(q_BHNK: Tensor, k_BHMK: Tensor, v_BHMK: Tensor, mask_NM: Tensor | None = None) -> Tensor:
-    """What `timesformer.model.attention.attend` computes, with the matrix written out: (B, H, N, K)."""
-    return attention_weights(q_BHNK, k_BHMK, mask_NM) @ v_BHMK
-
-
 class AttentionMatrix:
     """A matrix (B, N, M), applied without being whole.
 

@@ -16,13 +16,14 @@ from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from timesformer.colours import INK
 from timesformer.explain.explainer import Explanation
 from timesformer.explain.heat import COLOURS, SIGNED, Scale, scale_of
 
 Image = NDArray[np.uint8]  # (H, W, 3)
 Images = NDArray[np.uint8]  # (N, H, W, 3)
 
-INK, PALE, BAR, NOW = "#222222", "#dddddd", "#8c8c8c", "#c33b4f"  # NOW is of the colours' middle
+PALE, BAR, NOW = "#dddddd", "#8c8c8c", "#c33b4f"  # NOW is of the colours' middle
 DPI = 100
 ON_SHEET = 12  # frames of a contact sheet, at most, spread over all
 # Class names are of any writing: glyphs that the font lacks are boxes, not warnings; a $ is no formula.

@@ -62,16 +62,14 @@ class StepRecord:
 class Recording:
     """The steps of each block, in the order in which it takes them; side by side where `parallel`.
 
-    pooling: the call of attentive pooling, where the model has one. frames_apart: whether each frame is an item of the
-    batch, as in a model of space alone, and has a class token of its own. like: an empty tensor of the type and on the
-    device of the matrices.
+    pooling: the call of attentive pooling, where the model has one. like: an empty tensor of the type and on the device
+    of the matrices.
     """
 
     blocks: list[list[StepRecord]]
     pooling: list[Call]
     pools: str
     parallel: bool
-    frames_apart: bool
     like: Tensor
 
 
@@ -117,14 +115,11 @@ class RecordedModel:
             self._keep, self._calls = None, []
         found = self._recording
         blocks = [[step for step in steps if step.adds] for steps in found.blocks]
-        return logits_BK, Recording(
-            blocks, list(found.pooling), found.pools, found.parallel, found.frames_apart, logits_BK.new_empty(0)
-        )
+        return logits_BK, Recording(blocks, list(found.pooling), found.pools, found.parallel, logits_BK.new_empty(0))
 
     def _empty(self) -> Recording:
-        settings, blocks = self.model.settings, self.model.blocks()
-        parallel, apart = blocks[0].parallel, settings.scheme == "space_only"
-        return Recording([[] for _ in blocks], [], settings.pooling, parallel, apart, torch.empty(0))
+        blocks = self.model.blocks()
+        return Recording([[] for _ in blocks], [], self.model.settings.pooling, blocks[0].parallel, torch.empty(0))
 
     def _attend(self, q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None) -> Tensor:
         out = attend(q, k, v, mask)

@@ -37,7 +37,8 @@ def check_folder(out: Path) -> None:
     """Raises SettingError where OUT is no folder, or holds something other than an explanation."""
     if out.exists() and not out.is_dir():
         raise SettingError(f"{out}: is a file; name a folder with --out")
-    if out.is_dir() and (others := sorted(entry.name for entry in out.iterdir() if entry.name not in FILES)):
+    names = sorted(entry.name for entry in out.iterdir()) if out.is_dir() else []
+    if others := [name for name in names if name not in FILES and not name.startswith(".")]:
         raise SettingError(
             f"{out}: holds {others[0]}, which is no file of an explanation; name another folder with --out"
         )

@@ -17,13 +17,13 @@ from matplotlib.lines import Line2D
 from matplotlib.patheffects import withStroke
 from numpy.typing import NDArray
 
+from timesformer.colours import BLUE, GREEN, INK, ORANGE, PURPLE, SKY, VERMILION
 from timesformer.features.markers import OTHER, SHAPES, Marker, markers_of
 from timesformer.features.projection import UNLABELLED, Projection
 from timesformer.files import escape, replacing
 
-INK, NOTE, GREY, LINE = "#222222", "#555555", "#a8a8a8", "#d8d8d8"
-# Okabe and Ito's, without yellow, which is pale on white.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", INK)
+NOTE, GREY, LINE = "#555555", "#a8a8a8", "#d8d8d8"
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, ORANGE, SKY, INK)
 ALL = Marker(0, "circle")  # where no row has a class
 CODES = dict(zip((*SHAPES, OTHER.shape), "os^DXvP*.", strict=True))
 SIDE, DPI = 8.4, 120  # inches of the map

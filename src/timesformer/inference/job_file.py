@@ -10,6 +10,7 @@ SECONDS may be computed again. A last line that is not whole is cut off when the
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
@@ -207,10 +208,6 @@ def _row_of(line: bytes) -> Row | None:
 
 def _lock(stream: BinaryIO, path: Path) -> None:
     """For as long as this process lives, or the stream is open: its children do not have the lock."""
-    try:
-        import fcntl
-    except ImportError:  # on Windows
-        return
     try:
         fcntl.lockf(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except OSError:

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from timesformer.data.labelled_csv import labelled_rows
 from timesformer.data.layouts import find_splits, is_one_split
-from timesformer.data.list_checks import located
 from timesformer.data.lists import LabelledVideo
 from timesformer.data.manifest import Manifest, read_manifest, read_unsplit
 from timesformer.data.quarantine import inside
@@ -71,11 +70,10 @@ def find_data(data: str | Path, split: str | None = None) -> ListedVideos | None
     names, sources, cells = list[str](), list[LabelledVideo](), list[dict[str, str]]()
     for manifest in manifests:
         columns |= dict.fromkeys(["labels" if manifest.multilabel else "label"])
-        of_list = _columns(manifest)
-        for video in manifest.videos:
+        for video, others in zip(manifest.videos, _other_columns(manifest), strict=True):
             found = {"split": manifest.split} if "split" in columns else {}
             label = ";".join(manifest.labels[number] for number in video.labels)
-            found |= {"labels" if manifest.multilabel else "label": label, **of_list.get(video.path, {})}
+            found |= {"labels" if manifest.multilabel else "label": label, **others}
             columns |= dict.fromkeys(found)
             names.append(inside(manifest.folder, video.path))
             sources.append(video)
@@ -89,18 +87,14 @@ def list_videos(videos: Sources) -> ListedVideos:
     return ListedVideos([str(source_name(source)) for source in sources], sources, (), [{} for _ in sources])
 
 
-def _columns(manifest: Manifest) -> dict[Path, dict[str, str]]:
-    """The other columns of a CSV list, by the video."""
+def _other_columns(manifest: Manifest) -> list[dict[str, str]]:
+    """What a CSV list says of each video beside its path and classes; its rows are the videos, in their order."""
     rows = labelled_rows(manifest.source) if manifest.source.is_file() else None
     if rows is None:
-        return {}
-    where = rows.header.index("path")
+        return [{} for _ in manifest.videos]
     others = [
         (number, f"list_{name}" if name in (*OURS, "labels") else name)
         for number, name in enumerate(rows.header)
         if name not in ("path", *CLASSES)
     ]
-    return {
-        located(manifest.folder, row[where]): {name: row[number] for number, name in others if row[number]}
-        for row in rows.cells
-    }
+    return [{name: row[number] for number, name in others if row[number]} for row in rows.cells]

@@ -14,16 +14,16 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, MaxNLocator
 from numpy.typing import NDArray
 
+from timesformer.colours import BLUE, GREEN, INK, ORANGE, PALE, PURPLE, SKY, VERMILION
 from timesformer.evaluation.temporal import TrueSegment
 from timesformer.files import escape, replacing
 from timesformer.inference.segments import ROUNDING, Piece, Segment
 
-# Colours that people with any colour vision tell apart (Okabe and Ito, without yellow, which is pale on white); where
-# there are more classes, the next ones have other lines, and hatched bars. A lane of its own names each class.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#555555")
+# Where there are more classes, the next ones have other lines, and hatched bars. A lane of its own names each class.
+COLOURS = (BLUE, VERMILION, GREEN, PURPLE, SKY, ORANGE, "#555555")
 LINES, HATCHES = ("-", "--", ":"), ("", "////", "....")
 MOST = 16  # classes that are drawn
-INK, PALE, TRUE, NONE = "#222222", "#e4e4e4", "#9a9a9a", "#b4b4b4"
+TRUE, NONE = "#9a9a9a", "#b4b4b4"
 WIDTH, DPI = 12.0, 100  # inches; 1200 pixels
 STEPS = (1, 2, 5, 10, 15, 20, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)  # seconds between two ticks
 

@@ -19,6 +19,7 @@ from timesformer.report.page import check_page, write_page
 from timesformer.report.run import Run, floor_rows, repeat, score_text, size
 from timesformer.report.subject import Subject, check_source, read_subject
 from timesformer.report.videos import find_videos
+from timesformer.settings import flat
 
 ALONE = 100  # videos that one of two has right, in the table
 
@@ -188,18 +189,11 @@ def _settings_that_differ(subjects: Sequence[Subject]) -> list[tuple[str, str, s
     runs = [subject.run for subject in subjects if subject.run is not None]
     if len(runs) < 2:
         return []
-    first, second = (_flat(run.recipe) for run in runs)
+    first, second = (flat(run.recipe) for run in runs)
     names = dict.fromkeys([*first, *second])
     absent = "–"
     pairs = ((name, first.get(name, absent), second.get(name, absent)) for name in names)
     return [(name, str(one), str(other)) for name, one, other in pairs if one != other]
-
-
-def _flat(settings: dict[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= _flat(value, f"{before}{name}.") if isinstance(value, dict) else {f"{before}{name}": value}
-    return found
 
 
 def _commands(subjects: Sequence[Subject], file: Path) -> list[tuple[str, list[str]]]:

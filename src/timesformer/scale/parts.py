@@ -12,10 +12,10 @@ pyarrow.dataset, pass over names that begin with an underscore.
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
-import sys
 import tempfile
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -108,11 +108,9 @@ class Parts:
 
         Raises SettingError where one does. The system lets go of the lock of a process that has died.
         """
-        if not self.location.local or sys.platform == "win32":
+        if not self.location.local:
             yield
             return
-        import fcntl
-
         path = Path(self.location.path) / LOCK
         with writing(path):
             path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,6 @@ from timesformer.serve.models import ServedModel
 
 SECONDS = (0.01, 0.03, 0.1, 0.3, 1, 3, 10, 30, 100, 300)
 CLIPS = (1, 2, 4, 8, 16, 32, 64, 128, 256, 512)
-STAGES = ("upload", "decode", "score")
 
 
 class Metrics:

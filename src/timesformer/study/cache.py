@@ -23,6 +23,7 @@ from filelock import FileLock, Timeout
 from timesformer.config import Recipe
 from timesformer.errors import SettingError, TimesformerError, one_line
 from timesformer.files import as_json, replacing
+from timesformer.settings import flat
 from timesformer.study.key import WITHOUT_EFFECT
 
 FACTS, DONE, FAILED, LOCK = "cell.json", "done.json", "failed.json", "lock"
@@ -103,7 +104,7 @@ class CachedRun:
         kept = _read(self.folder / FACTS)
         if kept is None:
             return
-        before, now = _flat(kept["recipe"]), _flat(self.recipe.model_dump(mode="json"))
+        before, now = flat(kept["recipe"]), flat(self.recipe.model_dump(mode="json"))
         both = before.keys() & now.keys() - set(WITHOUT_EFFECT)
         if changed := sorted(name for name in both if before[name] != now[name]):
             raise SettingError(
@@ -128,13 +129,6 @@ class CachedRun:
     def forget_failure(self) -> None:
         """Before the next attempt."""
         (self.folder / FAILED).unlink(missing_ok=True)
-
-
-def _flat(settings: Mapping[str, Any], before: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for name, value in settings.items():
-        found |= _flat(value, f"{before}{name}.") if isinstance(value, Mapping) else {f"{before}{name}": value}
-    return found
 
 
 def _read(file: Path) -> dict[str, Any] | None:

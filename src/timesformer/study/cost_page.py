@@ -7,7 +7,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from timesformer.bench.figure import INK, PALE
+from timesformer.colours import INK, PALE
 from timesformer.files import replacing
 from timesformer.report.page import data_uri, write_page
 from timesformer.study.cost import PAPER_HOURS, VIDEOS, CostRow, headline

@@ -9,14 +9,14 @@ from typing import Any
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from timesformer.bench.figure import INK, PALE
+from timesformer.colours import BLUE, GREEN, INK, PALE, PURPLE, SKY, VERMILION
 from timesformer.files import replacing
 from timesformer.study.grid import Study
 from timesformer.study.summary import CellSummary
 
 FIGURE = "figure.png"
-OURS, SEED, MUTED = "#0072b2", "#56b4e9", "#666666"  # of Okabe and Ito, which people with any colour vision tell apart
-PAPER = (("#d55e00", "D"), ("#009e73", "s"), ("#cc79a7", "^"))
+OURS, SEED, MUTED = BLUE, SKY, "#666666"
+PAPER = ((VERMILION, "D"), (GREEN, "s"), (PURPLE, "^"))
 WIDTH = 7.6  # inches
 
 

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from timesformer.evaluation.score_files import read_scores
 from timesformer.study.plan import StudyPlan, Task
-from timesformer.study.rows import Maybe, read_rows, write_rows
+from timesformer.study.rows import Maybe, write_rows
 
 RESULTS = "results.csv"
 METRICS = ("top1", "mean_average_precision")  # the first that there is, is the score
@@ -82,8 +82,3 @@ def row_of(plan: StudyPlan, task: Task) -> Row:
 def write_results(rows: list[Row], out: Path) -> None:
     """Write OUT/results.csv, whole or not at all."""
     write_rows(Row, rows, out / RESULTS)
-
-
-def read_results(file: Path) -> list[Row]:
-    """The rows of such a file. Raises DataError, in one line, for any other."""
-    return read_rows(Row, file, "results of a study")

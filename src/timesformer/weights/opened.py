@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+import sys
 import time
 import weakref
 from collections.abc import Callable
@@ -17,21 +18,20 @@ from torch import Tensor
 from timesformer.errors import WeightsError
 
 TRIES, WAIT_S = 20, 0.05
-OPEN_FILES = ("/proc/self/fd", "/dev/fd")  # where Linux and macOS name the files that a process has open
+OPEN_FILES = "/proc/self/fd" if sys.platform == "linux" else "/dev/fd"  # names of the files that a process has open
 T = TypeVar("T")
 
 
 class OpenedTensors:
     """A safetensors file that stays the one that was opened, whatever takes its name. Calling it maps its tensors.
 
-    Where the system gives open files no names (Windows), its path must still lead to it. Copied or pickled it is None:
-    a copy of a model holds its tensors itself.
+    Copied or pickled it is None: a copy of a model holds its tensors itself.
     """
 
     def __init__(self, file: Path) -> None:
         self.file = file
         try:
-            self.descriptor = os.open(file, os.O_RDONLY | getattr(os, "O_BINARY", 0))
+            self.descriptor = os.open(file, os.O_RDONLY)
         except FileNotFoundError:
             raise WeightsError(f"{file}: no such file") from None
         except OSError as error:
@@ -44,11 +44,10 @@ class OpenedTensors:
 
     def __call__(self) -> dict[str, Tensor]:
         """Its tensors, mapped into memory. Raises WeightsError where it is damaged, or was written to since."""
-        name = next((f"{folder}/{self.descriptor}" for folder in OPEN_FILES if os.path.isdir(folder)), None)
         try:
-            if _identity(os.fstat(self.descriptor) if name else os.stat(self.file)) != self.opened:
+            if _identity(os.fstat(self.descriptor)) != self.opened:
                 raise WeightsError(f"{self.file}: was overwritten while it was in use; load it again")
-            return load_file(name or self.file)
+            return load_file(f"{OPEN_FILES}/{self.descriptor}")
         except (SafetensorError, OSError) as error:
             raise _unreadable(self.file, error) from None
 
