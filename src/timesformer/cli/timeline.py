@@ -93,7 +93,7 @@ def timeline(
     from timesformer.files import as_json as to_json
     from timesformer.inference.listed import list_videos
     from timesformer.inference.live_job import LiveJob
-    from timesformer.inference.predictor import load
+    from timesformer.inference.load import load
     from timesformer.inference.segment_output import SegmentOptions, printable
     from timesformer.inference.sources import find_sources
     from timesformer.inference.timeline import TimelineOptions
