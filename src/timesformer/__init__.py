@@ -38,7 +38,8 @@ if TYPE_CHECKING:
     from timesformer.inference.jobs import PredictionJob
     from timesformer.inference.listed import list_data
     from timesformer.inference.live import LiveTimeline
-    from timesformer.inference.predictor import Answer, Prediction, Predictor, load
+    from timesformer.inference.load import load
+    from timesformer.inference.predictor import Answer, Prediction, Predictor
     from timesformer.inference.segments import ScoredWindow, Segmenter
     from timesformer.inference.sources import find_sources, read_list
     from timesformer.inference.timeline import TimelineOptions, WindowRow
@@ -110,7 +111,7 @@ _HOMES = {
     "fit": "training.fit",
     "fit_folds": "folds.run",
     "list_data": "inference.listed",
-    "load": "inference.predictor",
+    "load": "inference.load",
     "load_engine": "engine.engine",
     "load_explainer": "explain.explainer",
     "load_model": "weights.classifier",

@@ -14,7 +14,7 @@ from timesformer.errors import SettingError
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.record import Stopwatch, record_test
 from timesformer.evaluation.score_files import write_scores
-from timesformer.inference.predictor import load
+from timesformer.inference.load import load
 from timesformer.recipes import load_recipe
 from timesformer.training.fit import fit
 from timesformer.video.encode import write_video

@@ -230,16 +230,16 @@ def test_errors_of_the_system_are_one_line(command: Command, monkeypatch: pytest
         (denied, "timesformer: some/file: Permission denied"),
         (OSError(errno.ENOSPC, "No space left on device"), "timesformer: No space left on device"),
     ):
-        monkeypatch.setattr("timesformer.inference.predictor.load", raising(error))
+        monkeypatch.setattr("timesformer.inference.load.load", raising(error))
         result = command("predict", "weights", "a.mp4")
         assert (result.code, result.err) == (2, f"{line}\n")
-    monkeypatch.setattr("timesformer.inference.predictor.load", raising(OSError("a mistake of ours")))
+    monkeypatch.setattr("timesformer.inference.load.load", raising(OSError("a mistake of ours")))
     with pytest.raises(OSError, match="a mistake of ours"):
         command("predict", "weights", "a.mp4")
 
 
 def test_what_is_stopped_says_so(command: Command, bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("timesformer.inference.predictor.load", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("timesformer.inference.load.load", raising(KeyboardInterrupt()))
     result = command("predict", "weights", "a.mp4")
     assert (result.code, result.err) == (130, "timesformer: stopped\n")
     monkeypatch.setattr("timesformer.training.train.make_trainer", raising(KeyboardInterrupt()))

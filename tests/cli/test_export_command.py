@@ -25,8 +25,8 @@ from timesformer.weights.ensemble import save_ensemble
 
 ROOT = Path(__file__).parents[2]
 TAKEN = (
-    r"an exported file \(\w+\), which predict, test, timeline, features, search and explain --method occlusion take; "
-    "name the weights that it was exported from"
+    r"an exported file \(\w+\), which predict, test, timeline, features, search, serve and explain --method occlusion "
+    "take; name the weights that it was exported from"
 )
 NAMES = {"onnx": "net.onnx", "openvino": "net.xml", "torch": "net.pt2"}
 
@@ -190,7 +190,7 @@ def test_files_that_are_there_stay(run: Path, tmp_path: Path, command: Command) 
 def test_a_missing_package(run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: Command) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
     done = command("export", run, "--format", "onnx", "--out", tmp_path / "net.onnx")
-    assert_one_line(done, "onnx, onnxscript, onnxruntime not installed; pip install 'timesformer[export]'", "torch")
+    assert_one_line(done, "onnx, onnxscript, onnxruntime not installed; pip install '.[export]'", "torch")
 
 
 @pytest.mark.parametrize("form", NAMES)

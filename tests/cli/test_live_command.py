@@ -89,6 +89,62 @@ def test_a_signal_ends_it_with_the_file_complete(run: Path, recording: Path, tmp
     assert not part.exists()
 
 
+SLOW = """
+import sys, threading, time, types
+from timesformer.cli import stop
+from timesformer.cli.main import main
+from timesformer.inference import timeline_file
+
+begun, write = threading.Event(), timeline_file.write_csv
+
+def slow(*given):
+    begun.set()
+    time.sleep(1)
+    write(*given)
+
+timeline_file.write_csv = slow
+stop.time = types.SimpleNamespace(sleep=lambda _: begun.wait(240))  # the time of grace is over as soon as it writes
+main()
+"""
+
+
+def test_a_file_that_takes_long_is_finished(run: Path, recording: Path, tmp_path: Path) -> None:
+    out, part, program = tmp_path / "rows.csv", tmp_path / "rows.csv.part", tmp_path / "slow.py"
+    program.write_text(SLOW)
+    with piped(recording.read_bytes(), keep_open=True) as pipe:
+        ours = pipe.replace("/dev", f"/proc/{os.getpid()}")
+        process = Started("timeline", run, ours, "--out", out, *PLAIN, program=program)
+        wait_until(lambda: part.exists() and part.read_bytes().count(b"\n") >= 9, process)
+        os.kill(process.pid, signal.SIGTERM)
+        process.communicate()
+    assert process.returncode == 130
+    assert len(out.read_text().splitlines()) >= 10
+    assert not part.exists()
+
+
+def test_the_rows_of_a_job_that_was_killed_become_its_file(
+    command: Command, run: Path, recording: Path, tmp_path: Path
+) -> None:
+    out, part = tmp_path / "rows.csv", tmp_path / "rows.csv.part"
+    with piped(recording.read_bytes(), keep_open=True) as pipe:
+        words = ("timeline", run, pipe.replace("/dev", f"/proc/{os.getpid()}"), "--out", out, *PLAIN)
+        process = Started(*words)
+        wait_until(lambda: part.exists() and part.read_bytes().count(b"\n") >= 9, process)
+        process.kill()
+        process.communicate()
+        with part.open("ab") as stream:
+            stream.write(b'{"video": ')  # what a power failure leaves
+        rows = part.read_bytes().count(b"\n")
+        assert_one_line(command(*words), "has rows of a job that was stopped; resume it (--resume, resume=True)")
+        for _ in range(2):
+            result = command(*words, "--resume")
+            assert (result.code, result.out) == (0, "")
+            last = result.err.splitlines()[-1]
+            assert last == f"live: the file is complete with the {rows} windows that there were"
+            assert len(out.read_text().splitlines()) == rows + 1
+            assert not part.exists()
+
+
 def test_a_stream_that_is_lost_keeps_its_rows(
     command: Command, run: Path, recording: Path, tmp_path: Path, patient: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -145,5 +201,6 @@ def test_what_never_starts_is_one_line(
     assert "--size, --fps and --pixel-format require a camera" in refused("a.mp4", "--fps", "25")
     assert "--live: 2 videos; a live stream is read alone" in refused("a.mp4", "b.mp4", "--live")
     assert "live: a.mp4; expected a camera, the URL of a server" in refused("a.mp4", "--live")
-    assert "--resume requires files; rtsp://camera is live" in refused("rtsp://camera", "--resume")
+    result = command("timeline", run, "rtsp://camera", "--precision", "int8")
+    assert_one_line(result, "--precision int8 requires files; rtsp://camera is live")
     assert "start is 1; a live stream begins" in refused("udp://127.0.0.1:9", "--start", "1")

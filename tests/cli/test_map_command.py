@@ -83,4 +83,4 @@ def test_what_is_refused(command: Command, file: Path, tmp_path: Path, monkeypat
         assert_one_line(command("map", *words), message)
         assert not html.exists()
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    assert_one_line(command("map", file, "--out", html), "install it with pip install 'timesformer[explain]'")
+    assert_one_line(command("map", file, "--out", html), "install it with pip install '.[explain]' in the checkout")

@@ -160,7 +160,7 @@ def test_killed_and_resumed(
     part.write_bytes(kept + b'{"video": "half')
     first.unlink()  # its row is there, so nobody looks for it
     allowed.set()
-    assert_one_line(command(*words), "rows.jsonl.part: has rows of a job that was stopped; resume it, or delete it")
+    assert_one_line(command(*words), "rows.jsonl.part: has rows of a job that was stopped; resume it (--resume")
     resumed = command(*words, "--resume")
     assert resumed.code == 0
     assert "\nresumed: 2 of 4 videos are done\n" in resumed.err

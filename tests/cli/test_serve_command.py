@@ -118,7 +118,7 @@ def test_what_cannot_be_served_is_one_line(
     for name in [name for name in sys.modules if name.startswith("timesformer.serve")]:
         monkeypatch.delitem(sys.modules, name)
     monkeypatch.setitem(sys.modules, "uvicorn", None)
-    assert_one_line(command("serve", weights), "serve needs uvicorn: pip install 'timesformer[serve]'")
+    assert_one_line(command("serve", weights), "serve needs uvicorn: pip install '.[serve]' in the checkout")
 
 
 def no_process(*_: object) -> None:

@@ -7,6 +7,7 @@ import runpy
 import signal
 import socket
 import sys
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -114,3 +115,29 @@ def test_a_stop_is_said_once(monkeypatch: pytest.MonkeyPatch, capfd: pytest.Capt
     stop._watch(ours)
     assert capfd.readouterr().err == "timesformer: stopped\n"
     assert ended == [130]
+
+
+def test_what_has_to_be_whole_is_finished_first(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However long after the time of grace, and whatever signals come meanwhile."""
+    ended: list[int] = []
+    monkeypatch.setattr(stop, "GRACE", 0.0)
+    monkeypatch.setattr(stop.os, "_exit", ended.append)
+    ours, theirs = socket.socketpair()
+    with theirs:
+        theirs.send(bytes([signal.SIGTERM]))
+    watching = threading.Thread(target=stop._watch, args=(ours,))
+    handler = signal.getsignal(signal.SIGINT)
+
+    def finish() -> None:
+        with stop.finishing():
+            watching.start()
+            for number in (signal.SIGINT, signal.SIGTERM):
+                os.kill(os.getpid(), number)
+            time.sleep(0.3)
+            assert not ended
+
+    with pytest.raises(KeyboardInterrupt):
+        finish()
+    watching.join()
+    assert ended == [130]
+    assert signal.getsignal(signal.SIGINT) is handler

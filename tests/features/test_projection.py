@@ -157,5 +157,5 @@ def test_what_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     with pytest.raises(SettingError, match="method umap: expected tsne or pca"):
         project_features(table_of(tmp_path, vectors[:3]), "umap")  # type: ignore[arg-type]
     monkeypatch.setitem(sys.modules, "sklearn", None)
-    with pytest.raises(SettingError, match=r"requires scikit-learn; install it with pip install 'timesformer\[explain"):
+    with pytest.raises(SettingError, match=r"requires scikit-learn; install it with pip install '.\[explain"):
         project_features(table_of(tmp_path, vectors[:3]))

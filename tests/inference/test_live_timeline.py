@@ -19,6 +19,7 @@ from timesformer.inference.live import LiveReport, LiveTimeline
 from timesformer.inference.live_job import LiveJob
 from timesformer.inference.predictor import Predictor
 from timesformer.inference.timeline import TimelineOptions, WindowRow
+from timesformer.inference.timeline_file import TimelineFile
 from timesformer.video.live import LiveVideo
 from timesformer.weights.classifier import Classifier
 from videos import write
@@ -199,3 +200,17 @@ def test_the_file_is_complete_whatever_stops_the_job(recording: Path, tmp_path: 
         assert len((tmp_path / name).read_text().splitlines()) == len(found) + (name == "a.csv")
         assert not (tmp_path / f"{name}.part").exists()
     assert len(found) == 2
+
+
+def test_a_stream_that_was_lost_after_its_last_window_is_resumed(tmp_path: Path) -> None:
+    net, job = predictor(), LiveJob("rtsp://camera", tmp_path / "a.csv", options=TimelineOptions(window=0.4))
+    window = {"start_s": 0.0, "end_s": 0.4, "padded": False, "last": True, "label": "left", "score": 0.5}
+    with TimelineFile(tmp_path / "a.csv", [job.name], resume=False) as file:
+        file.start(job._made_with(net))
+        for row in (window, {"problem": "lost"}):
+            file.add({"video": job.name, **row})
+    job = LiveJob("rtsp://camera", tmp_path / "a.csv", options=TimelineOptions(window=0.4), resume=True)
+    assert not list(job.run(net))
+    assert job.resumed is not None
+    assert (job.resumed.videos, job.resumed.windows, job.resumed.unreadable) == (1, 1, 1)
+    assert len((tmp_path / "a.csv").read_text().splitlines()) == 3

@@ -128,5 +128,5 @@ def test_a_server_that_is_no_cluster_is_told_within_a_bounded_time(monkeypatch: 
 
 def test_without_ray_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
-    with pytest.raises(SettingError, match=r"requires Ray; install it with pip install 'timesformer\[scale\]'"):
+    with pytest.raises(SettingError, match=r"requires Ray; install it with pip install '.\[scale\]'"):
         cluster.import_ray()

@@ -245,13 +245,44 @@ def test_an_engine_whose_thread_ends_answers_all(held: Held, batcher: Batcher, m
         batcher.engine_for(Job())(clips(1))
 
 
-def test_an_engine_that_hangs_is_not_alive(held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> None:
-    with ThreadPoolExecutor(1) as threads:
-        answer = threads.submit(batcher.engine_for(Job()), clips(1))
+def test_an_engine_that_hangs_answers_all(held: Held, batcher: Batcher, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a problem, until it comes back."""
+    with ThreadPoolExecutor(2) as threads:
+        computed = threads.submit(batcher.engine_for(Job()), clips(1))
         until(lambda: held.batches == [1])
+        waits = threads.submit(batcher.engine_for(Job()), clips(1))
+        until(lambda: len(batcher._calls) == 1)
+        batcher.check_room(1)
         assert batcher.alive
         monkeypatch.setattr(batching, "HUNG", 0.0)
         assert not batcher.alive
-        held.go.release(1)
-        answer.result()
-    until(lambda: batcher.alive)
+        for answer in (computed, waits):
+            with pytest.raises(Problem, match="unavailable"):
+                answer.result(60)
+        with pytest.raises(Problem, match="unavailable"):
+            batcher.engine_for(Job())(clips(1))
+        with pytest.raises(Problem, match="unavailable"):
+            batcher.check_room(1)
+        monkeypatch.undo()
+        held.go.release(1000)
+        until(lambda: batcher.alive and not batcher._calls)
+        assert batcher.engine_for(Job())(clips(2)).shape == (2, 3)
+    assert held.batches == [1, 2]
+
+
+def test_a_service_ends_where_an_engine_hangs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batching, "ENDING", 0.1)
+    held = Held(engine)
+    batcher = Batcher(held.engine, 10)
+    with ThreadPoolExecutor(2) as threads:
+        answers = [threads.submit(batcher.engine_for(Job()), clips(1))]
+        until(lambda: held.batches == [1])
+        answers.append(threads.submit(batcher.engine_for(Job()), clips(1)))
+        until(lambda: len(batcher._calls) == 1)
+        batcher.close()
+        assert not batcher.alive
+        for answer in answers:
+            with pytest.raises(Problem, match="unavailable"):
+                answer.result(60)
+    held.go.release(1000)
+    batcher._thread.join()

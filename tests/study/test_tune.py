@@ -260,7 +260,7 @@ def test_without_optuna(people: Path, tmp_path: Path, command: Command, monkeypa
 
     monkeypatch.setattr(builtins, "__import__", missing)
     words = ("tune", "--data", people, "--out", tmp_path / "out", "--recipe", "demo", *SMALL)
-    assert_one_line(command(*words), "tune needs Optuna, which is not installed; pip install timesformer[tune]")
+    assert_one_line(command(*words), "tune needs Optuna, which is not installed; pip install '.[tune]' in the checkout")
 
 
 def test_minutes_are_for_studies_of_equal_time(bars: Path, tmp_path: Path, command: Command) -> None:

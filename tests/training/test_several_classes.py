@@ -17,7 +17,7 @@ from timesformer.errors import DataError, SettingError
 from timesformer.evaluation.evaluate import evaluate
 from timesformer.evaluation.metrics import measure_multilabel
 from timesformer.evaluation.score_files import write_scores
-from timesformer.inference.predictor import load
+from timesformer.inference.load import load
 from timesformer.recipes import load_recipe
 from timesformer.training.balance import class_weights, video_weights
 from timesformer.training.curves import read_metrics

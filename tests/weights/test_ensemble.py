@@ -119,8 +119,8 @@ def test_commands_take_it(command: Command, ensemble: Path, bars: Path) -> None:
 
 def test_what_it_cannot_do_is_one_line(command: Command, ensemble: Path, bars: Path, tmp_path: Path) -> None:
     line = (
-        f"{ensemble}: an ensemble of several classifiers, which only test and predict take; name one of them, such as "
-        f"{ensemble}/fold0"
+        f"{ensemble}: an ensemble of several classifiers, which only test, predict, timeline and serve take; name one "
+        f"of them, such as {ensemble}/fold0"
     )
     with pytest.raises(WeightsError) as raised:
         timesformer.load_model(ensemble)

@@ -60,7 +60,7 @@ def features(
     Exits with 2 if a video cannot be read; its row says why."""
     from timesformer.errors import DataError, SettingError
     from timesformer.inference.feature_job import FeatureJob
-    from timesformer.inference.predictor import load
+    from timesformer.inference.load import load
 
     given = on_ray.RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
     if given.wanted(resume=resume, refused={}):

@@ -12,6 +12,7 @@ import typer
 
 from timesformer.cli.lines import say
 from timesformer.cli.progress import EVERY
+from timesformer.cli.stop import finishing
 from timesformer.cli.window_lines import clock
 from timesformer.errors import SettingError
 
@@ -60,7 +61,7 @@ def follow(job: LiveJob, predictor: Predictor, printed: Printed, *, quiet: bool)
     Raises VideoError for a stream that never starts, and when one was lost.
     """
     try:
-        with _status(job, quiet) as show, closing(job.run(predictor)) as rows:
+        with _status(job, quiet) as show, closing(job.run(predictor, finishing=finishing)) as rows:
             for row in rows:
                 printed.add(row)
                 show(row)
@@ -68,6 +69,8 @@ def follow(job: LiveJob, predictor: Predictor, printed: Printed, *, quiet: bool)
     finally:
         if job.report is not None:
             say(f"live: {job.report}", err=True)
+    if job.resumed is not None:
+        say(f"live: the file is complete with the {job.resumed.windows} windows that there were", err=True)
     if job.problem is not None:
         raise job.problem
 

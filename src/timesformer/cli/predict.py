@@ -79,7 +79,7 @@ def predict(
 
     from timesformer.errors import DataError, SettingError
     from timesformer.inference.jobs import PredictionJob
-    from timesformer.inference.predictor import load
+    from timesformer.inference.load import load
 
     given = on_ray.RayOptions(on, address, manifest, gpus, retries, time_limit, memory_limit)
     if given.wanted(resume=resume, refused={"--json": as_json}):

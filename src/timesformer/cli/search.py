@@ -52,7 +52,7 @@ def search(
         found = search_features(table, table.vectors_ND[number][None], top, excluded_QN=excluded[None])[0]
     else:
         from timesformer.inference.feature_query import query_features
-        from timesformer.inference.predictor import load
+        from timesformer.inference.load import load
 
         predictor = load(
             weights,

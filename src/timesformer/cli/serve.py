@@ -76,7 +76,7 @@ def serve(
         from timesformer.serve.service import Service
         from timesformer.serve.settings import ServiceSettings
     except ModuleNotFoundError as error:
-        raise SettingError(f"serve needs {error.name}: pip install 'timesformer[serve]'") from None
+        raise SettingError(f"serve needs {error.name}: pip install '.[serve]' in the checkout") from None
     given = {
         "workers": workers,
         "queue_clips": queue_clips,

@@ -15,6 +15,7 @@ STOPPED = 130  # exit code
 GRACE = 7.0  # seconds for a command to end by itself
 
 _said = threading.Event()
+_finishing = threading.Lock()
 
 
 @contextmanager
@@ -54,6 +55,28 @@ def draining() -> Iterator[None]:
         signal.set_wakeup_fd(watched)
 
 
+@contextmanager
+def finishing() -> Iterator[None]:
+    """For what has to be whole, such as a file: signals that come meanwhile count when it is done, and so does the time
+    of grace, however long it takes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    came: list[int] = []
+    with _finishing:
+        before = {
+            number: signal.signal(number, lambda number, _: came.append(number))
+            for number in (signal.SIGINT, signal.SIGTERM)
+        }
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+    if came:
+        raise KeyboardInterrupt
+
+
 def say_stopped(stop: BaseException) -> None:
     """Say it, and in the same line what the KeyboardInterrupt that it comes from has noted, such as what is kept."""
     cause: BaseException | None = stop
@@ -73,6 +96,10 @@ def _watch(signals: socket.socket) -> None:
         while number := signals.recv(1):
             if number[0] in (signal.SIGINT, signal.SIGTERM):
                 time.sleep(GRACE)
+                while _finishing.locked():
+                    with _finishing:
+                        pass
+                    time.sleep(GRACE)
                 if not _said.is_set():
                     _print("stopped")
                 os._exit(STOPPED)

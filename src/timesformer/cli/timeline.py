@@ -68,7 +68,9 @@ def timeline(
         typer.Option(help="True segments, CSV of start,end,label and video; prints how true the found ones are."),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what --truth says as JSON.")] = False,
-    resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that --out FILE has.")] = False,
+    resume: Annotated[
+        bool, typer.Option("--resume", help="Go on with the rows that --out FILE has; of a live stream, complete it.")
+    ] = False,
     live: Live = False,
     size: Size = None,
     fps: Fps = None,
@@ -91,7 +93,7 @@ def timeline(
     from timesformer.files import as_json as to_json
     from timesformer.inference.listed import list_videos
     from timesformer.inference.live_job import LiveJob
-    from timesformer.inference.predictor import load
+    from timesformer.inference.load import load
     from timesformer.inference.segment_output import SegmentOptions, printable
     from timesformer.inference.sources import find_sources
     from timesformer.inference.timeline import TimelineOptions
@@ -132,15 +134,15 @@ def timeline(
     capture = capture_of(size, fps, pixel_format)
     job: TimelineJob | LiveJob
     if is_live(videos, live):
-        if resume or precision == "int8":
-            raise SettingError(f"{'--resume' if resume else '--precision int8'} requires files; {videos[0]} is live")
+        if precision == "int8":
+            raise SettingError(f"--precision int8 requires files; {videos[0]} is live")
         if threshold or min_length or background or truth is not None:
             raise SettingError(
                 f"--threshold, --min-length, --background and --truth require files; {videos[0]} is live"
             )
         sources: list[Source] = []
         options = TimelineOptions(window, stride, start, end, smooth)
-        job = LiveJob(videos[0], file, capture=capture, options=options, scores=scores)
+        job = LiveJob(videos[0], file, capture=capture, options=options, scores=scores, resume=resume)
     else:
         if capture != Capture():
             raise SettingError("--size, --fps and --pixel-format require a camera or standard input")

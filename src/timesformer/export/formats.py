@@ -43,8 +43,8 @@ def check_format(form: str, precision: str, out: Path) -> Format:
     missing = [package for package in packages if importlib.util.find_spec(package) is None]
     if missing:
         raise SettingError(
-            f"format {found}: {', '.join(missing)} not installed; pip install 'timesformer[export]', or format torch, "
-            "which needs no other package"
+            f"format {found}: {', '.join(missing)} not installed; pip install '.[export]' in the checkout, or "
+            "format torch, which needs no other package"
         )
     if out.suffix != SUFFIXES[found]:
         raise SettingError(f"--out {out}: expected a name that ends in {SUFFIXES[found]} for format {found}")

@@ -128,7 +128,9 @@ def check_installed() -> None:
     try:
         import sklearn  # noqa: F401
     except ImportError:
-        raise SettingError("a map requires scikit-learn; install it with pip install 'timesformer[explain]'") from None
+        raise SettingError(
+            "a map requires scikit-learn; install it with pip install '.[explain]' in the checkout"
+        ) from None
 
 
 def trustworthiness(vectors_ND: Tensor, points_N2: Tensor, rows_B: Tensor, neighbours: int = NEIGHBOURS) -> float:

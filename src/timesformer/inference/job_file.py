@@ -37,7 +37,7 @@ class JobFile(ABC, Generic[C]):
 
     file: of one of the `suffixes`; "" is a folder. names: what the rows call the videos. resume: go on with the rows
     that are there.
-    Attributes: `complete`, whether `file` is there, with all rows.
+    Attributes: `complete`, whether `file` is there, with all rows; `begun`, whether it is, or some of its rows.
 
     Raises SettingError for another suffix, and for a file or rows that are there already without `resume`.
     """
@@ -136,6 +136,10 @@ class JobFile(ABC, Generic[C]):
     def __exit__(self, *exception: object) -> None:
         self.close()
 
+    @property
+    def begun(self) -> bool:
+        return self.complete or self._rows_are_there()
+
     def _rows_are_there(self) -> bool:
         try:
             return self.part.stat().st_size > 0
@@ -148,8 +152,10 @@ class JobFile(ABC, Generic[C]):
         if self.complete and not self.resume:
             raise SettingError(f"{self.file}: exists; name another file, or delete it")
         if self._rows_are_there() and not self.resume:
-            raise SettingError(f"{self.part}: has rows of a job that was stopped; resume it, or delete it")
-        if (self.complete or self._rows_are_there()) and not self.about.exists():
+            raise SettingError(
+                f"{self.part}: has rows of a job that was stopped; resume it (--resume, resume=True), or delete it"
+            )
+        if self.begun and not self.about.exists():
             raise SettingError(
                 f"{self.about}: no such file, so what the rows are made with is unknown; delete them, or name another "
                 "file"

@@ -14,11 +14,8 @@ from timesformer.config import Data, ModelSettings, Preprocessing
 from timesformer.data.dataset import Batch, UnlabelledViews
 from timesformer.data.loader import testing_loader
 from timesformer.device import cores
-from timesformer.engine.engine import Engine, EngineName, Precision, make_engine
-from timesformer.engine.fingerprint import fingerprint_of
+from timesformer.engine.engine import Engine
 from timesformer.errors import SettingError, VideoError
-from timesformer.evaluation.calibration import calibration_clips
-from timesformer.evaluation.protocol import as_classifiers
 from timesformer.evaluation.scores import score_batches, score_views
 from timesformer.inference.sources import Sources, list_sources
 from timesformer.inference.timeline import TimelineOptions, WindowRow, timeline_rows
@@ -29,7 +26,6 @@ from timesformer.video.source import Source, open_video
 from timesformer.video.video import Video
 from timesformer.video.views import read_views
 from timesformer.video.windows import covering
-from timesformer.weights.classifier import Classifier
 
 UNKNOWN = "unknown"  # the answer where no class has a score of at least the threshold
 
@@ -267,42 +263,3 @@ def check_top(top: int) -> None:
     """Raises SettingError for a number of best classes below 1."""
     if top < 1:
         raise SettingError(f"top is {top}; expected at least 1")
-
-
-def load(
-    weights: str | Path | Classifier,
-    device: str = "auto",
-    *,
-    engine: EngineName = "auto",
-    precision: Precision = "auto",
-    calibration: Sources = (),
-    labels: str | Path | None = None,
-    heads: int | None = None,
-    threshold: float = 0.0,
-) -> Predictor:
-    """A predictor from weights of any layout: a folder, a file, the folder of a training run, or a hub id.
-
-    weights: these, an ensemble of them (`timesformer.save_ensemble`), or a classifier. device: "cpu", "cuda", "mps", or
-    "auto", which takes a GPU where there is one. engine, precision: as for `timesformer.load_engine`. calibration:
-    videos like those to come, which precision "int8" needs, better 16 than 1; any engine given some is compared with
-    the float32 model on them. labels: a file of class names, one a line, in place of those that come with the weights.
-    heads: attention heads, for files that do not say. threshold: the lowest score, 0 to 1, of a class that is an
-    answer; where none has it the answer is "unknown", with the score of the best class. It is of `predict` and
-    `predict_all` alone: rows of `timeline` have the best class whatever its score.
-
-    Raises WeightsError for what is no weights; SettingError for a device, engine or precision that is not available,
-    for a threshold that is no score, and for one beside a class "unknown"; EngineError for an engine that misses its
-    agreement; DataError where no video of `calibration` can be read.
-    """
-    if not 0 <= threshold <= 1:
-        raise SettingError(f"threshold {threshold:g}: expected a score from 0 to 1")
-    members = as_classifiers(weights, labels, heads)
-    classifier = members[0]
-    if threshold and UNKNOWN in classifier.labels:
-        raise SettingError(f"threshold {threshold:g}: there is a class {UNKNOWN!r}, which would be the answer below it")
-    fingerprints = fingerprint_of(members), fingerprint_of(members, head=False)
-    clips = calibration_clips(list_sources(calibration), classifier)
-    # What was just read and is seen by nobody else can let go of its memory.
-    made = make_engine(members, engine, precision, device, clips, forget=not isinstance(weights, Classifier))
-    settings, preprocessing = classifier.settings, classifier.preprocessing
-    return Predictor(made, settings, preprocessing, classifier.labels, *fingerprints, threshold)

@@ -38,7 +38,7 @@ class WindowCounts(Counts):
     ended: bool = True
 
     def add(self, row: Row) -> None:
-        if self.ended or row["video"] != self.video:
+        if row["video"] != self.video or not self.videos:
             self.videos, self.video = self.videos + 1, row["video"]
         self.ended, self.start = "problem" in row, row.get("start_s")
         if self.ended:
@@ -48,7 +48,9 @@ class WindowCounts(Counts):
             self.ended = row["last"] or row["padded"]
 
     def expected(self, names: Sequence[str]) -> Sequence[str]:
-        return names[self.videos - (not self.ended) : self.videos + 1]
+        # Also after its last window a video may have a problem: a live stream that is lost.
+        lost = self.start is None
+        return names[self.videos - (not lost) : self.videos + 1]
 
 
 class TimelineFile(JobFile[WindowCounts]):

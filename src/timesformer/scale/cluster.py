@@ -173,7 +173,7 @@ def import_ray() -> Any:
         import ray
         import ray.data
     except ImportError:
-        raise SettingError("--on ray requires Ray; install it with pip install 'timesformer[scale]'") from None
+        raise SettingError("--on ray requires Ray; install it with pip install '.[scale]' in the checkout") from None
     logging.getLogger("ray.data").setLevel(logging.ERROR)
     return ray
 

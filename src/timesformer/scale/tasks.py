@@ -41,7 +41,7 @@ class Loading:
         """The model, on this machine."""
         import torch
 
-        from timesformer.inference.predictor import load
+        from timesformer.inference.load import load
 
         torch.set_num_threads(threads)
         return load(

@@ -29,6 +29,8 @@ from timesformer.serve.problems import Problem
 LONGEST = 60  # seconds, at most, after which a client is told to retry
 GATHERING = 0.03  # seconds, at most, that a batch waits for clips that are being decoded
 HUNG = 300.0  # seconds of a batch after which its engine counts as hung
+LOOK = 1.0  # seconds between two looks of who waits whether it hangs
+ENDING = 10.0  # seconds, at most, that the end of the service waits for a batch
 
 OnBatch = Callable[[int, float], None]  # clips, and the seconds they took
 
@@ -75,21 +77,25 @@ class Batcher:
         self._coming: dict[Job, int] = {}  # clips
         self._changed = threading.Condition()
         self._closed = False
+        self._left = False
         self._thread = threading.Thread(target=self._work, name="engine", daemon=True)
         self._thread.start()
 
     @property
     def alive(self) -> bool:
-        """Whether the thread runs, and does not hang in a batch."""
+        """Whether the thread runs, and does not hang in a batch, for too long or when it was to end."""
         since = self._computing_since
         hangs = since is not None and time.perf_counter() - since > HUNG
-        return self._thread.is_alive() and not hangs
+        return self._thread.is_alive() and not hangs and not self._left
 
     def check_room(self, clips: int, held: int = 0) -> None:
-        """Raises Problem, with the seconds after which others will be done, where so many clips do not fit any more.
+        """Raises Problem where the engine is not `alive`; and, with the seconds after which others will be done, where
+        so many clips do not fit any more.
 
         A request that is larger than the queue fits when nothing else waits. held: what it has reserved already.
         """
+        if not self.alive:
+            raise _stopped()
         if self.reserved > held and self.reserved + clips > self.limit:
             seconds = min(max(math.ceil(self.reserved * self._seconds_a_clip), 1), LONGEST)
             raise Problem(
@@ -125,26 +131,34 @@ class Batcher:
         return self.engine.with_compute(partial(self.run, job))
 
     def run(self, job: Job, clips_BCTHW: Tensor, layer: int | None = None, tokens: bool = False) -> Tensor:
-        """Rows of the clips, on the CPU. Raises Disconnected when the job is stopped; Problem when the engine is."""
+        """Rows of the clips, on the CPU. Raises Disconnected when the job is stopped; Problem when the engine is, or
+        hangs."""
         call = _Call(clips_BCTHW, layer, tokens)
         with self._changed:
-            if self._closed:
+            if self._closed or not self.alive:
                 raise _stopped()
             self._coming.pop(job, None)
             self._calls.append(call)
             self._changed.notify()
         with job.stoppable(call.result.cancel):
+            while not call.result.done():
+                with suppress(TimeoutError, CancelledError):
+                    call.result.exception(LOOK)
+                if not self.alive:
+                    call.fail(_stopped())
             try:
                 return call.result.result()
             except CancelledError:
                 raise Disconnected from None
 
     def close(self) -> None:
-        """End the thread when it has done its batch; what still waits fails as `run` says."""
+        """End the thread when it has done its batch, or leave it where that takes too long; what still waits fails as
+        `run` says."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join()
+        self._thread.join(ENDING if self.alive else 0)
+        self._left = self._thread.is_alive()
 
     def _work(self) -> None:
         try:

@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from timesformer.config.explain import Explain
-from timesformer.engine.engine import EngineName, Precision, make_engine
-from timesformer.engine.fingerprint import fingerprint_of
+from timesformer.engine.engine import EngineName, Precision
 from timesformer.errors import SettingError
-from timesformer.evaluation.protocol import as_classifiers
 from timesformer.explain.explainer import Explainer
 from timesformer.explain.occlusion import parts_of
+from timesformer.inference.load import load_members
 from timesformer.inference.predictor import Predictor
 from timesformer.serve.batching import Batcher
 from timesformer.serve.job import Job
@@ -117,11 +116,7 @@ def load_models(
     """Each as `timesformer.load` gives it, with its errors; the first one is the default."""
     models = {}
     for name, weights in named.items():
-        members = as_classifiers(weights)
-        made = make_engine(members, engine, precision, device, None, forget=True)
-        one = members[0]
-        fingerprints = fingerprint_of(members), fingerprint_of(members, head=False)
-        predictor = Predictor(made, one.settings, one.preprocessing, one.labels, *fingerprints)
-        explainer = Explainer(one, made) if len(members) == 1 else None
-        models[name] = ServedModel(name, predictor, explainer, Batcher(made, queue_clips))
+        members, predictor = load_members(weights, device, engine=engine, precision=precision)
+        explainer = Explainer(members[0], predictor.engine) if len(members) == 1 else None
+        models[name] = ServedModel(name, predictor, explainer, Batcher(predictor.engine, queue_clips))
     return models

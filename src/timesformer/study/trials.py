@@ -34,7 +34,7 @@ def find_optuna() -> Callable[[Path, int], optuna.Study]:
         import optuna
         from optuna.storages.journal import JournalFileBackend
     except ModuleNotFoundError:
-        raise SettingError("tune needs Optuna, which is not installed; pip install timesformer[tune]") from None
+        raise SettingError("tune needs Optuna, which is not installed; pip install '.[tune]' in the checkout") from None
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
     def study_of(out: Path, seed: int) -> optuna.Study:

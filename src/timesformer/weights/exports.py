@@ -36,6 +36,6 @@ def refuse_exported(path: Path) -> None:
     """Raises WeightsError for an exported file."""
     if found := exported_format(path):
         raise WeightsError(
-            f"{path}: an exported file ({found}), which predict, test, timeline, features, search and explain "
+            f"{path}: an exported file ({found}), which predict, test, timeline, features, search, serve and explain "
             "--method occlusion take; name the weights that it was exported from"
         )

@@ -168,11 +168,12 @@ def guess_heads(width: int, source: object) -> int:
     channels = math.gcd(width, 64)
     if channels != 64:
         logger.warning(
-            "%s: the file does not say how many attention heads; assuming %d of %d channels each: name "
-            "them (heads=, --heads) if there is another number",
+            "%s: the file does not say how many attention heads; assuming %d of %d channels each; if there is "
+            "another number, use what `timesformer convert %s OUT --heads N` writes, or heads=N in Python",
             source,
             width // channels,
             channels,
+            source,
         )
     return width // channels
 

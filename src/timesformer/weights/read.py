@@ -88,8 +88,8 @@ def _check_config(config: Mapping[str, Any], source: object, *, headless: bool) 
     """Raises WeightsError for the config.json of a model that cannot be loaded."""
     if is_ensemble(config):
         raise WeightsError(
-            f"{source}: an ensemble of several classifiers, which only test and predict take; name one of them, "
-            f"such as {source}/{(config.get('members') or ['MEMBER'])[0]}"
+            f"{source}: an ensemble of several classifiers, which only test, predict, timeline and serve take; name "
+            f"one of them, such as {source}/{(config.get('members') or ['MEMBER'])[0]}"
         )
     image, encoder = is_image_vit(config) or is_image_resnet(config), is_encoder(config)
     if image or encoder:
