@@ -14,6 +14,7 @@ from timesformer.cli.lines import say
 from timesformer.cli.live import Fps, Live, PixelFormat, Size, capture_of, follow, is_live
 from timesformer.cli.options import Device, End, Engine, Labels, Precision, Start, Threads, Weights
 from timesformer.cli.progress import timeline_progress
+from timesformer.cli.sources import sources_of
 from timesformer.cli.window_lines import WindowLines, WindowTabs
 from timesformer.threads import use_threads
 
@@ -93,7 +94,6 @@ def timeline(
     from timesformer.inference.live_job import LiveJob
     from timesformer.inference.predictor import load
     from timesformer.inference.segment_output import SegmentOptions, printable
-    from timesformer.inference.sources import find_sources
     from timesformer.inference.timeline import TimelineOptions
     from timesformer.inference.timeline_job import TimelineJob
     from timesformer.video.live_input import Capture
@@ -107,7 +107,7 @@ def timeline(
         on_ray.run(
             given,
             Timeline(TimelineOptions(window, stride, start, end, smooth), scores),
-            (lambda: list_videos(find_sources(videos or []))) if videos else None,
+            (lambda: list_videos(sources_of(videos))) if videos else None,
             out,
             weights=weights,
             device=device,
@@ -144,7 +144,7 @@ def timeline(
     else:
         if capture != Capture():
             raise SettingError("--size, --fps and --pixel-format require a camera or standard input")
-        sources = find_sources(videos)
+        sources = sources_of(videos)
         job = TimelineJob(
             sources,
             file,
