@@ -163,6 +163,6 @@ def test_a_split_says_what_is_no_video_of_a_class(tmp_path: Path) -> None:
 def test_a_check_says_it_too(tmp_path: Path, bars: Path, command: Command) -> None:
     shutil.copytree(bars / "test", tmp_path / "train")
     (tmp_path / "train" / "left" / "notes.txt").touch()
-    result = command("data", "check", tmp_path, "--jobs", 1)
+    result = command("data", "check", tmp_path, "--workers", 1)
     assert result.code == 0
     assert "\ntrain: ignored: 1 .txt\n" in result.out
