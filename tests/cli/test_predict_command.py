@@ -122,8 +122,8 @@ def test_how_much_was_seen(command: Command, run: Path, bars: Path, tmp_path: Pa
     assert found == [{**seen, "seconds": 1.0, "frames": 10}, seen, seen]
     notes = [line for line in result.err.splitlines() if line.startswith("note: ")]
     assert notes == [
-        f"note: little was seen of 2 of 3 videos, such as {tmp_path / 'long.mp4'}: 4 of 40 frames, in 0.8 of 4.0 s; "
-        "--whole has all of them seen, and timesformer timeline says when"
+        f"note: sampled sparsely: 2 of 3 videos, such as {tmp_path / 'long.mp4'}: 4 of 40 frames, in 0.8 of 4.0 s; "
+        "--whole covers all of a video, timesformer timeline says when"
     ]
     assert "note: " not in command("predict", run, short, *words).err
 

@@ -160,10 +160,10 @@ def _find_listed(videos: list[str], listed: str | None) -> ListedVideos:
 
 def _summarise(tally: Tally, earlier: int, seconds: float, file: Path | None) -> None:
     """What became of the videos, on standard error; nothing of a single one that was seen well."""
-    if tally.little:
+    if tally.sparse:
         say(
-            f"note: little was seen of {tally.little} of {tally.videos} videos, such as {tally.example}; "
-            "--whole has all of them seen, and timesformer timeline says when",
+            f"note: sampled sparsely: {tally.sparse} of {tally.videos} videos, such as {tally.example}; "
+            "--whole covers all of a video, timesformer timeline says when",
             err=True,
         )
     if tally.videos != 1 or file:

@@ -66,9 +66,9 @@ def timeline(
     ] = None,
     truth: Annotated[
         Path | None,
-        typer.Option(help="True segments, CSV of start,end,label and video; prints how true the found ones are."),
+        typer.Option(help="Ground-truth segments, CSV of start,end,label and video; prints accuracy and mAP."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what --truth says as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of --truth as JSON.")] = False,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with the rows that --out FILE has.")] = False,
     live: Live = False,
     size: Size = None,
