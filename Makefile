@@ -1,11 +1,12 @@
 # Each target sets up .venv the first time and reuses it afterwards.
 PYTHON ?= python3
 BIN := .venv/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 RUN ?= runs/demo
 
 .PHONY: demo test failed check clean
 
-demo: .venv/installed
+demo: .venv/installed-base
 	$(BIN)/timesformer demo --out $(RUN)
 
 test: .venv/installed
@@ -25,10 +26,15 @@ clean:
 	rm -rf .venv
 
 # torch first and pinned, so that nothing that depends on it pulls in another build.
-.venv/installed: pyproject.toml constraints.txt
+.venv/installed-base: pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "$(PYTHON) is $$($(PYTHON) --version); timesformer needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check "$$(grep '^torch==' constraints.txt)"
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	$(PIP) install "$$(grep '^torch==' constraints.txt)"
+	$(PIP) install -c constraints.txt -e .
+	touch $@
+
+# All extras, and what tests and checks need.
+.venv/installed: .venv/installed-base
+	$(PIP) install -c constraints.txt -e '.[dev]'
 	touch $@

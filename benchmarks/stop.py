@@ -110,7 +110,7 @@ def main() -> None:
             ],
             "test": ["test", run, "--data", data, "--workers", 2],
             "predict": ["predict", run, data / "test", "--workers", 2],
-            "check": ["data", "check", data, "--jobs", 2, "--out", folder / "quarantine.csv"],
+            "check": ["data", "check", data, "--workers", 2, "--out", folder / "quarantine.csv"],
         }
         for size in SIZES:
             for name, words in commands.items():

@@ -35,6 +35,17 @@ def test_what_the_docs_import_is_public() -> None:
     assert {"compare", "list_data"} <= set(timesformer.__all__)  # named in them
 
 
+def test_docs_have_every_public_name_once() -> None:
+    docs = Path(__file__).parents[1] / "docs"
+    text = (docs / "api.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| .+ \| \[.+\]\((\S+?)(?:#(\S+))?\) \|$", text, re.MULTILINE)
+    assert sorted(name for name, _, _ in rows) == [name for name in timesformer.__all__ if name != "__version__"]
+    for name, page, anchor in rows:
+        heads = re.findall(r"^#+ (.+)$", (docs / page).read_text("utf-8"), re.MULTILINE)
+        anchors = ["", *(re.sub(r"[^\w -]", "", head.lower()).replace(" ", "-") for head in heads)]
+        assert anchor in anchors, name
+
+
 def test_progress_is_given_by_name() -> None:
     for job in (timesformer.FeatureJob, timesformer.PredictionJob, timesformer.TimelineJob):
         assert inspect.signature(job.run).parameters["on_progress"].kind is inspect.Parameter.KEYWORD_ONLY

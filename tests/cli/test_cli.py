@@ -107,7 +107,7 @@ def test_convert_there_and_predict_the_same(command: Command, run: Path, bars: P
 
 
 def test_data_motion(command: Command, tmp_path: Path) -> None:
-    made = command("data", "motion", tmp_path / "motion", "--train", 1, "--val", 1, "--test", 1, "--jobs", 1)
+    made = command("data", "motion", tmp_path / "motion", "--train", 1, "--val", 1, "--test", 1, "--workers", 1)
     assert made.code == 0
     assert len(list((tmp_path / "motion").rglob("*.mp4"))) == 24
 
@@ -115,7 +115,7 @@ def test_data_motion(command: Command, tmp_path: Path) -> None:
 def test_data_check(command: Command, bars: Path, tmp_path: Path) -> None:
     data, bad = shutil.copytree(bars, tmp_path / "data"), tmp_path / "data" / "train" / "left" / "bad.mp4"
     shutil.copy(data / "train" / "left" / "0.mp4", data / "val" / "left" / "again.mp4")
-    sound = command("data", "check", data, "--jobs", 1)
+    sound = command("data", "check", data, "--workers", 1)
     assert (sound.code, sound.err) == (0, "")
     lines = sound.out.splitlines()
     assert lines[0].startswith(f"{data}: 17 files, decoded in ")

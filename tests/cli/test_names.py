@@ -65,11 +65,11 @@ def test_tensorboard_has_no_such_folder(tmp_path: Path, bars: Path) -> None:
 
 
 def test_checks_keep_them(data: Path, command: Command) -> None:
-    result = command("data", "check", data, "--jobs", 1)
+    result = command("data", "check", data, "--workers", 1)
     assert result.code == 1
     assert "train/right/d\udce9chir\udce9.mp4: cannot be opened" in result.out
     assert (data / "quarantine.csv").read_bytes().startswith(b"path,reason\ntrain/right/d\xe9chir\xe9.mp4,")
     assert read_manifest(data, "train").quarantined == (data / "train" / "right" / "d\udce9chir\udce9.mp4",)
-    result = command("data", "check", data, "--jobs", 1, "--json")
+    result = command("data", "check", data, "--workers", 1, "--json")
     found = json.loads(result.out)
     assert found["unreadable"][0]["path"] == "train/right/d\udce9chir\udce9.mp4"

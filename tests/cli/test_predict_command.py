@@ -10,6 +10,7 @@ import pty
 import re
 import shutil
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ import pytest
 from commands import Command, assert_one_line
 from conftest import moving_bar
 from started import Started
+from timesformer.inference.listed import ListedVideos
 from timesformer.video.encode import write_video
 
 
@@ -40,9 +42,23 @@ def test_what_a_folder_holds_beside_videos_is_counted(command: Command, run: Pat
     assert_one_line(command("predict", run, tmp_path), "no videos or image frames; it holds 2 .txt, 1 .json")
     shutil.copy(bars / "test" / "left" / "0.mp4", tmp_path / "0.mp4")
     result = command("predict", run, tmp_path)
-    assert result.err.splitlines()[0] == "passed over: 2 .txt, 1 .json"
+    assert result.err.splitlines()[0] == "ignored: 2 .txt, 1 .json"
     assert len(result.out.splitlines()) == 3
-    assert "passed over" not in command("predict", run, bars / "test").err
+    assert "ignored" not in command("predict", run, bars / "test").err
+
+
+@pytest.mark.parametrize("verb", ["predict", "features", "timeline"])
+def test_what_is_ignored_is_said_on_ray_too(
+    verb: str, command: Command, run: Path, bars: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def find(given: object, work: object, find: Callable[[], ListedVideos], *_: object, **__: object) -> None:
+        assert find().names == [str(tmp_path / "0.mp4")]
+
+    monkeypatch.setattr("timesformer.cli.on_ray.run", find)
+    shutil.copy(bars / "test" / "left" / "0.mp4", tmp_path / "0.mp4")
+    (tmp_path / "a.txt").touch()
+    result = command(verb, run, tmp_path, "--out", "rows", "--on", "ray")
+    assert (result.code, result.err) == (0, "ignored: 1 .txt\n")
 
 
 def test_predict_goes_on_after_a_bad_video(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
@@ -106,8 +122,8 @@ def test_how_much_was_seen(command: Command, run: Path, bars: Path, tmp_path: Pa
     assert found == [{**seen, "seconds": 1.0, "frames": 10}, seen, seen]
     notes = [line for line in result.err.splitlines() if line.startswith("note: ")]
     assert notes == [
-        f"note: little was seen of 2 of 3 videos, such as {tmp_path / 'long.mp4'}: 4 of 40 frames, in 0.8 of 4.0 s; "
-        "--whole has all of them seen, and timesformer timeline says when"
+        f"note: sampled sparsely: 2 of 3 videos, such as {tmp_path / 'long.mp4'}: 4 of 40 frames, in 0.8 of 4.0 s; "
+        "--whole covers all of a video, timesformer timeline says when"
     ]
     assert "note: " not in command("predict", run, short, *words).err
 

@@ -81,7 +81,7 @@ def test_a_check_ends_processes_that_are_stopped(bars: Path, tmp_path: Path) -> 
     (tmp_path / "train" / "left").mkdir(parents=True)
     for number in range(1000):
         os.link(bars / "train" / "left" / "0.mp4", tmp_path / "train" / "left" / f"{number}.mp4")
-    process = Started("data", "check", tmp_path, "--jobs", "2", session=True)
+    process = Started("data", "check", tmp_path, "--workers", "2", session=True)
     stopped: set[int] = set()
     until = time.monotonic() + 240
     try:

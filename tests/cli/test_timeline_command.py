@@ -44,6 +44,15 @@ def lines(result: Result) -> list[dict[str, Any]]:
     return [json.loads(line) for line in result.out.splitlines()]
 
 
+def test_what_a_folder_holds_beside_videos_is_counted(
+    command: Command, run: Path, videos: list[Path], tmp_path: Path
+) -> None:
+    (tmp_path / "c.mp4").symlink_to(videos[-1])
+    (tmp_path / "a.txt").touch()
+    assert command("timeline", run, tmp_path, *WORDS).err.splitlines()[0] == "ignored: 1 .txt"
+    assert "ignored" not in command("timeline", run, videos[-1], *WORDS).err
+
+
 def test_rows_in_every_format(command: Command, run: Path, videos: list[Path], tmp_path: Path) -> None:
     words = ("timeline", run, *videos, *WORDS, "--scores")
     shown = command(*words, "--out", "-")

@@ -96,7 +96,7 @@ def test_truth(command: Command, run: Path, long: Path, tmp_path: Path) -> None:
     result = command(*words, "--out", tmp_path / "a.png")
     assert result.code == 0, result
     first, heads, numbers, frames = result.out.splitlines()
-    assert first == f"{file}: {len(found)} true segments in 1 video"
+    assert first == f"{file}: {len(found)} ground-truth segments in 1 video"
     assert heads.split() == ["temporal", "IoU", "0.3", "0.4", "0.5", "0.6", "0.7", "mean"]
     assert numbers.split() == ["mean", "average", "precision", *["1.000"] * 6]
     assert frames.startswith("frame accuracy            1.000  (0.")

@@ -91,7 +91,7 @@ def copy(data: Path, tmp_path: Path) -> Path:
 
 def test_everything_that_is_found(copy: Path) -> None:
     calls: list[tuple[int, int]] = []
-    report = check_data(copy, jobs=2, on_file=lambda done, total: calls.append((done, total)))
+    report = check_data(copy, workers=2, on_file=lambda done, total: calls.append((done, total)))
     found = report.summary()
     assert calls == [(done, 9) for done in range(10)]
     assert (found["files"], report.sound) == (9, False)
@@ -113,7 +113,7 @@ def test_everything_that_is_found(copy: Path) -> None:
 
 
 def test_copies_in_another_container_and_across_splits(data: Path, tmp_path: Path) -> None:
-    found = check_data(data, out=tmp_path / "bad.csv", jobs=1).summary()
+    found = check_data(data, out=tmp_path / "bad.csv", workers=1).summary()
     assert found["duplicates"] == [
         {
             "classes_differ": True,
@@ -168,7 +168,7 @@ def test_a_long_video_is_inspected_frame_by_frame(tmp_path: Path, monkeypatch: p
 def test_a_decoder_that_hangs_or_crashes_loses_one_file(tmp_path: Path) -> None:
     names = ["a", "hang", "b", "crash", "c", "mistake", "d", "e"]
     (tmp_path / "train.csv").write_text("path,label\n" + "".join(f"{name}.mp4,x\n" for name in names))
-    report = check_data(tmp_path, jobs=2, time_limit=2, inspect=odd_decoder)
+    report = check_data(tmp_path, workers=2, time_limit=2, inspect=odd_decoder)
     assert {path.stem: reason for path, reason in report.reasons.items()} == {
         "hang": "took longer than 2 seconds",
         "crash": "the decoder crashed: SIGSEGV",
@@ -187,7 +187,7 @@ def test_a_picture_that_changes_its_size_is_mentioned(tmp_path: Path) -> None:
     (tmp_path / "train/x").mkdir(parents=True)
     shutil.copy(CASES / "size_changes.webm", tmp_path / "train/x/call.webm")
     write(tmp_path / "train/x/a.mp4", 10)
-    report = check_data(tmp_path, jobs=1)
+    report = check_data(tmp_path, workers=1)
     found = report.summary()
     assert report.sound
     assert found["size_changes"] == [{"path": "train/x/call.webm", "resized": 20, "frames": 40}]
@@ -201,11 +201,11 @@ def test_a_picture_that_changes_its_size_is_mentioned(tmp_path: Path) -> None:
 def test_mended_files_come_off_the_list(copy: Path) -> None:
     for path in ("train/run/cut.mp4", "test/swim/text.mp4"):
         (copy / path).unlink()
-    check_data(copy, jobs=1)
+    check_data(copy, workers=1)
     assert read_manifest(copy, "train").quarantined == (copy / "train/run/empty.mp4",)
     assert len(read_manifest(copy, "test").videos) == 3
     shutil.copy(copy / "train/run/a.mp4", copy / "train/run/empty.mp4")
-    report = check_data(copy, jobs=1)
+    report = check_data(copy, workers=1)
     assert report.sound
     assert not (copy / "quarantine.csv").exists()
     assert read_manifest(copy, "train").quarantined == ()
@@ -214,7 +214,7 @@ def test_mended_files_come_off_the_list(copy: Path) -> None:
 def test_data_that_are_not_split_yet(data: Path, tmp_path: Path) -> None:
     """Class folders, and one CSV: their quarantine is that of the lists that split them."""
     mine = Path(shutil.copytree(data / "train", tmp_path / "mine"))
-    report = check_data(mine, jobs=1)
+    report = check_data(mine, workers=1)
     found = report.summary()
     assert list(found["splits"]) == ["all"]
     assert found["splits"]["all"]["classes"] == {"jump": 1, "run": 2}
@@ -222,7 +222,7 @@ def test_data_that_are_not_split_yet(data: Path, tmp_path: Path) -> None:
     assert {bad["path"] for bad in found["unreadable"]} == {"run/cut.mp4", "run/empty.mp4"}
     assert str(report).splitlines()[3].split()[:3] == ["all", "5", "2"]
     (mine / "all.csv").write_text("path,label\nrun/a.mp4,run\nrun/empty.mp4,run\njump/a.mkv,jump\n")
-    listed = check_data(mine / "all.csv", jobs=1)
+    listed = check_data(mine / "all.csv", workers=1)
     assert (listed.folder, list(listed.facts)) == (mine, [mine / "run/a.mp4", mine / "jump/a.mkv"])
     assert list(listed.reasons) == [mine / "run/empty.mp4"]
     (mine / "all.csv").rename(mine / "train.csv")
@@ -235,16 +235,16 @@ def test_files_that_were_not_checked_stay_on_the_list(tmp_path: Path) -> None:
         (tmp_path / f"{name}.csv").write_text(f"path,label\n{rows}")
     for name in ("crash", "mistake"):
         (tmp_path / f"{name}.mp4").touch()
-    check_data(tmp_path / "one.csv", jobs=1, inspect=odd_decoder)
-    report = check_data(tmp_path / "two.csv", jobs=1, inspect=odd_decoder)
+    check_data(tmp_path / "one.csv", workers=1, inspect=odd_decoder)
+    report = check_data(tmp_path / "two.csv", workers=1, inspect=odd_decoder)
     both = ["crash.mp4,the decoder crashed: SIGSEGV", "mistake.mp4,KeyError: 'no such table'"]
     assert (tmp_path / "quarantine.csv").read_text().splitlines()[1:] == both
     assert report.summary()["unchecked"] == 1
     assert str(report).endswith("cannot be decoded, and 1 that was listed before and not checked now")
-    check_data(tmp_path / "one.csv", jobs=1, inspect=sound)
+    check_data(tmp_path / "one.csv", workers=1, inspect=sound)
     assert (tmp_path / "quarantine.csv").read_text().splitlines()[1:] == both[1:]
     (tmp_path / "mistake.mp4").unlink()
-    check_data(tmp_path / "one.csv", jobs=1, inspect=sound)
+    check_data(tmp_path / "one.csv", workers=1, inspect=sound)
     assert not (tmp_path / "quarantine.csv").exists()
 
 
@@ -257,7 +257,7 @@ def test_the_list_of_a_split_is_not_checked_alone(tmp_path: Path, name: str) -> 
     (tmp_path / "quarantine.csv").write_text("path,reason\nother.mp4,cut\n")
     split = "train" if "train" in name else "val"
     with pytest.raises(DataError, match=rf"csv: the list of the {split} split of .*; check {tmp_path}"):
-        check_data(tmp_path / name, jobs=1, inspect=sound)
+        check_data(tmp_path / name, workers=1, inspect=sound)
     assert (tmp_path / "quarantine.csv").read_text() == "path,reason\nother.mp4,cut\n"
 
 
@@ -274,7 +274,7 @@ def test_a_split_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
     (tmp_path / "labels.json").write_text('{"Sitting": "0"}')
     (tmp_path / "train.json").write_text('[{"id": "1", "template": "Sitting"}]')
     (tmp_path / "test.json").write_text('[{"id": "2"}]')
-    report = check_data(tmp_path, jobs=1, inspect=odd_decoder)
+    report = check_data(tmp_path, workers=1, inspect=odd_decoder)
     assert (list(report.splits), report.sound) == (["train"], False)
     assert "the test list has no labels" in report.broken["test"]
     assert "test cannot be read: " in str(report)
@@ -293,14 +293,14 @@ def test_multilabel_counts(tmp_path: Path) -> None:
 def test_groups_that_cross_splits(tmp_path: Path) -> None:
     for split, rows in (("train", "a.mp4,x,p1\nb.mp4,y,p2\nc.mp4,x,p2\n"), ("test", "d.mp4,x,p2\ne.mp4,y,p3\n")):
         (tmp_path / f"{split}.csv").write_text(f"path,label,person\n{rows}")
-    report = check_data(tmp_path, by="person", jobs=1, inspect=odd_decoder)
+    report = check_data(tmp_path, by="person", workers=1, inspect=odd_decoder)
     assert report.summary()["crossing_groups"] == {"p2": {"train": 2, "test": 1}}
     assert "groups that cross splits: 1\n  p2: train 2, test 1" in str(report)
-    plain = check_data(tmp_path, jobs=1, inspect=odd_decoder)
+    plain = check_data(tmp_path, workers=1, inspect=odd_decoder)
     assert plain.summary()["crossing_groups"] is None
     assert "groups that cross" not in str(plain)
     with pytest.raises(DataError, match=r"train\.csv: has no column source; it has path, label, person$"):
-        check_data(tmp_path, by="source", jobs=1, inspect=odd_decoder)
+        check_data(tmp_path, by="source", workers=1, inspect=odd_decoder)
 
 
 def test_long_lists_are_cut_short(tmp_path: Path) -> None:
@@ -358,7 +358,7 @@ def test_a_process_that_starts_late_says_nothing(
     slow = f"MARK = {str(tmp_path / 'mark')!r}\n" + SLOW_SECOND_PROCESS
     (tmp_path / "sitecustomize.py").write_text(slow)
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")]))
-    report = check_data(bars, jobs=2, inspect=sound, out=tmp_path / "unreadable.txt")
+    report = check_data(bars, workers=2, inspect=sound, out=tmp_path / "unreadable.txt")
     assert not report.reasons
     assert (tmp_path / "mark").exists()
     assert capfd.readouterr().err == ""

@@ -1,4 +1,4 @@
-"""Which files below a folder are videos: suffixes, links, pictures, and what is passed over."""
+"""Which files below a folder are videos: suffixes, links, pictures, and what is ignored."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from commands import Command
-from timesformer.data.folders import Found, describe_passed, find_videos, scan_folder
+from timesformer.data.folders import Found, describe_ignored, find_videos, scan_folder
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import DataError, VideoError
 from timesformer.video.source import open_video
@@ -38,7 +38,7 @@ def test_a_picture_above_videos_is_no_video(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("above", [["cover.jpg"], ["cover.jpg", "thumb.jpg"], ["photo_1.png", "photo_2.png"]])
 def test_pictures_above_frames_are_no_video(tmp_path: Path, above: list[str]) -> None:
-    """However many: each is passed over and counted, in the folder right above the frames or further up."""
+    """However many: each is ignored and counted, in the folder right above the frames or further up."""
     frames = ["m/v0/img_1.jpg", "m/v0/img_2.jpg", "m/v1/img_1.jpg"]
     touch(tmp_path, *frames, *(f"m/{name}" for name in above), *above)
     suffix = Path(above[0]).suffix
@@ -84,14 +84,14 @@ def test_files_with_these_suffixes_can_be_read(tmp_path: Path, suffix: str, muxe
     assert levels.tolist() == pytest.approx(range(0, 240, 20), abs=6)
 
 
-def test_what_is_passed_over_is_counted(tmp_path: Path) -> None:
+def test_what_is_ignored_is_counted(tmp_path: Path) -> None:
     touch(tmp_path, "a.mp4", "a.jpg", "a.txt", "b.TXT", "deep/c.json", "README", ".DS_Store", ".git/x", "s.wav")
     (tmp_path / "gone").symlink_to(tmp_path / "nowhere")
     os.mkfifo(tmp_path / "live.mp4")
-    passed = scan_folder(tmp_path).passed
-    assert passed == {".txt": 2, ".jpg": 1, ".json": 1, ".mp4": 1, ".wav": 1, "broken links": 1, "without a suffix": 1}
-    assert describe_passed(passed) == "2 .txt, 1 .jpg, 1 .json, 1 .mp4, 1 .wav and 2 others"
-    assert describe_passed(Counter({".txt": 3, ".json": 1})) == "3 .txt, 1 .json"
+    ignored = scan_folder(tmp_path).ignored
+    assert ignored == {".txt": 2, ".jpg": 1, ".json": 1, ".mp4": 1, ".wav": 1, "broken links": 1, "without a suffix": 1}
+    assert describe_ignored(ignored) == "2 .txt, 1 .jpg, 1 .json, 1 .mp4, 1 .wav and 2 others"
+    assert describe_ignored(Counter({".txt": 3, ".json": 1})) == "3 .txt, 1 .json"
 
 
 def test_links_are_followed(tmp_path: Path) -> None:
@@ -153,7 +153,7 @@ def test_a_split_says_what_is_no_video_of_a_class(tmp_path: Path) -> None:
     train = read_manifest(tmp_path, "train")
     assert (train.labels, len(train.videos)) == (("jump", "run"), 2)
     assert train.notes == (
-        "passed over: 2 .json, 1 .mkv, 1 .pdf, 1 .txt",
+        "ignored: 2 .json, 1 .mkv, 1 .pdf, 1 .txt",
         "1 of them are videos in no class folder",
         "folders without a video, so no classes: empty",
     )
@@ -163,6 +163,6 @@ def test_a_split_says_what_is_no_video_of_a_class(tmp_path: Path) -> None:
 def test_a_check_says_it_too(tmp_path: Path, bars: Path, command: Command) -> None:
     shutil.copytree(bars / "test", tmp_path / "train")
     (tmp_path / "train" / "left" / "notes.txt").touch()
-    result = command("data", "check", tmp_path, "--jobs", 1)
+    result = command("data", "check", tmp_path, "--workers", 1)
     assert result.code == 0
-    assert "\ntrain: passed over: 1 .txt\n" in result.out
+    assert "\ntrain: ignored: 1 .txt\n" in result.out

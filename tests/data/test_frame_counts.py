@@ -46,7 +46,7 @@ def test_a_list_that_agrees(data: Path) -> None:
     with open_video(folder) as video:
         right = training_views(video, SHAPE, PREPROCESSING, AUGMENTATION, random.Random("0 0 0 0"))
     assert torch.equal(training.views_VCTSS, right)
-    assert check_data(data, jobs=1).sound
+    assert check_data(data, workers=1).sound
 
 
 @pytest.mark.parametrize("count", [15, 48])
@@ -60,6 +60,6 @@ def test_a_list_that_disagrees(data: Path, count: int) -> None:
         assert str(sample.problem) == f"{data / 'rawframes_train/v1'}: {reason}"
     with pytest.raises(VideoError, match=f"holds 16 frames, but its list says {count}"):
         manifest.videos[0].open()
-    report = check_data(data, jobs=1)
+    report = check_data(data, workers=1)
     assert report.reasons == {data / "rawframes_train/v1": reason}
     assert not report.facts

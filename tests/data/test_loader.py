@@ -19,7 +19,7 @@ from torch import Tensor
 from conftest import moving_bar, small_recipe
 from timesformer.config import Data
 from timesformer.data.dataset import Batch, TestingViews, TrainingClips, UnlabelledViews
-from timesformer.data.loader import EveryRow, Process, ShuffledEpochs, testing_loader, training_loader
+from timesformer.data.loader import EveryRow, Process, ShuffledEpochs, testing_loader, testing_workers, training_loader
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import SettingError
 from timesformer.video.encode import write_video
@@ -186,7 +186,7 @@ def test_testing_keeps_the_order_and_leaves_no_rest(bars: Path, workers: int) ->
             assert torch.equal(part, expected)
 
 
-def test_workers_by_default_are_one_a_core_and_at_most_eight(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_of_a_recipe_are_one_a_core_and_at_most_eight(bars: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Cores that this process may use: a job of two cores on a machine of 64 gets two workers."""
     for cores, workers in ((1, 1), (3, 3), (64, 8)):
         monkeypatch.setattr(os, "sched_getaffinity", lambda _, cores=cores: set(range(10, 10 + cores)), raising=False)
@@ -194,6 +194,13 @@ def test_workers_by_default_are_one_a_core_and_at_most_eight(bars: Path, monkeyp
     monkeypatch.delattr(os, "sched_getaffinity")  # macOS has none
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
     assert testing_loader(views_of(bars, "test"), 1, Data()).num_workers == 5
+
+
+def test_workers_of_a_command_are_one_a_core_and_no_more_than_videos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert [testing_workers(None, 100), testing_workers(None, 3), testing_workers(2, 100)] == [64, 3, 2]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert testing_workers(None, 100) == 16
 
 
 def test_videos_of_different_numbers_of_views_share_a_batch(tmp_path: Path) -> None:

@@ -70,11 +70,11 @@ def test_shapes_move_as_their_class_says(seed: int) -> None:
         assert turn * sense > 0
 
 
-def test_files_are_the_clips_and_jobs_change_nothing(tmp_path: Path) -> None:
+def test_files_are_the_clips_and_workers_change_nothing(tmp_path: Path) -> None:
     count = []
-    written = write_motion_data(tmp_path / "a", {"train": 1, "test": 1}, jobs=1, on_clip=lambda: count.append(1))
+    written = write_motion_data(tmp_path / "a", {"train": 1, "test": 1}, workers=1, on_clip=lambda: count.append(1))
     assert (written, len(count)) == (16, 16)
-    write_motion_data(tmp_path / "b", {"train": 1, "test": 1}, jobs=2)
+    write_motion_data(tmp_path / "b", {"train": 1, "test": 1}, workers=2)
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*.mp4"))
     assert [(tmp_path / "a" / file).read_bytes() for file in files] == [
         (tmp_path / "b" / file).read_bytes() for file in files
@@ -90,7 +90,7 @@ def test_files_are_the_clips_and_jobs_change_nothing(tmp_path: Path) -> None:
 
 
 def test_splits_share_no_clip(tmp_path: Path) -> None:
-    write_motion_data(tmp_path / "a", {"train": 2, "test": 2}, jobs=1)
+    write_motion_data(tmp_path / "a", {"train": 2, "test": 2}, workers=1)
     contents = {path.read_bytes() for path in (tmp_path / "a").rglob("*.mp4")}
     assert len(contents) == 32
 

@@ -77,7 +77,7 @@ def test_no_generator_but_its_own() -> None:
 
 def test_files_hold_nearly_the_frames_that_were_drawn(tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()  # empty folders are taken
-    assert write_motion_data(tmp_path / "data", {"test": 1}, seed=4, jobs=1) == 8
+    assert write_motion_data(tmp_path / "data", {"test": 1}, seed=4, workers=1) == 8
     manifest = read_manifest(tmp_path / "data", "test")
     assert manifest.labels == CLASSES
     jobs = {job.label: job for job in motion._jobs(Path(), {"test": 1}, 4)}
@@ -102,7 +102,7 @@ def test_a_call_that_fails_leaves_nothing(tmp_path: Path, monkeypatch: pytest.Mo
         raise RuntimeError("stopped")
 
     with pytest.raises(RuntimeError, match="stopped"):
-        write_motion_data(tmp_path / "deep" / "data", {"train": 1}, jobs=1, on_clip=fail)
+        write_motion_data(tmp_path / "deep" / "data", {"train": 1}, workers=1, on_clip=fail)
     assert list((tmp_path / "deep").iterdir()) == []
 
 

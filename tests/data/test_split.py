@@ -110,7 +110,7 @@ def test_class_folders(tmp_path: Path) -> None:
     (tmp_path / "x" / "notes.txt").touch()
     assert split_data(tmp_path, test=0.3) == (
         {tmp_path: {"train": 14, "test": 6}},
-        ("passed over: 1 .txt", RANDOM_NOTE),
+        ("ignored: 1 .txt", RANDOM_NOTE),
     )
     test = read_manifest(tmp_path, "test")
     assert Counter(test.labels[video.label] for video in test.videos) == {"x": 3, "y": 3}

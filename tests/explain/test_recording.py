@@ -172,7 +172,7 @@ def test_what_the_head_sees_sums_to_one(pooling: str) -> None:
     assert row.cls.shape == (1, 0, 1)
 
 
-def test_a_step_that_changes_nothing_is_passed_over() -> None:
+def test_a_step_that_changes_nothing_is_skipped() -> None:
     """The linear layer after time attention is zero at first."""
     net = classifier()
     with torch.no_grad():

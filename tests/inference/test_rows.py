@@ -71,5 +71,5 @@ def test_a_tally() -> None:
     tally = Tally()
     for row in (ROWS[1], *ROWS, ROWS[0]):
         tally.add(row)
-    assert (tally.videos, tally.unreadable, tally.little) == (5, 2, 2)
+    assert (tally.videos, tally.unreadable, tally.sparse) == (5, 2, 2)
     assert tally.example == f"{ROWS[0]['video']}: 8 of 36000 frames, in 8.5 of 1200.0 s"

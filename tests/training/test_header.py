@@ -14,13 +14,13 @@ def header(data: Path) -> list[str]:
     return training_header(plan_training(small_recipe(), data, data / "run", None, resume=False, accept_changes=False))
 
 
-def test_what_is_passed_over(tmp_path: Path, bars: Path) -> None:
-    assert not any("passed over" in line for line in header(bars))
+def test_other_files_are_counted(tmp_path: Path, bars: Path) -> None:
+    assert not any("ignored: " in line for line in header(bars))
     shutil.copytree(bars, tmp_path, dirs_exist_ok=True)
     (tmp_path / "train" / "left" / "0.json").touch()
     (tmp_path / "val" / "notes.txt").touch()
-    notes = [line for line in header(tmp_path) if "passed over" in line]
-    assert notes == ["note    train: passed over: 1 .json", "note    val: passed over: 1 .txt"]
+    notes = [line for line in header(tmp_path) if "ignored: " in line]
+    assert notes == ["note    train: ignored: 1 .json", "note    val: ignored: 1 .txt"]
 
 
 def test_classes_without_a_video(tmp_path: Path, bars: Path) -> None:

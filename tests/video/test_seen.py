@@ -32,14 +32,14 @@ def test_what_the_windows_span() -> None:
     assert seen(100, None, rate=2) == Seen(4, 100, None, None)
 
 
-def test_when_it_is_little() -> None:
-    assert not seen(32, 10, rate=2).little  # four times the window
-    assert seen(33, 10, rate=2).little
-    assert not seen(200, 10, method="segments").little  # 20 s, five to a frame
-    assert seen(201, 10, method="segments").little
-    assert not seen(201, 10, method="cover", rate=10).little
-    assert not seen(600, None, rate=2).little  # 150 to a frame
-    assert seen(601, None, rate=2).little
+def test_when_it_is_sparse() -> None:
+    assert not seen(32, 10, rate=2).sparse  # four times the window
+    assert seen(33, 10, rate=2).sparse
+    assert not seen(200, 10, method="segments").sparse  # 20 s, five to a frame
+    assert seen(201, 10, method="segments").sparse
+    assert not seen(201, 10, method="cover", rate=10).sparse
+    assert not seen(600, None, rate=2).sparse  # 150 to a frame
+    assert seen(601, None, rate=2).sparse
 
 
 def test_in_words_and_in_a_row(tmp_path: Path) -> None:

@@ -14,7 +14,7 @@ from timesformer.bench.model import check_counts
 from timesformer.bench.timing import Spread
 from timesformer.config import ClipShape, Data, Preprocessing
 from timesformer.data.dataset import UnlabelledViews
-from timesformer.data.loader import testing_loader
+from timesformer.data.loader import testing_loader, testing_workers
 from timesformer.errors import DataError, VideoError
 from timesformer.inference.sources import find_sources
 from timesformer.settings import make
@@ -104,7 +104,7 @@ def measure_videos(
     in worker processes, after one that starts them.
 
     places: video files, folders of videos, folders of image frames. frames, image_size, sampling, rate, clips and crops
-    as in a recipe; workers: None is one a core, at most 8; 0 leaves the second half out.
+    as in a recipe; workers: None is one a core; 0 leaves the second half out.
     Raises SettingError for values that are not allowed, DataError where none of the videos can be read.
     """
     check_counts(rounds=rounds)
@@ -112,7 +112,7 @@ def measure_videos(
     shape = ClipShape(frames, image_size)
     values = {"sampling": {"method": sampling, "rate": rate}, "test_clips": clips, "test_crops": crops}
     preprocessing = make(Preprocessing, values, "bench video")
-    data = make(Data, {"workers": workers}, "bench video")
+    workers = make(Data, {"workers": workers}, "bench video").workers
     readable: list[Source] = []
     problems, total = [], 0
     for path in find_sources(places):
@@ -132,7 +132,8 @@ def measure_videos(
     opening, decoding, resizing, cropping = (sum(part[place] for part in parts) for place in range(4))
     whole = opening + decoding + resizing + cropping
     repeats = max(1, math.ceil(LONG_ENOUGH / min(seconds)))
-    number, together = _in_workers(readable * repeats, shape, preprocessing, data, rounds, on_pass)
+    at_most = testing_workers(workers, len(readable) * repeats)
+    number, together = _in_workers(readable * repeats, shape, preprocessing, at_most, rounds, on_pass)
     return VideoSpeed(
         videos=len(readable),
         clips=total,
@@ -191,15 +192,15 @@ def _in_workers(
     videos: list[Source],
     shape: ClipShape,
     preprocessing: Preprocessing,
-    data: Data,
+    workers: int,
     rounds: int,
     on_pass: Callable[[], object],
 ) -> tuple[int, list[float]]:
     """Number of workers and the seconds of each pass, the first of which, with their start, does not count; no
     seconds without workers."""
-    if data.workers == 0:
+    if workers == 0:
         return 0, []
-    loader = testing_loader(UnlabelledViews(videos, shape, preprocessing), 1, data)
+    loader = testing_loader(UnlabelledViews(videos, shape, preprocessing), 1, Data(workers=workers))
     seconds = []
     for _ in range(rounds + 1):
         began = time.perf_counter()

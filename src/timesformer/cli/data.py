@@ -25,7 +25,7 @@ def motion(
     val: Annotated[int, typer.Option(min=1, help="Validation clips of each class.")] = 20,
     test: Annotated[int, typer.Option(min=1, help="Test clips of each class.")] = 40,
     seed: Annotated[int, typer.Option(min=0, help="Seed of all clips.")] = 0,
-    jobs: Annotated[int, typer.Option(min=1, help="Processes that encode.")] = 2,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that encode.")] = 2,
 ) -> None:
     """Write h264 clips of eight classes that differ only in motion."""
     from rich.console import Console
@@ -37,7 +37,7 @@ def motion(
     console = Console()
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task("writing clips", total=sum(counts.values()) * len(CLASSES))
-        files = write_motion_data(out, counts, seed=seed, jobs=jobs, on_clip=lambda: progress.advance(task))
+        files = write_motion_data(out, counts, seed=seed, workers=workers, on_clip=lambda: progress.advance(task))
     print(f"{out}: {files} clips of {len(CLASSES)} classes: {', '.join(CLASSES)}")
 
 
@@ -53,7 +53,7 @@ def check(
     by: Annotated[
         str | None, typer.Option(help="Column of the CSV lists whose groups should not cross splits.", metavar="COLUMN")
     ] = None,
-    jobs: Annotated[int | None, typer.Option(min=1, help="Processes that decode; one a core if not given.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Processes that decode; one a core if not given.")] = None,
     time_limit: Annotated[float, typer.Option(help="Seconds that a file may take.")] = 120,
     out: Annotated[
         Path | None, typer.Option(help="Where unreadable files are listed, not DATA/quarantine.csv.", metavar="FILE")
@@ -81,7 +81,7 @@ def check(
             data,
             out=out,
             by=by,
-            jobs=jobs,
+            workers=workers,
             time_limit=time_limit,
             on_file=lambda done, total: progress.update(task, completed=done, total=total),
         )

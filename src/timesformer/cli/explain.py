@@ -38,7 +38,7 @@ def explain(
     ] = None,
     faithfulness: Annotated[
         bool,
-        typer.Option("--faithfulness/--no-faithfulness", help="Whether to measure how true the map is to the model."),
+        typer.Option("--faithfulness/--no-faithfulness", help="Whether to measure the faithfulness of the map."),
     ] = True,
     start: Start = None,
     end: End = None,
@@ -96,7 +96,7 @@ def _print(console: Console, found: Explanation, files: list[Path]) -> None:
     other = "" if found.label == found.predicted else f" (predicted: {found.predicted})"
     lines = [f"{found.video}: {found.label} {found.score:.3f}{other}, {describe(found)}"]
     seen = found.views.seen
-    lines.append(f"seen: {seen}{' (little)' if seen.little else ''}; scores by {found.engine} in {found.precision}")
+    lines.append(f"seen: {seen}{' (sparse)' if seen.sparse else ''}; scores by {found.engine} in {found.precision}")
     weights = found.frame_weights
     strongest = max(range(len(weights)), key=weights.__getitem__)
     even = 1 / len(weights)

@@ -12,6 +12,7 @@ from timesformer.cli import on_ray
 from timesformer.cli.lines import say
 from timesformer.cli.options import Device, Engine, Labels, Precision, Threads, Weights, Workers
 from timesformer.cli.progress import video_progress
+from timesformer.cli.sources import sources_of
 from timesformer.threads import use_threads
 
 if TYPE_CHECKING:
@@ -116,20 +117,12 @@ def features(
 
 def _find(videos: list[str], split: str | None) -> ListedVideos:
     """The videos of a data set, or those that are named."""
-    from collections import Counter
-
-    from timesformer.data.folders import describe_passed
     from timesformer.errors import SettingError
     from timesformer.inference.listed import find_data, list_videos
-    from timesformer.inference.sources import find_sources
 
     listed = find_data(videos[0], split) if len(videos) == 1 else None
     if listed is not None:
         return listed
     if split is not None:
         raise SettingError(f"--split {split}: {videos[0]} is no data set; expected DATA alone")
-    passed: Counter[str] = Counter()
-    sources = find_sources(videos, passed)
-    if passed:
-        say(f"passed over: {describe_passed(passed)}", err=True)
-    return list_videos(sources)
+    return list_videos(sources_of(videos))

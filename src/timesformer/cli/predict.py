@@ -14,6 +14,7 @@ from timesformer.cli.answers import Array, JsonLines, Nothing, Printed, Table, T
 from timesformer.cli.lines import say
 from timesformer.cli.options import Device, End, Engine, Labels, Precision, Start, Threads, Weights, Workers
 from timesformer.cli.progress import video_progress
+from timesformer.cli.sources import sources_of
 from timesformer.threads import use_threads
 
 if TYPE_CHECKING:
@@ -137,22 +138,15 @@ def predict(
 
 def _find(videos: list[str], listed: str | None) -> tuple[list[Source], list[str] | None]:
     """All videos, and what their rows call those of a list: as they are listed."""
-    from collections import Counter
-
-    from timesformer.data.folders import describe_passed
     from timesformer.errors import SettingError
-    from timesformer.inference.sources import find_sources, read_list
+    from timesformer.inference.sources import read_list
 
     if bool(videos) == (listed is not None):
         raise SettingError("videos: expected VIDEO... or --list FILE, one of them")
     if listed is not None:
         sources = read_list(listed)
         return sources, list(map(str, sources))
-    passed: Counter[str] = Counter()
-    sources = find_sources(videos, passed)
-    if passed:
-        say(f"passed over: {describe_passed(passed)}", err=True)
-    return sources, None
+    return sources_of(videos), None
 
 
 def _find_listed(videos: list[str], listed: str | None) -> ListedVideos:
@@ -166,10 +160,10 @@ def _find_listed(videos: list[str], listed: str | None) -> ListedVideos:
 
 def _summarise(tally: Tally, earlier: int, seconds: float, file: Path | None) -> None:
     """What became of the videos, on standard error; nothing of a single one that was seen well."""
-    if tally.little:
+    if tally.sparse:
         say(
-            f"note: little was seen of {tally.little} of {tally.videos} videos, such as {tally.example}; "
-            "--whole has all of them seen, and timesformer timeline says when",
+            f"note: sampled sparsely: {tally.sparse} of {tally.videos} videos, such as {tally.example}; "
+            "--whole covers all of a video, timesformer timeline says when",
             err=True,
         )
     if tally.videos != 1 or file:

@@ -84,7 +84,7 @@ def timeline_progress(bar: bool = True) -> Iterator[Callable[[TimelineProgress],
 
     errors = Console(stderr=True, highlight=False)
     columns = (
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),  # a file name may look like markup
         BarColumn(bar_width=20),
         TextColumn("{task.fields[place]}"),
         TimeRemainingColumn(),

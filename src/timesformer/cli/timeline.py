@@ -14,6 +14,7 @@ from timesformer.cli.lines import say
 from timesformer.cli.live import Fps, Live, PixelFormat, Size, capture_of, follow, is_live
 from timesformer.cli.options import Device, End, Engine, Labels, Precision, Start, Threads, Weights
 from timesformer.cli.progress import timeline_progress
+from timesformer.cli.sources import sources_of
 from timesformer.cli.window_lines import WindowLines, WindowTabs
 from timesformer.threads import use_threads
 
@@ -65,9 +66,9 @@ def timeline(
     ] = None,
     truth: Annotated[
         Path | None,
-        typer.Option(help="True segments, CSV of start,end,label and video; prints how true the found ones are."),
+        typer.Option(help="Ground-truth segments, CSV of start,end,label and video; prints accuracy and mAP."),
     ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print what --truth says as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the metrics of --truth as JSON.")] = False,
     resume: Annotated[
         bool, typer.Option("--resume", help="Go on with the rows that --out FILE has; of a live stream, complete it.")
     ] = False,
@@ -95,7 +96,6 @@ def timeline(
     from timesformer.inference.live_job import LiveJob
     from timesformer.inference.load import load
     from timesformer.inference.segment_output import SegmentOptions, printable
-    from timesformer.inference.sources import find_sources
     from timesformer.inference.timeline import TimelineOptions
     from timesformer.inference.timeline_job import TimelineJob
     from timesformer.video.live_input import Capture
@@ -109,7 +109,7 @@ def timeline(
         on_ray.run(
             given,
             Timeline(TimelineOptions(window, stride, start, end, smooth), scores),
-            (lambda: list_videos(find_sources(videos or []))) if videos else None,
+            (lambda: list_videos(sources_of(videos))) if videos else None,
             out,
             weights=weights,
             device=device,
@@ -146,7 +146,7 @@ def timeline(
     else:
         if capture != Capture():
             raise SettingError("--size, --fps and --pixel-format require a camera or standard input")
-        sources = find_sources(videos)
+        sources = sources_of(videos)
         job = TimelineJob(
             sources,
             file,

@@ -38,7 +38,7 @@ def check_data(
     *,
     out: str | Path | None = None,
     by: str | None = None,
-    jobs: int | None = None,
+    workers: int | None = None,
     time_limit: float = TIME_LIMIT,
     on_file: Callable[[int, int], None] = lambda done, total: None,
     inspect: Callable[[Path], Facts] = inspect_video,
@@ -48,13 +48,13 @@ def check_data(
     data: a data set; or a folder of class folders, or one CSV, which no lists split yet: all is one part then. out: the
     list, quarantine.csv of the data's folder if not given. Files on it that are there but were not checked, such as
     those of another CSV, stay on it; it is removed where it would name none. by: a column of the CSV lists, such as a
-    person or a recording, whose groups should not cross splits. jobs: processes, one a core if not given. time_limit:
+    person or a recording, whose groups should not cross splits. workers: processes, one a core if None. time_limit:
     seconds a file may take. on_file: called with the number of files done and of all. inspect: what is done to a file,
     in another process. Raises DataError for a folder without any split that can be read, for the list of one split,
-    and where the list could not be written; SettingError for jobs below 1 and a time limit that is not above 0.
+    and where the list could not be written; SettingError for workers below 1 and a time limit that is not above 0.
     """
-    if (jobs is not None and jobs < 1) or not 0 < time_limit < float("inf"):
-        raise SettingError(f"jobs {jobs}, time limit {time_limit}: expected at least one job, seconds above 0")
+    if (workers is not None and workers < 1) or not 0 < time_limit < float("inf"):
+        raise SettingError(f"workers {workers}, time limit {time_limit}: expected at least one worker, seconds above 0")
     start = time.monotonic()
     whole = read_unsplit(Path(data))
     folder = Path(data) if whole is None else whole.folder
@@ -65,7 +65,7 @@ def check_data(
     listed = {video.path: video for manifest in manifests.values() for video in manifest.videos}
     facts: dict[Path, Facts] = {}
     reasons: dict[Path, str] = {}
-    for path, result in _inspect_all(list(listed), inspect, jobs or cores(), time_limit, on_file).items():
+    for path, result in _inspect_all(list(listed), inspect, workers or cores(), time_limit, on_file).items():
         reason = result if isinstance(result, str) else listed[path].miscounted(result.num_frames)
         if reason is not None:
             reasons[path] = reason
@@ -113,7 +113,7 @@ def _unchecked(folder: Path, file: Path, checked: Iterable[Path]) -> dict[Path, 
 def _inspect_all(
     paths: list[Path],
     inspect: Callable[[Path], Facts],
-    jobs: int,
+    workers: int,
     time_limit: float,
     on_file: Callable[[int, int], None],
 ) -> dict[Path, Facts | str]:
@@ -121,7 +121,7 @@ def _inspect_all(
     found: dict[Path, Facts | str] = {}
     on_file(0, len(paths))
     context = _LastingLocks()
-    pool = ProcessPool(min(jobs, len(paths)), initializer=_start_process, initargs=(os.getpid(),), context=context)
+    pool = ProcessPool(min(workers, len(paths)), initializer=_start_process, initargs=(os.getpid(),), context=context)
     try:
         waiting: dict[Future[Facts], Path] = {
             pool.schedule(inspect, (path,), timeout=time_limit): path for path in paths

@@ -3,7 +3,7 @@
 A folder of pictures is a video, its frames, unless a video file lies in it or below it, or another folder of pictures
 below it. Hidden files and folders do not count. Links are followed: a folder that can be reached on several ways is
 read once, at the path with the fewest links, and a link to a folder above itself is not. A broken link to a video is a
-video that cannot be read. All other files are passed over, and counted.
+video that cannot be read. All other files are ignored, and counted.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ class Found(NamedTuple):
     """What lies below a folder: the videos, in order of their paths, and how many files of each kind are not."""
 
     videos: list[Path]
-    passed: Counter[str]
+    ignored: Counter[str]
 
 
 def find_videos(folder: Path) -> list[Path]:
@@ -43,11 +43,11 @@ def find_videos(folder: Path) -> list[Path]:
 def scan_folder(folder: Path) -> Found:
     """All video files and folders of image frames below a folder, and what is neither.
 
-    Raises DataError for a folder that cannot be read; one below it is counted with what is passed over.
+    Raises DataError for a folder that cannot be read; one below it is counted with what is ignored.
     """
     videos: list[str] = []
     pictures: dict[str, Counter[str]] = {}
-    passed: Counter[str] = Counter()
+    ignored: Counter[str] = Counter()
     above = (*Path(os.path.abspath(folder)).parents, *folder.resolve().parents)
     seen = {_identity(path) for path in above if os.path.exists(path)}
     waiting = [(0, str(folder))]
@@ -58,7 +58,7 @@ def scan_folder(folder: Path) -> Found:
         except OSError as error:
             if current == str(folder):
                 raise DataError(f"{folder}: cannot be read: {error.strerror}") from None
-            passed["folders that cannot be read"] += 1
+            ignored["folders that cannot be read"] += 1
             continue
         if identity in seen:
             continue
@@ -74,23 +74,23 @@ def scan_folder(folder: Path) -> Found:
             elif suffix in IMAGE_SUFFIXES:
                 pictures.setdefault(current, Counter())[suffix] += 1
             else:
-                passed[kind_of(entry.path)] += 1
+                ignored[kind_of(entry.path)] += 1
     candidates = set(pictures) - _above(videos)
     frames = candidates - _above(candidates)
-    passed.update(suffix for path, found in pictures.items() if path not in frames for suffix in found.elements())
-    return Found(sorted(map(Path, [*videos, *frames])), passed)
+    ignored.update(suffix for path, found in pictures.items() if path not in frames for suffix in found.elements())
+    return Found(sorted(map(Path, [*videos, *frames])), ignored)
 
 
 def kind_of(path: str | Path) -> str:
-    """What a file that is passed over is counted as."""
+    """What a file that is ignored is counted as."""
     if os.path.islink(path) and not os.path.exists(path):
         return "broken links"
     return os.path.splitext(path)[1].lower() or "without a suffix"
 
 
-def describe_passed(passed: Counter[str]) -> str:
+def describe_ignored(ignored: Counter[str]) -> str:
     """Such as "3 .txt, 1 .json"."""
-    kinds = sorted(passed.items(), key=lambda kind: (-kind[1], kind[0]))
+    kinds = sorted(ignored.items(), key=lambda kind: (-kind[1], kind[0]))
     more = f" and {sum(count for _, count in kinds[SHOWN:])} others" if len(kinds) > SHOWN else ""
     return ", ".join(f"{count} {kind}" for kind, count in kinds[:SHOWN]) + more
 

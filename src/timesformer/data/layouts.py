@@ -17,7 +17,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from timesformer.data.folders import VIDEO_SUFFIXES, describe_passed, find_videos, kind_of, scan_folder
+from timesformer.data.folders import VIDEO_SUFFIXES, describe_ignored, find_videos, kind_of, scan_folder
 from timesformer.data.labels import Spellings
 from timesformer.data.lists import (
     SPLITS,
@@ -108,17 +108,17 @@ def _sources(folder: Path, split: str) -> list[tuple[Path, Reader]]:
 def read_folders(folder: Path, source: Path) -> Listing:
     """A folder of videos for each class."""
     spellings, found = Spellings(), dict[str, list[Path]]()
-    passed = Counter(kind_of(path) for path in source.iterdir() if path.name[0] != "." and not path.is_dir())
-    outside = sum(count for kind, count in passed.items() if kind in VIDEO_SUFFIXES)
+    ignored = Counter(kind_of(path) for path in source.iterdir() if path.name[0] != "." and not path.is_dir())
+    outside = sum(count for kind, count in ignored.items() if kind in VIDEO_SUFFIXES)
     for entry in _folders(source):
         below = scan_folder(entry)
         found.setdefault(spellings.first(entry.name), []).extend(below.videos)
-        passed += below.passed
+        ignored += below.ignored
     labels = tuple(name for name, paths in found.items() if paths)
     videos = [LabelledVideo(path, (number,)) for number, name in enumerate(labels) for path in found[name]]
     empty = [name for name, paths in found.items() if not paths]
     notes = [*spellings.notes]
-    notes += [f"passed over: {describe_passed(passed)}"] if passed else []
+    notes += [f"ignored: {describe_ignored(ignored)}"] if ignored else []
     notes += [f"{outside} of them are videos in no class folder"] if outside else []
     notes += [f"folders without a video, so no classes: {some(empty)}"] if empty else []
     return Listing(labels, videos, notes=tuple(notes))

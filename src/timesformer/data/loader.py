@@ -186,5 +186,14 @@ def _workers(data: Data) -> int:
     """Processes that decode videos; none in a daemonic process, which may not start any."""
     if multiprocessing.current_process().daemon:
         return 0
-    shared = int(os.environ.get("LOCAL_WORLD_SIZE", 1))  # processes that torchrun started on this machine
-    return min(max(cores() // shared, 1), 8) if data.workers is None else data.workers
+    return min(_cores_of_process(), 8) if data.workers is None else data.workers
+
+
+def testing_workers(workers: int | None, videos: int) -> int:
+    """Processes that decode where nothing trains beside them: one a core if not given, and no more than videos."""
+    return min(_cores_of_process() if workers is None else workers, videos)
+
+
+def _cores_of_process() -> int:
+    """Cores of this process, where torchrun may have started several on this machine."""
+    return max(cores() // int(os.environ.get("LOCAL_WORLD_SIZE", 1)), 1)

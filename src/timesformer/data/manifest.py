@@ -27,7 +27,7 @@ class Manifest:
     labels: names of the classes of this split, or of the whole data set where it lists them; videos: the labelled
     videos; multilabel: whether a video may have several classes or none; quarantined: videos of the split that
     the quarantine list names, which are not in `videos`; notes: lines on what is in it that may not be meant, such as
-    files that were passed over.
+    files that were ignored.
     """
 
     folder: Path

@@ -43,12 +43,12 @@ def write_motion_data(
     clips_per_class: dict[str, int],
     *,
     seed: int = 0,
-    jobs: int = 2,
+    workers: int = 2,
     on_clip: Callable[[], None] = lambda: None,
 ) -> int:
     """Write OUT/SPLIT/CLASS/NUMBER.mp4 for every split of `clips_per_class`; returns the number of files.
 
-    Every clip has a seed of its own, so the same call writes the same clips whatever `jobs` is. `on_clip` is
+    Every clip has a seed of its own, so the same call writes the same clips whatever `workers` is. `on_clip` is
     called once a clip. OUT appears when it is complete. Raises DataError where OUT holds something already.
     """
     out = Path(out)
@@ -60,7 +60,7 @@ def write_motion_data(
         work = list(_jobs(temporary, clips_per_class, seed))
         for folder in {job.path.parent for job in work}:
             folder.mkdir(parents=True, exist_ok=True)
-        with multiprocessing.get_context("spawn").Pool(jobs, torch.set_num_threads, (1,)) as pool:
+        with multiprocessing.get_context("spawn").Pool(workers, torch.set_num_threads, (1,)) as pool:
             for _ in pool.imap_unordered(_write, work, chunksize=16):
                 on_clip()
         temporary.chmod(0o755)

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from timesformer.config import Data
 from timesformer.data.dataset import SkippedVideos, TestingViews
-from timesformer.data.loader import ALONE, Process, testing_loader
+from timesformer.data.loader import ALONE, Process, testing_loader, testing_workers
 from timesformer.data.manifest import Manifest, read_manifest
 from timesformer.engine.engine import Engine, EngineName, Precision, make_engine
 from timesformer.engine.file import Loaded
@@ -115,7 +115,7 @@ def evaluate(
         labels: a file of class names, one a line, in place of those that come with the weights.
         engine, precision, device: as for `timesformer.load_engine`, and the same defaults as `timesformer.load` has, so
             that what is measured is what predicts. int8 is calibrated on videos of the split.
-        workers: processes that decode; one a core, at most 8, if not given.
+        workers: processes that decode; one a core if not given.
         max_bad_fraction: fraction of unreadable videos, 0 to 1, over which the evaluation stops.
         on_progress: called when the engine is ready, and after each video.
 
@@ -127,7 +127,8 @@ def evaluate(
         WorkerError: a process that decodes videos has died or hangs.
     """
     manifest = read_manifest(Path(data), split)
-    settings = make(Data, {"workers": workers, "max_bad_fraction": max_bad_fraction}, "test")
+    at_most = testing_workers(workers, len(manifest.videos))
+    settings = make(Data, {"workers": at_most, "max_bad_fraction": max_bad_fraction}, "test")
     loaded = as_classifiers(weights, labels)
     fingerprint = fingerprint_of(loaded)
     members = [

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from timesformer.config import Data
 from timesformer.data.dataset import SkippedVideos, TestingViews
-from timesformer.data.loader import testing_loader
+from timesformer.data.loader import testing_loader, testing_workers
 from timesformer.data.manifest import read_manifest
 from timesformer.engine.engine import EngineName, Precision, make_engine
 from timesformer.errors import DataError, SettingError, WeightsError
@@ -88,7 +88,8 @@ def calibrate(
     if classifier.model.settings.multilabel:
         raise WeightsError(f"{weights}: trained for several classes a video; a temperature is for one class a video")
     manifest = fitting(read_manifest(Path(data), split), classifier)
-    settings = make(Data, {"workers": workers, "max_bad_fraction": max_bad_fraction}, "calibrate")
+    at_most = testing_workers(workers, len(manifest.videos))
+    settings = make(Data, {"workers": at_most, "max_bad_fraction": max_bad_fraction}, "calibrate")
     sources = [video.path for video in manifest.videos] if precision == "int8" else []
     clips_BCTSS = calibration_clips(sources, classifier)
     network = make_engine([classifier], engine, precision, device, clips_BCTSS, forget=False)

@@ -1,4 +1,4 @@
-"""Segments of a timeline against true ones: frame accuracy, and mean average precision at temporal IoU thresholds.
+"""Segments of a timeline against the ground truth: frame accuracy, and mean average precision at temporal IoUs.
 
 **Mean average precision** is what ActivityNet's evaluation code computes (Evaluation/eval_detection.py in
 github.com/activitynet/ActivityNet), with which results on THUMOS14 are reported too, there at thresholds 0.3 to 0.7:

@@ -1,5 +1,5 @@
-"""True segments of videos, from a CSV file: a header with the columns start, end and label, and video where the file is
-of several videos; others are ignored. Times are in seconds after the first frame of the video."""
+"""Ground-truth segments of videos, from a CSV file: a header with the columns start, end and label, and video where the
+file is of several videos; others are ignored. Times are in seconds after the first frame of the video."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ COLUMNS = ("start", "end", "label")
 
 
 class Truth(NamedTuple):
-    """The true segments of a file.
+    """The ground-truth segments of a file.
 
     source: the file. segments: of the videos that were asked for, by their names, without background classes; labels as
     the weights spell them. lines: of the file, for each of them. others: how many rows are of other videos.
@@ -41,7 +41,7 @@ class Truth(NamedTuple):
 def read_truth(
     file: str | Path, videos: Sequence[str], labels: Sequence[str], background: Collection[str] = ()
 ) -> Truth:
-    """The true segments of some videos.
+    """The ground-truth segments of some videos.
 
     videos: their names, such as paths. A cell `video` of the file is such a name, or a path relative to the file's
     folder; a file without this column is of one video. labels: classes of the weights. background: those of them whose

@@ -1,4 +1,4 @@
-"""Is a map true to the model? Deletion and insertion (Petsiuk, Das and Saenko, "RISE", 2018).
+"""Is a map faithful to the model? Deletion and insertion (Petsiuk, Das and Saenko, "RISE", 2018).
 
 Deletion hides the cells of all views, the strongest of the map first, and follows the score of the class: the area
 under that curve is small where the map is right. Insertion begins with nothing and shows the strongest first: the area

@@ -1,4 +1,4 @@
-"""Features in two dimensions, to be looked at: t-SNE or principal components, and how true such a map is.
+"""Features in two dimensions, to be looked at: t-SNE or principal components, and how trustworthy such a map is.
 
 t-SNE puts videos beside each other that were each other's neighbours; how far groups are apart, and how wide they are,
 says little. Principal components keep the large distances and overlay the rest. It is fitted to the first 50 principal
@@ -61,7 +61,7 @@ class Projection:
         return sorted({label for label in self.labels if label is not None})
 
     def facts(self) -> list[str]:
-        """What a map is, and how true, each in a few words."""
+        """What a map is, and how trustworthy, each in a few words."""
         kind = "t-SNE" if self.method == "tsne" else "principal components"
         found = [f"{kind} of {len(self):,} vectors", f"trustworthiness {self.trustworthiness:.3f}"]
         if self.silhouette is not None:

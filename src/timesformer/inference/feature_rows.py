@@ -11,8 +11,7 @@ from torch import Tensor
 from timesformer.config import ClipShape, Data, Preprocessing
 from timesformer.data.dataset import UnlabelledViews
 from timesformer.data.lists import LabelledVideo
-from timesformer.data.loader import testing_loader
-from timesformer.device import cores
+from timesformer.data.loader import testing_loader, testing_workers
 from timesformer.errors import VideoError
 from timesformer.features.table import Row
 from timesformer.inference.listed import ListedVideos
@@ -45,7 +44,7 @@ def whole_videos(
     """A row a video, while processes decode those to come."""
     first, sources = done.videos, videos.paths[done.videos :]
     views = UnlabelledViews(sources, shape, preprocessing)
-    at_most = min(len(sources), cores() if workers is None else workers)
+    at_most = testing_workers(workers, len(sources))
     loader = testing_loader(views, 1, make(Data, {"workers": at_most}, "features"))
     try:
         for number, batch in enumerate(loader, first):
@@ -83,7 +82,7 @@ def windows_of_videos(
         )
         for number, source in enumerate(videos.sources[first:], first)
     ]
-    streams = read_streams(makers, min(len(makers), cores() if workers is None else workers))
+    streams = read_streams(makers, testing_workers(workers, len(makers)))
     for number, stream in enumerate(streams, first):
         name = videos.names[number]
         about: Row = {"video": name, **videos.cells[number]}

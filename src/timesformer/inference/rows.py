@@ -84,11 +84,11 @@ class Counts(ABC):
 
 @dataclass
 class Tally(Counts):
-    """Rows counted: how many, of how many videos that cannot be read, and of which little was seen."""
+    """Rows counted: how many, of how many videos that cannot be read, and that were sampled sparsely."""
 
     videos: int = 0
     unreadable: int = 0
-    little: int = 0
+    sparse: int = 0
     example: str = ""
 
     def add(self, row: Row) -> None:
@@ -96,8 +96,8 @@ class Tally(Counts):
         self.unreadable += "problem" in row
         if "seen_frames" in row:
             seen = Seen.from_dict(row)
-            self.little += seen.little
-            self.example = self.example or (f"{row['video']}: {seen}" if seen.little else "")
+            self.sparse += seen.sparse
+            self.example = self.example or (f"{row['video']}: {seen}" if seen.sparse else "")
 
     def expected(self, names: Sequence[str]) -> Sequence[str]:
         return names[self.videos : self.videos + 1]

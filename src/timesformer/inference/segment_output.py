@@ -1,4 +1,4 @@
-"""What becomes of the rows of timelines when they are complete: segments in a file, and how true they are."""
+"""What becomes of the rows of timelines when they are complete: segments in a file, and their metrics."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ OnFrame = Callable[[float, float], None]  # gets the time of a frame, and how lo
 
 
 class SegmentOptions(NamedTuple):
-    """threshold, min_length, background: as for `Segmenter`. truth: a file of true segments, see `read_truth`."""
+    """threshold, min_length, background: as for `Segmenter`. truth: a file, see `read_truth`."""
 
     threshold: float = 0.0
     min_length: float = 0.0
@@ -41,7 +41,7 @@ class SegmentOutput:
 
     labels: of the weights. sources: the videos, by the names that rows call them.
 
-    Raises SettingError for options that are not allowed, DataError for true segments that cannot be.
+    Raises SettingError for options that are not allowed, DataError for ground-truth segments that are not.
     """
 
     def __init__(self, options: SegmentOptions, labels: Sequence[str], sources: Mapping[str, Source]) -> None:
@@ -60,8 +60,7 @@ class SegmentOutput:
             yield VideoSegments(name, list(self.segmenter.segments(windows_of(own, problems))), *problems)
 
     def measure(self, rows: Iterable[Row]) -> TemporalMetrics:
-        """How the segments compare with the true ones. Videos that cannot be opened do not count, nor what is true of
-        them."""
+        """The metrics of the segments against the ground truth, without videos that cannot be opened."""
         assert self.truth is not None
         found = [
             Detection(video.video, one.start, one.end, one.label, one.mean_score)
@@ -158,12 +157,12 @@ def printable(metrics: TemporalMetrics, truth: Truth) -> str:
     heads = [*(f"{threshold:g}" for threshold, _ in values), "mean"]
     numbers = [*(value for _, value in values), metrics.average or 0.0]
     videos = len({one.video for one in truth.segments})
-    lines = [f"{truth.source}: {len(truth.segments)} true segments in {videos} video{'s' * (videos != 1)}"]
+    lines = [f"{truth.source}: {len(truth.segments)} ground-truth segments in {videos} video{'s' * (videos != 1)}"]
     lines[0] += f"; {truth.others} rows of other videos are not used" if truth.others else ""
-    if values:  # there are true segments
+    if values:  # there are ground-truth segments
         lines.append("temporal IoU".ljust(24) + "".join(f"{head:>7}" for head in heads))
         lines.append("mean average precision".ljust(24) + "".join(f"{number:7.3f}" for number in numbers))
     if metrics.elsewhere:
-        lines.append(f"{metrics.elsewhere} segments are of classes without a true one, which do not count there")
+        lines.append(f"{metrics.elsewhere} segments of classes that are not in the ground truth do not count there")
     lines.append(f"{'frame accuracy':24}{metrics.frame_accuracy:7.3f}  ({metrics.most_frequent:.3f} if all were alike)")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from typing import cast
 import numpy as np
 from torch import Tensor
 
-from timesformer.data.folders import describe_passed, scan_folder
+from timesformer.data.folders import describe_ignored, scan_folder
 from timesformer.errors import DataError, SettingError, VideoError
 from timesformer.video.source import STDIN, Source, portable, reads_once
 
@@ -35,10 +35,10 @@ def list_sources(sources: Sources) -> list[Source]:
     return list(sources)
 
 
-def find_sources(sources: Sources, passed: Counter[str] | None = None) -> list[Source]:
+def find_sources(sources: Sources, ignored: Counter[str] | None = None) -> list[Source]:
     """As `list_sources`, with a folder standing for all videos and folders of image frames in it.
 
-    passed: what in these folders is neither is counted here, see `scan_folder`. Standard input and other descriptors
+    ignored: what in these folders is neither is counted here, see `scan_folder`. Standard input and other descriptors
     are read into memory, so that they can be read twice. Raises VideoError for a folder that holds no videos. Whether
     anything else can be read is only known when it is read.
     """
@@ -56,11 +56,11 @@ def find_sources(sources: Sources, passed: Counter[str] | None = None) -> list[S
         else:
             videos, others = scan_folder(Path(source))
             if not videos:
-                holds = f"; it holds {describe_passed(others)}" if others else ""
+                holds = f"; it holds {describe_ignored(others)}" if others else ""
                 raise VideoError(source, f"the folder holds no videos or image frames{holds}")
             found += videos
-            if passed is not None:
-                passed += others
+            if ignored is not None:
+                ignored += others
     return found
 
 

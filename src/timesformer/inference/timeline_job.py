@@ -49,13 +49,13 @@ class TimelineJob:
         scores: rows have the scores of all classes.
         names: what the rows call the videos; what messages call them if not given.
         resume: go on with the rows of the file, if there are any.
-        segments: how segments are made, and which are the true ones.
+        segments: how segments are made, and the ground truth.
 
     Attributes:
         counts: of the rows, also of those that earlier sessions wrote; of all of them when `run` has ended.
         earlier: how many windows earlier sessions wrote.
         seconds: of video that this session has been through.
-        truth, metrics: true segments and how those that were found compare with them, when `run` has ended; None where
+        truth, metrics: ground-truth segments and the metrics of the predicted ones, when `run` has ended; None where
             none are given.
 
     Raises SettingError for values that are not allowed, for a video that comes twice, and as `JobFile` does.
@@ -170,7 +170,7 @@ class TimelineJob:
         return {**made, **self._options._asdict(), "scores": self._scores, **segments}
 
     def _check_segments(self) -> None:
-        """Raises SettingError for options of segments where there will be none, and true ones that cannot be used."""
+        """Raises SettingError for options of segments where there will be none, and a truth that cannot be used."""
         truth = self._segments.truth
         if self._segments != NONE and truth is None and not self.makes_segments:
             raise SettingError(f"threshold, min-length and background are of segments; expected a file {SEGMENTS}")

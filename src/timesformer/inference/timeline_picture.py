@@ -41,7 +41,7 @@ def draw_timeline(
     """Write a PNG, 1200 pixels wide.
 
     parts: the scores of every moment. segments: what was made of them. labels: of all classes. threshold: drawn as a
-    line unless it is 0. truth: the true segments of the video, drawn above those that were found; None where unknown.
+    line unless it is 0. truth: the ground-truth segments of the video, drawn above the others; None where unknown.
 
     Classes that win somewhere and have no segment, such as background classes, are grey lines without a name. Of more
     than 16 classes the 16 with the longest segments are drawn, and the picture says how many are not.

@@ -13,7 +13,7 @@ def make_bar(console: Console) -> Progress:
     send what other code prints the same way.
     """
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(None),  # as wide as the line leaves it
         TimeElapsedColumn(),
         TextColumn("elapsed,"),

@@ -1,7 +1,7 @@
 """A folder of image frames, read as a video.
 
 The frames are the files of one name pattern, such as img_*.jpg, with * for a number. Of several patterns those are
-passed over, as long as any is left, that
+ignored, as long as any is left, that
 
     1. have no number,
     2. are optical flow: flow_*, flow_x_*, flow_y_*, x_*, y_*, u_*, v_*,

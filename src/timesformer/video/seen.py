@@ -10,8 +10,8 @@ from timesformer.video.sampling import testing_clips
 from timesformer.video.video import Video
 from timesformer.video.windows import testing_windows
 
-# Little is seen of a video that is more than so many times as long as its windows, or has more seconds to a frame that
-# is looked at; where times are unknown, more frames.
+# A video is sampled sparsely if it is more than so many times as long as its windows, or has more seconds to a frame
+# that is looked at; where times are unknown, more frames.
 TIMES_THE_WINDOWS = 4
 SECONDS_A_FRAME = 5
 FRAMES_A_FRAME = 150
@@ -31,7 +31,7 @@ class Seen(NamedTuple):
     seconds: float | None
 
     @property
-    def little(self) -> bool:
+    def sparse(self) -> bool:
         """Whether the video is more than four times as long as its windows, or than five seconds a frame; where times
         are unknown, whether it has more than 150 frames to one that is looked at."""
         if self.seconds is None or self.spanned is None:
