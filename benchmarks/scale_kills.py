@@ -1,9 +1,10 @@
 """Runs with `--on ray` in which something ends in the middle: in the end every row once, and as `predict` has it.
 
-    python benchmarks/scale_kills.py WEIGHTS VIDEOS [--videos 300] [--only worker actor driver disk store]
+    python benchmarks/scale_kills.py WEIGHTS VIDEOS [--videos 300] [--only worker actor both driver disk store]
 
     worker   SIGKILL to a worker that decodes; the run goes on by itself
     actor    SIGKILL to the actor that has the model; the run goes on by itself
+    both     SIGKILL to an actor that decodes and has a model; the run goes on by itself
     driver   SIGKILL to the process that writes; the same command continues
     disk     the folder's disk is full: a tmpfs of 48 kB (root), made larger before the same command continues
     store    videos and rows in an object store, a server that is stopped for 20 s; the same command, if it ended
@@ -33,27 +34,42 @@ from scale_ray import compare, link
 
 import timesformer
 
-KINDS = ("worker", "actor", "driver", "disk", "store")
-NAMES = {"worker": "ray::MapBatches(decode)", "actor": "ray::MapWorker(MapBatches(Model))"}
+KINDS = ("worker", "actor", "both", "driver", "disk", "store")
+NAMES = {
+    "worker": "ray::MapBatches(decode)",
+    "actor": "ray::MapWorker(MapBatches(Model))",
+    "both": "ray::MapWorker(MapBatches(DecodingModel))",
+}
 PARTS, AWAY, LIMIT = 16, 20, 900
 PORT = 5089
 
 
-def drive(weights: str, listed: str, out: str) -> None:
-    """What the killed processes run: `--on ray`, with more parts than a short list gets."""
+def drive(weights: str, listed: str, out: str, threads: str) -> None:
+    """What the killed processes run: `--on ray`, with more parts than a short list gets. threads: of a model; with one
+    it decodes as well."""
+    from timesformer.scale.cluster import Cluster
     from timesformer.scale.ray_batch import run
     from timesformer.scale.tasks import Loading
     from timesformer.scale.work import Prediction
     from timesformer.scale.work_list import read_work_list
 
-    summary = run(Prediction(), read_work_list(listed), out, Loading(weights=weights, device="cpu"), parts=PARTS)
+    loading, cluster = Loading(weights=weights, device="cpu"), Cluster(threads=int(threads))
+    summary = run(Prediction(), read_work_list(listed), out, loading, cluster=cluster, parts=PARTS)
     print(f"    {summary.now} now, {summary.earlier} before, in {summary.seconds:.0f} s", flush=True)
 
 
 @contextmanager
-def driver(weights: str, listed: Path, out: str, mark: str) -> Iterator[subprocess.Popen[bytes]]:
+def driver(kind: str, weights: str, listed: Path, out: str, mark: str) -> Iterator[subprocess.Popen[bytes]]:
     """Such a process, and what it starts, which all have a mark in their environment."""
-    words = [sys.executable, __file__, "--drive", weights, str(listed), out]
+    words = [
+        sys.executable,
+        __file__,
+        "--drive",
+        weights,
+        str(listed),
+        out,
+        "2" if kind in ("worker", "actor") else "1",
+    ]
     with subprocess.Popen(words, env=os.environ | {"SCALE_KILLS": mark}, start_new_session=True) as process:
         yield process
 
@@ -184,7 +200,7 @@ def disturbed(
 ) -> int:
     listed = folder / f"{kind}.txt"
     listed.write_text("\n".join(names))
-    with driver(weights, listed, out, mark) as process:
+    with driver(kind, weights, listed, out, mark) as process:
         until(lambda: process.poll() is not None or some_rows(out), "no rows")
         before = len(files_of(out))
         disturb(kind, process, mark, store)
@@ -193,7 +209,7 @@ def disturbed(
     if code:
         if kind == "disk":
             subprocess.run(["mount", "-o", "remount,size=64m", out], check=True)
-        with driver(weights, listed, out, mark) as process:
+        with driver(kind, weights, listed, out, mark) as process:
             again = process.wait(LIMIT)
         print(f"    the same command ended with {again}", flush=True)
     filesystem, path = place(out)

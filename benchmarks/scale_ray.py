@@ -1,14 +1,14 @@
 """The rows of `--on ray` beside those of `predict`, and how fast both are on the same two cores.
 
     python benchmarks/scale_ray.py WEIGHTS VIDEOS [--videos 1000] [--minutes M] [--rounds 4] [--workers 2] [--cores 2]
-        [--threads N]
+        [--threads N] [--precision fp32]
 
 The videos are links under other names to those of the folder VIDEOS, in turn. `timesformer predict --list` and the same
 with `--on ray` take turns on a part of them a round (predict, Ray, Ray, predict, ...), with the same cores and as many
 decoders; threads are those that each takes by itself (`--threads` is for both). Start-up is aside, and what is decoded
 during it: speed is that of the videos from a quarter of a round's rows on, by the times at which they come. All rows
 are then compared. --minutes: as many videos, at least --videos, as take `predict` that long in all rounds together, by
-what a first part of 50 takes. Exits with 1 where a row differs, or where Ray is slower than 0.85 of `predict`.
+what a first part of 50 takes. --precision fp32 shows what differs without the rounding of bf16. Exits with 1 where a row differs, or where Ray is slower than 0.85 of `predict`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from timesformer.scale.tasks import Loading
 from timesformer.scale.work import Prediction
 
 ENOUGH = 0.85
-ROUNDING = 1e-4  # of scores: views of other videos share a batch, and bf16 has three digits
+ROUNDING = {"fp32": 1e-5, "auto": 1e-3}  # of scores: views of other videos share a batch, and bf16 has three digits
 
 
 def link(videos: Path, folder: Path, count: int) -> list[str]:
@@ -63,12 +63,22 @@ class Times(list[tuple[float, int]]):
         return last - first, end - begin
 
 
-def predict(weights: str, names: list[str], out: Path, workers: int, threads: int | None) -> Times:
+def predict(
+    weights: str, names: list[str], out: Path, workers: int, threads: int | None, precision: str = "auto"
+) -> Times:
     """The rows of `predict`, in the file `out`, and when they came."""
     listed, said, times = out.with_suffix(".txt"), out.with_suffix(".err"), Times()
     listed.write_text("\n".join(names))
     words = [sys.executable, "-m", "timesformer", "predict", weights, "--list", str(listed), "--workers", str(workers)]
-    words += ["--out", str(out), "--device", "cpu", *(["--threads", str(threads)] if threads else [])]
+    words += [
+        "--out",
+        str(out),
+        "--device",
+        "cpu",
+        "--precision",
+        precision,
+        *(["--threads", str(threads)] if threads else []),
+    ]
     part, rows, stream = out.with_name(out.name + ".part"), 0, None
     with said.open("w") as errors, subprocess.Popen(words, stderr=errors) as process:
         ended = False
@@ -86,7 +96,9 @@ def predict(weights: str, names: list[str], out: Path, workers: int, threads: in
     return times
 
 
-def on_ray(weights: str, names: list[str], out: Path, workers: int, threads: int | None) -> Times:
+def on_ray(
+    weights: str, names: list[str], out: Path, workers: int, threads: int | None, precision: str = "auto"
+) -> Times:
     """The same, in the folder `out`."""
     times = Times()
 
@@ -97,7 +109,7 @@ def on_ray(weights: str, names: list[str], out: Path, workers: int, threads: int
         Prediction(),
         ListedVideos(names, names),
         str(out),
-        Loading(weights=str(Path(weights).absolute()), device="cpu"),
+        Loading(weights=str(Path(weights).absolute()), device="cpu", precision=precision),
         cluster=Cluster(workers=workers, threads=threads),
         on_progress=note,
     )
@@ -114,9 +126,10 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--threads", type=int)
+    parser.add_argument("--precision", choices=tuple(ROUNDING), default="auto")
     given = parser.parse_args()
     os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: given.cores])  # its processes have the same
-    how = given.workers, given.threads
+    how = given.workers, given.threads, given.precision
     with tempfile.TemporaryDirectory() as name:
         folder, count = Path(name), given.videos
         (folder / "probe").mkdir()
@@ -140,7 +153,7 @@ def main() -> None:
             found += pyarrow.dataset.dataset(parts).to_table().to_pylist()
             one, two = (videos / seconds for videos, seconds in (alone[-1], ray[-1]))
             print(f"round {number + 1}: videos/s: predict {one:.2f}, Ray {two:.2f}; ratio {two / one:.3f}", flush=True)
-        differ, furthest = compare(rows, found)
+        differ, furthest = compare(rows, found, ROUNDING[given.precision])
     print(f"{count} videos: {len(rows)} rows of predict, {len(found)} on Ray")
     print(f"rows that differ: {differ}; scores differ by {furthest:.1e} at most")
     (one, first), (two, second) = (map(sum, zip(*times, strict=True)) for times in (alone, ray))
@@ -152,7 +165,9 @@ def main() -> None:
     sys.exit(differ > 0 or ratio < ENOUGH)
 
 
-def compare(alone: dict[str, dict[str, Any]], found: list[dict[str, Any]]) -> tuple[int, float]:
+def compare(
+    alone: dict[str, dict[str, Any]], found: list[dict[str, Any]], rounding: float = ROUNDING["fp32"]
+) -> tuple[int, float]:
     """Rows that differ in more than the rounding of scores, or are missing or doubled; how far scores differ."""
     furthest, differ = 0.0, abs(len(alone) - len(found))
     for row in found:
@@ -163,7 +178,7 @@ def compare(alone: dict[str, dict[str, Any]], found: list[dict[str, Any]]) -> tu
         apart = max((abs(one - two) for one, two in zip(scores, others, strict=False)), default=0.0)
         furthest = max(furthest, apart)
         facts = all(row[fact] == other.get(fact) for fact in ("problem", "seconds", "frames", "seen_frames"))
-        same = facts and apart < ROUNDING and [one["label"] for one in row["predictions"]] == labels
+        same = facts and apart < rounding and [one["label"] for one in row["predictions"]] == labels
         differ += not same
     return differ, furthest
 

@@ -21,6 +21,7 @@ from typing import Any, Literal, TextIO
 from timesformer.errors import SettingError
 
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)  # what the system says of a full disk, naming no file
+LONGEST_NAME = 255  # bytes, of the file systems of Linux and macOS
 LEFTOVER_S = 86_400  # after that long without a change a temporary file is no longer being written
 
 
@@ -33,7 +34,7 @@ def replacing(path: Path) -> Iterator[Path]:
     file of a process that was killed stays, and is removed a day later, by the next write of the same path.
     """
     _remove_leftovers(path)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.tmp")
+    temporary = path.with_name(f".{_cut(path.name)}.{secrets.token_hex(4)}.tmp")
     try:
         yield temporary
         flush(temporary)
@@ -44,8 +45,13 @@ def replacing(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
+def _cut(name: str) -> str:
+    """As much of a name as leaves room for the rest of a temporary one."""
+    return os.fsdecode(os.fsencode(name)[: LONGEST_NAME - len("..12345678.tmp")])
+
+
 def _remove_leftovers(path: Path) -> None:
-    leftover = re.compile(re.escape(f".{path.name}.") + r"[0-9a-f]{8}\.tmp")
+    leftover = re.compile(re.escape(f".{_cut(path.name)}.") + r"[0-9a-f]{8}\.tmp")
     with suppress(OSError), os.scandir(path.parent) as entries:
         for entry in entries:
             # Not the time of modification, which the block may set.

@@ -140,7 +140,7 @@ def test_the_rows_of_a_job_that_was_killed_become_its_file(
             result = command(*words, "--resume")
             assert (result.code, result.out) == (0, "")
             last = result.err.splitlines()[-1]
-            assert last == f"live: the file is complete with the {rows} windows that there were"
+            assert last == f"live: the file is complete with the {rows} windows that it had"
             assert len(out.read_text().splitlines()) == rows + 1
             assert not part.exists()
 

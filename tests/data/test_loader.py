@@ -19,7 +19,7 @@ from torch import Tensor
 from conftest import moving_bar, small_recipe
 from timesformer.config import Data
 from timesformer.data.dataset import Batch, TestingViews, TrainingClips, UnlabelledViews
-from timesformer.data.loader import EveryRow, Process, ShuffledEpochs, testing_loader, testing_workers, training_loader
+from timesformer.data.loader import EveryRow, Process, ShuffledEpochs, testing_loader, training_loader
 from timesformer.data.manifest import read_manifest
 from timesformer.errors import SettingError
 from timesformer.video.encode import write_video
@@ -194,13 +194,6 @@ def test_workers_of_a_recipe_are_one_a_core_and_at_most_eight(bars: Path, monkey
     monkeypatch.delattr(os, "sched_getaffinity")  # macOS has none
     monkeypatch.setattr(os, "cpu_count", lambda: 5)
     assert testing_loader(views_of(bars, "test"), 1, Data()).num_workers == 5
-
-
-def test_workers_of_a_command_are_one_a_core_and_no_more_than_videos(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
-    assert [testing_workers(None, 100), testing_workers(None, 3), testing_workers(2, 100)] == [64, 3, 2]
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
-    assert testing_workers(None, 100) == 16
 
 
 def test_videos_of_different_numbers_of_views_share_a_batch(tmp_path: Path) -> None:

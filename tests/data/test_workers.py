@@ -16,6 +16,7 @@ from torch import Tensor
 from numbered import Videos, alive, linux, lock_up, marked_processes_alone_idle, rows
 from timesformer.data import decoding, worker, workers
 from timesformer.data.dataset import Sample
+from timesformer.data.loader import testing_workers
 from timesformer.data.workers import Workers
 from timesformer.errors import VideoError, WorkerError
 
@@ -229,3 +230,10 @@ def test_a_process_that_never_begins_is_replaced(tmp_path: Path, monkeypatch: py
             next(made)
     assert len(list(tmp_path.iterdir())) == hangs
     pool.close()
+
+
+def test_workers_of_a_command_are_one_a_core_and_no_more_than_videos(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(64)), raising=False)
+    assert [testing_workers(None, 100), testing_workers(None, 3), testing_workers(2, 100)] == [64, 3, 2]
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "4")
+    assert testing_workers(None, 100) == 16

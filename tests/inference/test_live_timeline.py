@@ -213,4 +213,5 @@ def test_a_stream_that_was_lost_after_its_last_window_is_resumed(tmp_path: Path)
     assert not list(job.run(net))
     assert job.resumed is not None
     assert (job.resumed.videos, job.resumed.windows, job.resumed.unreadable) == (1, 1, 1)
+    assert str(job.problem) == "rtsp://camera: the stream was lost; the last row of the file says why"
     assert len((tmp_path / "a.csv").read_text().splitlines()) == 3

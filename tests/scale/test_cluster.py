@@ -64,6 +64,8 @@ def test_allocations_that_cannot_be() -> None:
         allocate_here(CPU, Cluster(gpus=1), "auto")
     with pytest.raises(SettingError, match="CPUs of Ray: 3; 1 model of 3 threads would leave none to decode with"):
         allocate([Node(3, 0)], Cluster(threads=3), "auto")
+    with pytest.raises(SettingError, match="CPUs of Ray: 0; expected at least 1"):
+        allocate([Node(0, 0)], Cluster(), "auto")
     with pytest.raises(SettingError, match="CPUs of Ray: 2; 2 models of 1 thread would leave none"):
         allocate([Node(2, 2)], Cluster(), "auto")
 

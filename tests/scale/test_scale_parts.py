@@ -106,7 +106,7 @@ def test_a_full_disk_leaves_no_part_of_a_file(tmp_path: Path, monkeypatch: pytes
     assert again.todo(NAMES) == [todo]
 
 
-def test_what_a_killed_write_leaves_is_passed_over(tmp_path: Path) -> None:
+def test_what_a_killed_write_leaves_is_ignored(tmp_path: Path) -> None:
     out = tmp_path / "out"
     out.mkdir()
     (out / "._run.json.0123abcd.tmp").write_text('{"par')

@@ -270,8 +270,7 @@ def test_an_engine_that_hangs_answers_all(held: Held, batcher: Batcher, monkeypa
     assert held.batches == [1, 2]
 
 
-def test_a_service_ends_where_an_engine_hangs(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batching, "ENDING", 0.1)
+def test_a_batcher_leaves_an_engine_that_hangs(engine: Engine) -> None:
     held = Held(engine)
     batcher = Batcher(held.engine, 10)
     with ThreadPoolExecutor(2) as threads:
@@ -279,7 +278,7 @@ def test_a_service_ends_where_an_engine_hangs(engine: Engine, monkeypatch: pytes
         until(lambda: held.batches == [1])
         answers.append(threads.submit(batcher.engine_for(Job()), clips(1)))
         until(lambda: len(batcher._calls) == 1)
-        batcher.close()
+        batcher.close(0.1)
         assert not batcher.alive
         for answer in answers:
             with pytest.raises(Problem, match="unavailable"):

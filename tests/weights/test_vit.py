@@ -235,6 +235,8 @@ def test_frames_are_whole_patches_of_the_weights_alone(bars: Path, tmp_path: Pat
     assert recipe == read_recipe(load_recipe("finetune-small", init=True), [side], init=vit)
     both_divide = read_recipe("finetune-small", init=vit)
     assert (both_divide.model.image_size, both_divide.model.patch_size) == (112, 14)
+    with pytest.raises(SettingError, match=r"model\.patch_size is 16, but the weights .* decide it: 14"):
+        read_recipe("finetune-small", ["model.patch_size=16"], init=vit)
     made = initialise_classifier(recipe.model, recipe.preprocessing, ("a", "b"), vit).classifier.model
     assert (made.settings.image_size, made.settings.patch_size) == (70, 14)
     for overrides, init in (([side], None), ([side, "model.patch_size=16"], vit)):

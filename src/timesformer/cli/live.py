@@ -70,7 +70,7 @@ def follow(job: LiveJob, predictor: Predictor, printed: Printed, *, quiet: bool)
         if job.report is not None:
             say(f"live: {job.report}", err=True)
     if job.resumed is not None:
-        say(f"live: the file is complete with the {job.resumed.windows} windows that there were", err=True)
+        say(f"live: the file is complete with the {job.resumed.windows} windows that it had", err=True)
     if job.problem is not None:
         raise job.problem
 

@@ -64,17 +64,16 @@ def finishing() -> Iterator[None]:
         return
     came: list[int] = []
     with _finishing:
-        before = {
-            number: signal.signal(number, lambda number, _: came.append(number))
-            for number in (signal.SIGINT, signal.SIGTERM)
-        }
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
         try:
+            for number in before:
+                signal.signal(number, lambda number, _: came.append(number))
             yield
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
-    if came:
-        raise KeyboardInterrupt
+            if came:
+                raise KeyboardInterrupt
 
 
 def say_stopped(stop: BaseException) -> None:

@@ -104,6 +104,8 @@ class LiveJob:
             if not file.complete:
                 with finishing():
                     file.end(self.resumed)
+        if self.resumed.unreadable:
+            self.problem = VideoError(self.name, "the stream was lost; the last row of the file says why")
 
     def _rows(self) -> Iterator[Row]:
         assert self._timeline is not None

@@ -12,8 +12,7 @@ from torch import Tensor
 
 from timesformer.config import Data, ModelSettings, Preprocessing
 from timesformer.data.dataset import Batch, UnlabelledViews
-from timesformer.data.loader import testing_loader
-from timesformer.device import cores
+from timesformer.data.loader import testing_loader, testing_workers
 from timesformer.engine.engine import Engine
 from timesformer.errors import SettingError, VideoError
 from timesformer.evaluation.scores import score_batches, score_views
@@ -192,7 +191,7 @@ class Predictor:
         sources = list_sources(videos)
         shape, preprocessing = self.settings.clip_shape, self._preprocessing(whole)
         views = UnlabelledViews(sources, shape, preprocessing, fps, start=start, end=end)
-        at_most = min(len(sources), cores() if workers is None else workers)
+        at_most = testing_workers(workers, len(sources))
         batches = testing_loader(views, 1, make(Data, {"workers": at_most}, "predict"))
         return self.answers(map(views.name, range(len(views))), batches, top)
 

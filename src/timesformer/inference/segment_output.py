@@ -41,7 +41,7 @@ class SegmentOutput:
 
     labels: of the weights. sources: the videos, by the names that rows call them.
 
-    Raises SettingError for options that are not allowed, DataError for ground-truth segments that are not.
+    Raises SettingError for options that are not allowed, DataError for ground-truth segments that are invalid.
     """
 
     def __init__(self, options: SegmentOptions, labels: Sequence[str], sources: Mapping[str, Source]) -> None:

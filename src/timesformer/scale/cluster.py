@@ -29,7 +29,8 @@ class Cluster:
 
     address: "auto" or HOST:PORT of a cluster's head; None for a Ray of this machine alone, which ends with the job.
     gpus: of a model, such as 0.5 for two models a GPU; one if not given, where the cluster has any and `device` allows
-    it. threads: of a model on a CPU; one if not given. workers: videos that are decoded at a time.
+    it. threads: of a model on a CPU; one if not given. workers: videos that are decoded at a time, and as many
+    models where each decodes its own (`Allocation.together`).
     """
 
     address: str | None = None
@@ -82,12 +83,14 @@ def allocate(nodes: list[Node], cluster: Cluster, device: str) -> Allocation:
     With GPUs, a model has `gpus` of them and a CPU, and decoders have all other CPUs. Without, each CPU has a model
     that decodes its own videos, or, where models have more threads, half of each machine's CPUs compute, half decode.
 
-    Raises SettingError for GPUs that are not there, and where nothing is left to decode with.
+    Raises SettingError for GPUs that are not there, where no CPU is, and where none is left to decode with.
     """
     gpus = _gpus(nodes, cluster, device)
     cpus, threads = sum(node.cpus for node in nodes), cluster.threads or 1
     if threads == 1 and not gpus:
-        models = max(1, sum(int(node.cpus) for node in nodes))
+        models = sum(int(node.cpus) for node in nodes)
+        if not models:
+            raise SettingError(f"CPUs of Ray: {cpus:g}; expected at least 1 (ray start --num-cpus)")
         models = min(models, cluster.workers or models)
         return Allocation(models, 1, 0, models, cluster.address is None)
     models = _on_gpus(nodes, gpus) if gpus else max(1, sum(int(node.cpus / 2 / threads) for node in nodes))

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from timesformer.scale.decoder import Decoder, End, Limits
+from timesformer.threads import wait_briefly
 
 if TYPE_CHECKING:
     from timesformer.inference.predictor import Predictor
@@ -39,6 +40,7 @@ class Loading:
 
     def load(self, threads: int) -> Predictor:
         """The model, on this machine."""
+        wait_briefly()  # workers of a cluster do not have the environment of the command
         import torch
 
         from timesformer.inference.load import load

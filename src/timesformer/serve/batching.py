@@ -151,13 +151,17 @@ class Batcher:
             except CancelledError:
                 raise Disconnected from None
 
-    def close(self) -> None:
-        """End the thread when it has done its batch, or leave it where that takes too long; what still waits fails as
-        `run` says."""
+    def stop(self) -> None:
+        """Begin no other batch."""
         with self._changed:
             self._closed = True
             self._changed.notify()
-        self._thread.join(ENDING if self.alive else 0)
+
+    def close(self, seconds: float = ENDING) -> None:
+        """End the thread when it has done its batch, or leave it where that takes longer; what still waits fails as
+        `run` says."""
+        self.stop()
+        self._thread.join(seconds if self.alive else 0)
         self._left = self._thread.is_alive()
 
     def _work(self) -> None:

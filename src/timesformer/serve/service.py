@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Generator, Mapping
 from contextlib import closing
 from functools import partial
@@ -23,6 +24,7 @@ from timesformer.features.pooling import choose_pooling, pool_views
 from timesformer.files import FULL
 from timesformer.inference.predictor import Answer
 from timesformer.inference.timeline import TimelineOptions, WindowRow, row_of, score_windows
+from timesformer.serve.batching import ENDING
 from timesformer.serve.decoder import Decoder, misbehaved
 from timesformer.serve.job import Disconnected, Job, while_connected
 from timesformer.serve.messages import read_explained, read_seen, read_stride, read_window
@@ -77,9 +79,12 @@ class Service:
 
     def close(self) -> None:
         """End the decoders and the engines' threads, and remove what is left of uploads."""
-        self.decoder.close()
         for model in self.models.values():
-            model.batcher.close()
+            model.batcher.stop()
+        self.decoder.close()
+        end = time.monotonic() + ENDING
+        for model in self.models.values():
+            model.batcher.close(max(0.0, end - time.monotonic()))
         self.spool.close()
 
     def find(self, name: str | None) -> ServedModel:

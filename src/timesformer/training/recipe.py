@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from timesformer.config import AnyRecipe
+from timesformer.config import AnyRecipe, Recipe
 from timesformer.errors import SettingError
 from timesformer.recipes import change_recipe, load_recipe
 
@@ -18,7 +18,8 @@ def read_recipe(
     init: weights that the run is initialised from, for which a recipe may have settings of its own. The side of their
     patches is theirs, so it is the recipe's.
 
-    Raises SettingError as `load_recipe`, WeightsError for weights that cannot be used.
+    Raises SettingError as `load_recipe`, and for an override of that side; WeightsError for weights that cannot be
+    used.
     """
     if init is None:
         return _read(recipe, overrides, init)
@@ -33,7 +34,11 @@ def read_recipe(
         if not _lacks_patches_alone(recipe, overrides, init) or (patch := own_patch_size(init)) is None:
             raise
     # First, so that a patch size among the overrides is still held against the frames.
-    return _read(recipe, [f"model.patch_size={patch}", *overrides], init)
+    found = _read(recipe, [f"model.patch_size={patch}", *overrides], init)
+    asked = getattr(found.model, "patch_size", patch) if isinstance(found, Recipe) else patch
+    if asked != patch:
+        raise SettingError(f"model.patch_size is {asked}, but the weights {init} decide it: {patch}")
+    return found
 
 
 def _lacks_patches_alone(recipe: AnyRecipe | str | Path, overrides: Sequence[str], init: str | Path) -> bool:

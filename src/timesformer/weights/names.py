@@ -168,8 +168,8 @@ def guess_heads(width: int, source: object) -> int:
     channels = math.gcd(width, 64)
     if channels != 64:
         logger.warning(
-            "%s: the file does not say how many attention heads; assuming %d of %d channels each; if there is "
-            "another number, use what `timesformer convert %s OUT --heads N` writes, or heads=N in Python",
+            "%s: the file does not say how many attention heads; assuming %d of %d channels each; if that is wrong, "
+            "run `timesformer convert %s OUT --to native --heads N` and use OUT, or pass heads=N in Python",
             source,
             width // channels,
             channels,
