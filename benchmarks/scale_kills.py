@@ -30,7 +30,7 @@ from typing import Any
 
 import pyarrow.dataset
 from pyarrow.fs import FileSystem, LocalFileSystem
-from scale_ray import compare, link
+from scale_ray import ROUNDING, compare, link
 
 import timesformer
 
@@ -61,15 +61,8 @@ def drive(weights: str, listed: str, out: str, threads: str) -> None:
 @contextmanager
 def driver(kind: str, weights: str, listed: Path, out: str, mark: str) -> Iterator[subprocess.Popen[bytes]]:
     """Such a process, and what it starts, which all have a mark in their environment."""
-    words = [
-        sys.executable,
-        __file__,
-        "--drive",
-        weights,
-        str(listed),
-        out,
-        "2" if kind in ("worker", "actor") else "1",
-    ]
+    threads = "2" if kind in ("worker", "actor") else "1"
+    words = [sys.executable, __file__, "--drive", weights, str(listed), out, threads]
     with subprocess.Popen(words, env=os.environ | {"SCALE_KILLS": mark}, start_new_session=True) as process:
         yield process
 
@@ -214,7 +207,7 @@ def disturbed(
         print(f"    the same command ended with {again}", flush=True)
     filesystem, path = place(out)
     rows = pyarrow.dataset.dataset(path, filesystem=filesystem, format="parquet").to_table().to_pylist()
-    differ, furthest = compare(json.loads(json.dumps(expected)), rows)
+    differ, furthest = compare(json.loads(json.dumps(expected)), rows, ROUNDING["auto"])
     doubled = len(rows) - len({row["video"] for row in rows})
     print(
         f"    {len(rows)} rows of {len(names)} videos, {doubled} doubled, {differ} different ({furthest:.1e})",

@@ -7,8 +7,9 @@ The videos are links under other names to those of the folder VIDEOS, in turn. `
 with `--on ray` take turns on a part of them a round (predict, Ray, Ray, predict, ...), with the same cores and as many
 decoders; threads are those that each takes by itself (`--threads` is for both). Start-up is aside, and what is decoded
 during it: speed is that of the videos from a quarter of a round's rows on, by the times at which they come. All rows
-are then compared. --minutes: as many videos, at least --videos, as take `predict` that long in all rounds together, by
-what a first part of 50 takes. --precision fp32 shows what differs without the rounding of bf16. Exits with 1 where a row differs, or where Ray is slower than 0.85 of `predict`.
+are then compared; --precision fp32 shows what differs without the rounding of bf16. --minutes: as many videos, at least
+--videos, as take `predict` that long in all rounds together, by what a first part of 50 takes. Exits with 1 where a row
+differs, or where Ray is slower than 0.85 of `predict`.
 """
 
 from __future__ import annotations
@@ -70,15 +71,8 @@ def predict(
     listed, said, times = out.with_suffix(".txt"), out.with_suffix(".err"), Times()
     listed.write_text("\n".join(names))
     words = [sys.executable, "-m", "timesformer", "predict", weights, "--list", str(listed), "--workers", str(workers)]
-    words += [
-        "--out",
-        str(out),
-        "--device",
-        "cpu",
-        "--precision",
-        precision,
-        *(["--threads", str(threads)] if threads else []),
-    ]
+    words += ["--out", str(out), "--device", "cpu", "--precision", precision]
+    words += ["--threads", str(threads)] if threads else []
     part, rows, stream = out.with_name(out.name + ".part"), 0, None
     with said.open("w") as errors, subprocess.Popen(words, stderr=errors) as process:
         ended = False
