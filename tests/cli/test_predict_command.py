@@ -36,6 +36,18 @@ def test_a_long_path_is_never_cut(
     assert "".join(line.split()[0] for line in seen[1:]) == str(folder / "0.mp4")
 
 
+def test_the_table_is_printed_when_the_bar_is_gone(
+    command: Command, run: Path, bars: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It would begin at the end of the bar's line otherwise."""
+    order: list[str] = []
+    monkeypatch.setattr("rich.console.Console.is_terminal", True)
+    monkeypatch.setattr("rich.progress.Progress.stop", lambda _: order.append("bar"))
+    monkeypatch.setattr("timesformer.cli.answers.Table.end", lambda _: order.append("table"))
+    assert command("predict", run, bars / "test", "--workers", 0).code == 0
+    assert order == ["bar", "table"]
+
+
 def test_what_a_folder_holds_beside_videos_is_counted(command: Command, run: Path, bars: Path, tmp_path: Path) -> None:
     for name in ("a.txt", "b.txt", "c.json"):
         (tmp_path / name).touch()

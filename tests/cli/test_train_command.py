@@ -78,9 +78,15 @@ def test_what_a_resumed_run_has_is_not_given_again(command: Command, run: Path, 
 
 
 def test_what_train_requires(command: Command, bars: Path) -> None:
-    required = "train requires --data and --recipe (`timesformer recipes` lists them), or --resume RUN alone"
-    for words in ((), ("--data", bars), ("--recipe", "demo"), ("seed=3",)):
-        assert_one_line(command("train", *words), required)
+    recipe = "--recipe (`timesformer recipes` lists them)"
+    both = f"--data and {recipe}"
+    for words, lacking in (
+        ((), both),
+        (("--data", bars), recipe),
+        (("--recipe", "demo"), "--data"),
+        (("seed=3",), both),
+    ):
+        assert_one_line(command("train", *words), f"train requires {lacking}, or --resume RUN alone")
     assert_one_line(command("train", "--accept-changes"), "--accept-changes requires --resume RUN")
 
 

@@ -19,8 +19,9 @@ def cost(
     classes: Annotated[int, typer.Option(min=1, help="Number of classes.")] = 400,
     as_json: Json = False,
 ) -> None:
-    """Count the parameters and the multiply-accumulates (the paper's FLOPs) of one view, of the published size of an
-    architecture where nothing else is asked for."""
+    """Count the parameters and the multiply-accumulates (the paper's FLOPs) of one view.
+
+    Of the published size of an architecture where nothing else is asked for."""
     import json
 
     from timesformer.baselines.cost import count_cost

@@ -73,7 +73,7 @@ def _one_line() -> Iterator[None]:
         context: Any = getattr(error, "ctx", None)
         helped = f"; `{context.command_path} -h` says what it takes" if context else ""
         message: str = error.format_message()
-        raise UsageError(f"{message.rstrip('.')}{helped}") from None
+        raise UsageError(f"{message.rstrip('.?')}{helped}") from None
 
 
 app = typer.Typer(

@@ -30,8 +30,9 @@ def map(
     ] = None,
     threads: Threads = None,
 ) -> None:
-    """A map of features, coloured by class: t-SNE or principal components, as a page with pictures of the videos, a
-    search and classes to switch off, or as a picture."""
+    """Draw a map of features, coloured by class, as a page or a picture.
+
+    By t-SNE or principal components; the page has pictures of the videos, a search, and classes to switch off."""
     from rich.console import Console
 
     from timesformer.cli.progress import counted

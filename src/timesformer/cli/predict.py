@@ -127,7 +127,7 @@ def predict(
     with video_progress(bar=not (out == "-" and console.is_terminal)) as show:
         for answer in job.run(predictor, top, workers=workers, on_progress=show):
             printed.add(answer.as_dict())
-        printed.end()
+    printed.end()
     if job.complete:
         say(f"{file}: is complete, with the rows of all {job.tally.videos} videos", err=True)
     else:

@@ -21,8 +21,9 @@ def probe(
     threads: Threads = None,
     as_json: Json = False,
 ) -> None:
-    """Nearest neighbours and a linear layer on a file of features, in nested cross-validation, whatever the splits: do
-    the weights suit the data?"""
+    """Do the weights suit the data? Nearest neighbours and a linear layer on features.
+
+    In nested cross-validation, whatever the splits."""
     import json
 
     from rich.console import Console

@@ -21,8 +21,10 @@ def report(
     ] = None,
     threads: Threads = None,
 ) -> None:
-    """Write one HTML file for people: what was trained, curves, scores with intervals, confusions, classes, the best
-    and the worst videos with what the model looked at, labels to check; two side by side.
+    """Write one HTML file for people of a run or a test, or of two side by side.
+
+    What was trained, curves, scores with intervals, confusions, classes, the best and the worst videos with what the
+    model looked at, labels to check.
 
     A run whose videos were not scored yet is tested on those that validate it."""
     from timesformer.report.report import report as write

@@ -74,8 +74,10 @@ def test(
     report: Report = True,
     as_json: Json = False,
 ) -> None:
-    """Top-1, top-5 (of more than five classes), mean class accuracy and AUC (of two) with 95% intervals, the
-    calibration error, and where the mistakes are; the score of a video is the mean softmax of its views.
+    """Test weights on a split: scores with 95% intervals, calibration, and where the mistakes are.
+
+    Top-1, top-5 (of more than five classes), mean class accuracy and AUC (of two); the score of a video is the mean
+    softmax of its views.
 
     Data and weights with several classes a video: mean average precision, of mean sigmoids."""
     import sys

@@ -179,7 +179,7 @@ def timeline(
     with timeline_progress(bar=bool(file) or not console.is_terminal) as show:
         for row in job.run(predictor, on_progress=show):
             printed.add(row)
-        printed.end()
+    printed.end()
     counts, seconds = job.counts, time.perf_counter() - began
     if job.complete and job.earlier == counts.windows and not job.seconds:
         say(f"{file}: is complete, with the rows of all {counts.videos} videos", err=True)

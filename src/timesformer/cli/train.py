@@ -66,9 +66,12 @@ def train(
     if resume is None and accept_changes:
         raise SettingError("--accept-changes requires --resume RUN")
     if resume is None and (data is None or recipe is None):
-        raise SettingError(
-            "train requires --data and --recipe (`timesformer recipes` lists them), or --resume RUN alone"
+        lacking = " and ".join(
+            name
+            for name, value in {"--data": data, "--recipe (`timesformer recipes` lists them)": recipe}.items()
+            if value is None
         )
+        raise SettingError(f"train requires {lacking}, or --resume RUN alone")
     several = {"--folds": folds, "--group": group, "--seeds": seeds}
     for name, value in ({"--recipe": recipe, "--init": init, "--out": out} | several).items():
         if resume is not None and value is not None:
