@@ -139,7 +139,7 @@ def test_heads_are_guessed_in_a_log_line(tmp_path: Path, caplog: pytest.LogCaptu
         save_as(Classifier(model, Preprocessing(), ("a", "b")), whole, "official")
         assert load_model(rewritten(tmp_path / "a.pyth", whole)).model.settings.dimensions == (width, 2, heads)
         assert ("does not say how many attention heads" in caplog.text) == (width % 64 > 0)
-        assert ("or heads=N in Python" in caplog.text) == (width % 64 > 0)
+        assert ("or pass heads=N in Python" in caplog.text) == (width % 64 > 0)
     found = load_model(tmp_path / "a.pyth", heads=12).model.settings.dimensions
     assert found == (96, 2, 12)
 

@@ -19,6 +19,8 @@ from timesformer.folds.run import fit_folds
 from timesformer.model.embed import resize_space
 from timesformer.model.initialise import TIME_SCALE
 from timesformer.recipes import load_recipe
+from timesformer.study.plan import plan_study
+from timesformer.study.studies import find_study
 from timesformer.training.fit import fit
 from timesformer.training.recipe import read_recipe
 from timesformer.weights.classifier import Classifier, load_model
@@ -233,10 +235,6 @@ def test_frames_are_whole_patches_of_the_weights_alone(bars: Path, tmp_path: Pat
     recipe = read_recipe("finetune-small", [side], init=vit)
     assert recipe == load_recipe("finetune-small", [side, "model.patch_size=14"], init=True)
     assert recipe == read_recipe(load_recipe("finetune-small", init=True), [side], init=vit)
-    both_divide = read_recipe("finetune-small", init=vit)
-    assert (both_divide.model.image_size, both_divide.model.patch_size) == (112, 14)
-    with pytest.raises(SettingError, match=r"model\.patch_size is 16, but the weights .* decide it: 14"):
-        read_recipe("finetune-small", ["model.patch_size=16"], init=vit)
     made = initialise_classifier(recipe.model, recipe.preprocessing, ("a", "b"), vit).classifier.model
     assert (made.settings.image_size, made.settings.patch_size) == (70, 14)
     for overrides, init in (([side], None), ([side, "model.patch_size=16"], vit)):
@@ -249,6 +247,15 @@ def test_frames_are_whole_patches_of_the_weights_alone(bars: Path, tmp_path: Pat
     for run in (fit, fit_folds):
         with pytest.raises(SettingError, match="image_size 72 is not a multiple of patch_size 14"):
             run("finetune-small", bars, tmp_path / "out", overrides=["model.image_size=72"], init=vit)
+
+
+def test_a_study_has_sides_of_whole_patches_of_the_weights(bars: Path, tmp_path: Path) -> None:
+    """Where those of the recipe, 16, divide its side as well: 1.5 times 112 would be 160."""
+    vit = tmp_path / "vit.safetensors"
+    save_file(timm_names(False, patch=14), vit)
+    recipe = read_recipe("finetune-small", ["training.validation_fraction=0"], init=vit)
+    plan = plan_study(find_study("tokens"), recipe, bars, tmp_path / "tokens", seeds=1, init=vit)
+    assert [task.run.recipe.model.image_size for task in plan.tasks[4:]] == [112, 168, 224]
 
 
 @pytest.mark.filterwarnings("ignore")

@@ -91,7 +91,7 @@ def train(
         changes.append(f"seed={seed}")
     if deterministic:
         changes.append("training.deterministic=true")
-    # without --init, a typo is found before torch is imported
+    # a typo is found before torch is imported
     settings = None if recipe is None else read_recipe(recipe, changes, init=init)
 
     from timesformer.folds import run as folds_run

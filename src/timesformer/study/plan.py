@@ -20,7 +20,7 @@ from timesformer.study.pace import EPOCHS, by_time, check_overrides
 from timesformer.study.tuned import with_tuned
 from timesformer.training.plan import check_beside_videos
 from timesformer.training.videos import choose_videos, read_training
-from timesformer.weights.initialise import initialise_classifier
+from timesformer.weights.initialise import initialise_classifier, own_patch_size
 from timesformer.weights.keep import digest_weights
 
 Protocol = Mapping[str, Any]
@@ -108,6 +108,8 @@ def plan_study(
     if minutes is not None and not 0 < minutes < float("inf"):
         raise SettingError(f"minutes is {minutes:g}; expected more than 0")
     found = read_data(recipe, Path(data))
+    if init is not None:
+        recipe = _with_patches_of(init, recipe)
     if study.needs_weights and init is not None:
         recipe = with_network_of(init, recipe, found)
     try:
@@ -138,6 +140,16 @@ def plan_study(
     plan = StudyPlan(study, out, recipe, found, None if init is None else str(init), tuple(tasks))
     _check(plan)
     return plan
+
+
+def _with_patches_of(init: str | Path, recipe: Recipe) -> Recipe:
+    """The recipe with the patch size that weights decide, since cells have sides of whole patches."""
+    patch = own_patch_size(init)
+    if patch is None or not hasattr(recipe.model, "patch_size"):
+        return recipe
+    changed = change_recipe(recipe, [f"model.patch_size={patch}"])
+    assert isinstance(changed, Recipe)
+    return changed
 
 
 def with_network_of(init: str | Path, recipe: Recipe, data: StudyData) -> Recipe:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from timesformer.config import AnyRecipe, Recipe
+from timesformer.config import AnyRecipe
 from timesformer.errors import SettingError
 from timesformer.recipes import change_recipe, load_recipe
 
@@ -16,29 +16,23 @@ def read_recipe(
     """A recipe, or the one of a name or file, with some settings changed.
 
     init: weights that the run is initialised from, for which a recipe may have settings of its own. The side of their
-    patches is theirs, so it is the recipe's.
+    patches is theirs whatever the recipe says: where its own does not divide the frames, theirs takes its place.
 
-    Raises SettingError as `load_recipe`, and for an override of that side; WeightsError for weights that cannot be
-    used.
+    Raises SettingError as `load_recipe`, WeightsError for weights that cannot be used.
     """
-    if init is None:
-        return _read(recipe, overrides, init)
-
-    from timesformer.weights.initialise import own_patch_size
-
     try:
-        found = _read(recipe, overrides, init)
-        if not hasattr(getattr(found, "model", None), "patch_size") or (patch := own_patch_size(init)) is None:
-            return found
+        return _read(recipe, overrides, init)
     except SettingError:
-        if not _lacks_patches_alone(recipe, overrides, init) or (patch := own_patch_size(init)) is None:
+        if init is None or not _lacks_patches_alone(recipe, overrides, init):
+            raise
+
+        from timesformer.weights.initialise import own_patch_size
+
+        patch = own_patch_size(init)
+        if patch is None:
             raise
     # First, so that a patch size among the overrides is still held against the frames.
-    found = _read(recipe, [f"model.patch_size={patch}", *overrides], init)
-    asked = getattr(found.model, "patch_size", patch) if isinstance(found, Recipe) else patch
-    if asked != patch:
-        raise SettingError(f"model.patch_size is {asked}, but the weights {init} decide it: {patch}")
-    return found
+    return _read(recipe, [f"model.patch_size={patch}", *overrides], init)
 
 
 def _lacks_patches_alone(recipe: AnyRecipe | str | Path, overrides: Sequence[str], init: str | Path) -> bool:

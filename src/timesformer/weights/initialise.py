@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import os
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -90,19 +88,13 @@ def own_patch_size(init: str | Path) -> int | None:
     """The side of a patch, pixels, of weights to initialise from, which stays theirs; None for those without patches.
     Raises WeightsError for weights that cannot be used."""
     path = find_weights(init, headless=True)
-    return _patch_size(path, os.stat(path).st_mtime_ns)
-
-
-@functools.lru_cache(maxsize=8)
-def _patch_size(path: Path, changed_ns: int) -> int | None:
-    """Of weights as they were at a time: each command asks several times, and large files take seconds."""
     image = read_image_vit(path)
     if image is not None:
         return image.patch_size
     if read_image_resnet(path) is not None:
         return None
     encoder = read_encoder(path)
-    contents = read_weights(path) if encoder is None else encoder.contents
+    contents = read_weights(init) if encoder is None else encoder.contents
     return getattr(contents.settings, "patch_size", None)
 
 
