@@ -158,7 +158,7 @@ def _say(summary: Summary, out: str) -> None:
     rate = summary.now / max(summary.seconds, 1e-9)
     say(
         f"done: {summary.videos} videos{now}, {summary.unreadable} unreadable, {rate:.2f} videos/s; rows in {out}, "
-        f"{summary.total.files} files"
+        f"{summary.total.files} file{'s'[: summary.total.files != 1]}"
     )
     lost = f", {summary.lost} lost decoders" if summary.lost else ""
     say(
