@@ -103,6 +103,17 @@ def test_what_a_killed_process_leaves_goes_a_day_later(tmp_path: Path, monkeypat
 NAME = "caf\udce9 日.mp4"  # a name as it comes from a disk that older systems wrote
 
 
+@pytest.mark.parametrize("name", ["a" * 255, "\u00e4" * 127, "a" + "\u00e4" * 127, "\udcff" * 255])
+def test_the_longest_names_can_be_written(tmp_path: Path, name: str) -> None:
+    """Also where a character lies across the end of what the temporary name has of it."""
+    file = tmp_path / name
+    with replacing(file) as temporary:
+        temporary.write_bytes(b"whole")
+        os.fsencode(temporary.name).decode()  # some file systems refuse halves of characters
+    assert file.read_bytes() == b"whole"
+    assert os.listdir(tmp_path) == [name]
+
+
 def test_text_files_get_the_bytes_of_names_back(tmp_path: Path) -> None:
     file = tmp_path / "list.csv"
     with open_text(file, "w") as stream:

@@ -47,7 +47,7 @@ def replacing(path: Path) -> Iterator[Path]:
 
 def _cut(name: str) -> str:
     """As much of a name as leaves room for the rest of a temporary one."""
-    return os.fsdecode(os.fsencode(name)[: LONGEST_NAME - len("..12345678.tmp")])
+    return os.fsencode(name)[: LONGEST_NAME - len("..12345678.tmp")].decode(errors="ignore")
 
 
 def _remove_leftovers(path: Path) -> None:
